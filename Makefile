@@ -1,0 +1,226 @@
+# p2pd: `make` builds, `make help` lists the rest.
+#
+# Nothing here looks at a library before `deps` has run: what asks pkg-config is expanded when a recipe
+# needs it, and every object waits for deps-build. SAN= and OUT= choose another output folder, so that
+# variants live side by side.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+LUA_VERSION := 5.4
+LUA := lua$(LUA_VERSION)
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CFLAGS ?= -O2 -g
+LDFLAGS ?=
+DEPS ?= install
+SAN ?=
+
+comma := ,
+OUT := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+EXE := $(if $(filter build,$(OUT)),p2pd,$(OUT)/bin/p2pd)
+CORE := $(OUT)/p2pd/core.so
+
+unexport LUA_PATH LUA_CPATH LUA_INIT LUA_PATH_5_4 LUA_CPATH_5_4 LUA_INIT_5_4
+
+all: $(EXE) $(CORE)
+
+# -- what has to be installed ---------------------------------------------------------------------------
+
+DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev libpaho-mqtt-dev libedit-dev \
+	lua-dkjson lua-argparse
+DEPS_demo := mosquitto coturn openssl
+DEPS_test := lua-busted lua-filesystem mosquitto-clients
+DEPS_all := lua-check clang-format cppcheck lua-ldoc lua-luv lua-cqueues clang libclang-rt-14-dev
+
+# `DEPS=check` names what is missing instead of installing it: for builds that are nobody's to change
+# the machine with, such as LuaRocks'. One at a time, so that two apt-gets never meet under -j.
+deps-demo: deps-build
+deps-test: deps-demo
+deps-all: deps-test
+deps: deps-all
+
+deps-build deps-demo deps-test deps-all: deps-%:
+	@command -v dpkg-query >/dev/null || exit 0; \
+	have=" $$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(DEPS_$*) 2>/dev/null | \
+		sed -n 's/ installed$$//p' | tr '\n' ' ') "; \
+	missing= sudo=; \
+	for package in $(DEPS_$*); do \
+		case "$$have" in *" $$package "*) ;; *) missing="$$missing $$package" ;; esac; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$(DEPS)" = check ]; then \
+		echo "p2pd needs these Debian packages: apt-get install$$missing" >&2; exit 1; \
+	fi; \
+	echo "installing:$$missing"; \
+	[ "$$(id -u)" = 0 ] || sudo=sudo; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	$$sudo apt-get update -q && \
+	$$sudo apt-get install -qy --no-install-recommends $$missing
+
+# -- the build ------------------------------------------------------------------------------------------
+
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+LUA_CFLAGS = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(LUA)))
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -MMD -MP $(WARNINGS) \
+	$(LUA_CFLAGS) -I. -Ihost -Ibindings $(SAN_FLAGS) $(CFLAGS)
+LIBS := -lev -ledit -lpaho-mqtt3as -lssl -lcrypto -lm -lpthread
+# All of liblua, for the C modules that a script may require.
+LUA_LIBS = -Wl,--whole-archive -l:lib$(LUA).a -Wl,--no-whole-archive -ldl
+
+SOURCES := $(wildcard host/*.c bindings/*.c)
+OBJECTS := $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out host/main.c,$(SOURCES)))
+EXE_OBJECTS := $(OUT)/obj/host/main.o $(OUT)/obj/embedded.o
+LUA_SOURCES := $(sort $(wildcard lua/p2pd/*.lua lua/p2pd/*/*.lua scripts/*.lua))
+LUA_MODULES := dkjson argparse
+
+# Rewritten only when its text changes, so that what depends on it is made anew just then.
+define keep
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' >$@
+endef
+
+$(OUT)/flags: always | deps-build
+	$(call keep,$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(LIBS))
+
+$(OUT)/sources: always
+	$(call keep,$(LUA_SOURCES) $(SOURCES))
+
+$(OUT)/obj/%.o: %.c $(OUT)/flags | deps-build
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(OUT)/obj/embedded.o: $(OUT)/embedded.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(OUT)/embedded.c: host/embed.lua $(LUA_SOURCES) $(OUT)/sources | deps-build
+	$(LUA) host/embed.lua $@ $(LUA_SOURCES) $(LUA_MODULES)
+
+$(CORE): $(OBJECTS) $(OUT)/sources
+	@mkdir -p $(@D)
+	$(CC) $(SAN_FLAGS) $(LDFLAGS) -shared -o $@ $(OBJECTS) $(LIBS)
+
+$(EXE): $(OBJECTS) $(EXE_OBJECTS) $(OUT)/sources
+	@mkdir -p $(@D)
+	$(CC) $(SAN_FLAGS) $(LDFLAGS) -rdynamic -o $@ $(OBJECTS) $(EXE_OBJECTS) $(LUA_LIBS) $(LIBS)
+
+-include $(OBJECTS:.o=.d) $(EXE_OBJECTS:.o=.d)
+
+# -- running --------------------------------------------------------------------------------------------
+
+RUN_ENV := P2PD_EXE=$(abspath $(EXE)) LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="$(OUT)/?.so;;"
+SPECS = $(wildcard spec/*_spec.lua spec/regress/*_spec.lua)
+
+# A sanitizer's library must be there before the interpreter that loads core.so. Children of the specs
+# (shells, servers) get it as well, so it looks for leaks when spec/report.lua asks, not at every exit.
+RUNTIME_address := libasan.so
+RUNTIME_undefined := libubsan.so
+RUNTIME_leak := liblsan.so
+RUNTIME_thread := libtsan.so
+RUNTIMES = $(foreach s,$(subst $(comma), ,$(SAN)),$(shell $(CC) -print-file-name=$(RUNTIME_$(s))))
+SAN_ENV = $(if $(SAN),LD_PRELOAD="$(RUNTIMES)" P2PD_SAN="$(SAN)" UBSAN_OPTIONS=print_stacktrace=1 \
+	ASAN_OPTIONS=detect_leaks=1:leak_check_at_exit=0:detect_stack_use_after_return=1)
+
+demo: all | deps-demo
+	./$(EXE) demo
+
+test: all | deps-test
+	@$(RUN_ENV) $(SAN_ENV) $(LUA) spec/run.lua -o spec/report.lua $(SPECS)
+
+# Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes.
+gcstress: all | deps-test
+	@$(RUN_ENV) $(SAN_ENV) $(LUA) -e "collectgarbage('incremental', 1, 1000, 6)" \
+		spec/run.lua -o spec/report.lua $(SPECS)
+
+bench: all | deps-all
+	@$(RUN_ENV) $(LUA) spec/bench/run.lua
+
+# -- fuzzers ----------------------------------------------------------------------------------------------
+
+# Each spec/fuzz/NAME_fuzz.c starts from spec/fuzz/corpus/NAME. What it finds on the way stays in the output
+# folder, and so does the input that fails.
+FUZZ_SECONDS ?= 60
+FUZZERS = $(patsubst spec/fuzz/%_fuzz.c,%,$(wildcard spec/fuzz/*_fuzz.c))
+FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -MMD -MP -Ihost -g -O1 -fno-omit-frame-pointer \
+	-fsanitize=address,undefined -fno-sanitize-recover=undefined
+FUZZ_OBJECTS = $(patsubst %.c,$(OUT)/fuzz/%.o,$(filter-out host/main.c,$(wildcard host/*.c)))
+
+fuzz: $(FUZZERS:%=fuzz-%)
+
+$(FUZZERS:%=fuzz-%): fuzz-%: $(OUT)/fuzz/%
+	@mkdir -p $(OUT)/fuzz/corpus/$*
+	$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1 \
+		-artifact_prefix=$(OUT)/fuzz/$*- $(OUT)/fuzz/corpus/$* $(wildcard spec/fuzz/corpus/$*)
+
+$(OUT)/fuzz/host/%.o: host/%.c | deps-all
+	@mkdir -p $(@D)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -c -o $@ $<
+
+$(OUT)/fuzz/host.a: $(FUZZ_OBJECTS)
+	rm -f $@
+	ar rcs $@ $^
+
+$(OUT)/fuzz/%: spec/fuzz/%_fuzz.c $(OUT)/fuzz/host.a
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(OUT)/fuzz/host.a $(LIBS)
+
+-include $(wildcard $(OUT)/fuzz/*.d $(OUT)/fuzz/host/*.d)
+
+# -- the code itself ------------------------------------------------------------------------------------
+
+C_FILES = $(wildcard host/*.[ch] bindings/*.[ch] spec/*/*.[ch])
+
+lint: lint-lua lint-format lint-c
+
+lint-lua: | deps-all
+	luacheck -q --no-color .
+
+lint-format: | deps-all
+	clang-format --dry-run -Werror $(C_FILES)
+
+lint-c: | deps-all
+	cppcheck -q -j 2 --std=c11 --language=c --enable=warning,performance,portability --inline-suppr \
+		--library=lua --error-exitcode=1 -D__linux__ -I. -Ihost -Ibindings $(filter %.c,$(C_FILES))
+
+format: | deps-all
+	clang-format -i $(C_FILES)
+
+docs: | deps-all
+	ldoc -q -c docs/config.ld -d $(CURDIR)/build/docs/api . >/dev/null
+
+# -- installing -----------------------------------------------------------------------------------------
+
+BINDIR = $(PREFIX)/bin
+LIBDIR = $(PREFIX)/lib/lua/$(LUA_VERSION)
+LUADIR = $(PREFIX)/share/lua/$(LUA_VERSION)
+
+install: all
+	install -D -m 755 $(EXE) "$(DESTDIR)$(BINDIR)/p2pd"
+	install -D -m 644 $(CORE) "$(DESTDIR)$(LIBDIR)/p2pd/core.so"
+	@cd lua && find p2pd -name '*.lua' -exec \
+		sh -c 'for f; do install -D -m 644 "$$f" "$$0/$$f" || exit 1; done' "$(abspath_luadir)" {} +
+
+abspath_luadir = $(abspath $(DESTDIR)$(LUADIR))
+
+clean:
+	rm -rf build p2pd
+
+help:
+	@echo 'make                 builds ./p2pd and build/p2pd/core.so (installs what is missing first)'
+	@echo 'make demo            two peers on this machine, connected in every way there is'
+	@echo 'make test            the specs; SAN=address,undefined runs them under the sanitizers'
+	@echo 'make gcstress        the specs with the garbage collector always at work'
+	@echo 'make fuzz            every parser, for FUZZ_SECONDS=60 each'
+	@echo 'make lint            luacheck, clang-format and cppcheck; `make format` formats'
+	@echo 'make bench           speed and memory'
+	@echo 'make docs            the API pages in build/docs/api'
+	@echo 'make deps            installs every Debian package that any of these needs'
+	@echo 'make install         into PREFIX (/usr/local), under DESTDIR'
+	@echo 'make clean           removes what was built'
+
+always:
+
+.DELETE_ON_ERROR:
+.PHONY: all always bench clean demo deps deps-all deps-build deps-demo deps-test docs format \
+	fuzz gcstress help install lint lint-c lint-format lint-lua test
