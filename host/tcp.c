@@ -1,0 +1,113 @@
+/* Connections get TCP_NODELAY (pipes carry messages) and keep-alives (dead peers are noticed). */
+#include "tcp.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KEEPALIVE_IDLE_S 60
+#define KEEPALIVE_INTERVAL_S 10
+#define KEEPALIVE_PROBES 3
+#define UNACKED_MAX_MS 60000 /* RFC 5482 user timeout */
+
+static int set(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+static void tune(int fd) {
+    set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+    set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+    set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKED_MAX_MS);
+}
+
+static int set_device(int fd, const char *device) {
+    socklen_t len = (socklen_t)strlen(device) + 1;
+    if (len > IFNAMSIZ) /* the kernel would cut it off, and might find another interface */
+        return -ENODEV;
+    return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, len) < 0 ? -errno : 0;
+}
+
+static int prepare(int fd, int family, const struct tcp_options *options) {
+    int err = set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (!err && family == AF_INET6)
+        err = set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (!err && options->reuse_port)
+        err = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (!err && options->device)
+        err = set_device(fd, options->device);
+    if (!err && options->local && bind(fd, &options->local->any, options->local->len) < 0)
+        err = -errno;
+    return err;
+}
+
+int tcp_socket(int family, const struct tcp_options *options) {
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    if (fd < 0)
+        return -errno;
+    int err = prepare(fd, family, options);
+    if (err < 0) {
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
+int tcp_connect(int fd, const struct inet_addr *remote) {
+    tune(fd);
+    return connect(fd, &remote->any, remote->len) < 0 ? -errno : 0;
+}
+
+int tcp_connected(int fd) {
+    int err = 0;
+    socklen_t len = sizeof err;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+        return -errno;
+    struct inet_addr local, remote;
+    if (err || (err = -tcp_remote(fd, &remote)) || (err = -tcp_local(fd, &local)))
+        return -err;
+    return inet_equal(&local, &remote) ? -ECONNREFUSED : 0;
+}
+
+int tcp_listen(const struct tcp_options *options, int backlog) {
+    int fd = tcp_socket(options->local->any.sa_family, options);
+    if (fd < 0 || listen(fd, backlog) == 0)
+        return fd;
+    int err = -errno;
+    close(fd);
+    return err;
+}
+
+int tcp_accept(int fd, struct inet_addr *remote) {
+    remote->len = sizeof remote->v6;
+    int client;
+    do
+        client = accept4(fd, &remote->any, &remote->len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    while (client < 0 && (errno == EINTR || errno == ECONNABORTED));
+    if (client < 0)
+        return -errno;
+    tune(client);
+    return client;
+}
+
+int tcp_local(int fd, struct inet_addr *addr) {
+    addr->len = sizeof addr->v6;
+    return getsockname(fd, &addr->any, &addr->len) < 0 ? -errno : 0;
+}
+
+int tcp_remote(int fd, struct inet_addr *addr) {
+    addr->len = sizeof addr->v6;
+    return getpeername(fd, &addr->any, &addr->len) < 0 ? -errno : 0;
+}
+
+double tcp_rtt(int fd) {
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+        return -1;
+    return info.tcpi_rtt * 1e-6;
+}

@@ -1,0 +1,32 @@
+/* TCP sockets, non-blocking: made, bound, connected, listening. A descriptor, 0 or -errno. */
+#ifndef P2PD_TCP_H
+#define P2PD_TCP_H
+
+#include <stdbool.h>
+
+#include "inet.h"
+
+struct tcp_options {
+    const struct inet_addr *local; /* NULL: the kernel chooses */
+    const char *device;            /* SO_BINDTODEVICE, or NULL */
+    bool reuse_port;               /* SO_REUSEPORT: a listener and connectors on one port */
+};
+
+int tcp_socket(int family, const struct tcp_options *options);
+
+/* 0, or -EINPROGRESS: ask tcp_connected() once the descriptor is writable. */
+int tcp_connect(int fd, const struct inet_addr *remote);
+
+/* 0, or why there is no connection; -ECONNREFUSED when the socket has met itself. */
+int tcp_connected(int fd);
+
+int tcp_listen(const struct tcp_options *options, int backlog);
+int tcp_accept(int fd, struct inet_addr *remote);
+
+int tcp_local(int fd, struct inet_addr *addr);
+int tcp_remote(int fd, struct inet_addr *addr);
+
+/* The kernel's smoothed round trip in seconds, or -1. */
+double tcp_rtt(int fd);
+
+#endif
