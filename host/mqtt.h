@@ -1,0 +1,64 @@
+/* MQTT clients: each stays connected to one broker until it is closed. */
+#ifndef P2PD_MQTT_H
+#define P2PD_MQTT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mqtt_queue.h"
+
+struct mqtt_options {
+    const char *host;
+    int port;
+    bool tls;
+    const char *ca;          /* PEM file; NULL: the system's store */
+    const char *user, *pass; /* NULL: none */
+    const char *client_id;   /* NULL: random */
+    int keepalive_s;
+    double connect_timeout_s; /* from the first SYN to the CONNACK */
+};
+
+enum mqtt_state { MQTT_CONNECTING, MQTT_ONLINE, MQTT_OFFLINE, MQTT_CLOSED };
+
+struct mqtt_stats {
+    uint64_t received, sent, dropped, reconnects;
+    int protocol; /* 5 or 4 (3.1.1), of the last connection; 0 before the first */
+};
+
+/* The loop's callbacks: the state (or the subscriptions) changed; a message waits in
+ * mqtt_receive(). */
+struct mqtt_events {
+    void (*on_change)(void *owner);
+    void (*on_message)(void *owner);
+    void *owner;
+};
+
+struct mqtt;
+
+/* All below: loop thread only. The strings are copied. Starts connecting; -errno of the ca file. */
+int mqtt_open(struct mqtt **out, const struct mqtt_options *options, struct mqtt_events events);
+
+/* No more callbacks; what is queued is still sent for a moment, then the client frees itself. */
+void mqtt_close(struct mqtt *m);
+
+enum mqtt_state mqtt_state(const struct mqtt *m);
+const char *mqtt_state_name(enum mqtt_state state);
+const char *mqtt_reason(const struct mqtt *m);  /* of the last failure, "" before any */
+const char *mqtt_code(const struct mqtt *m);    /* its errno's name */
+unsigned mqtt_failures(const struct mqtt *m);   /* attempts that have failed so far */
+bool mqtt_is_subscribed(const struct mqtt *m);  /* online, and every topic acknowledged */
+const char *mqtt_refused(const struct mqtt *m); /* a topic this broker refused, or NULL */
+struct mqtt_stats mqtt_stats(struct mqtt *m);
+
+/* Remembers the topic for this connection and all later ones. */
+void mqtt_subscribe(struct mqtt *m, const char *topic);
+
+/* 0, or -ENOTCONN, -EMSGSIZE, -ENOBUFS (too much is waiting already). */
+int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t len, int expiry_s);
+
+/* The oldest message that waits, or NULL; it goes with mqtt_drop_first(). */
+const struct mqtt_message *mqtt_first(const struct mqtt *m);
+void mqtt_drop_first(struct mqtt *m);
+
+#endif
