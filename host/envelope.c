@@ -1,0 +1,49 @@
+/*
+ * HPKE's mode_auth between the X25519 keys that belong to two node ids.
+ *
+ * An Ed25519 key and its negative share one X25519 key, and HPKE only authenticates that. Without
+ * more, what Alice sealed would open as well as a message of the node whose key is the negative of
+ * hers. So HPKE's info is the caller's, followed by the Ed25519 keys of sender and receiver.
+ */
+#include "envelope.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct info {
+    uint8_t bytes[ENVELOPE_INFO_MAX + 2 * KEYS_PUBLIC];
+};
+
+static struct hpke_text bind_info(struct info *full, struct hpke_text info, const uint8_t *from,
+                                  const uint8_t *to) {
+    memcpy(full->bytes, info.data, info.len);
+    memcpy(full->bytes + info.len, from, KEYS_PUBLIC);
+    memcpy(full->bytes + info.len + KEYS_PUBLIC, to, KEYS_PUBLIC);
+    return (struct hpke_text){full->bytes, info.len + 2 * KEYS_PUBLIC};
+}
+
+int envelope_seal(const struct keys *from, const uint8_t to[KEYS_PUBLIC], struct hpke_text info,
+                  struct hpke_text aad, struct hpke_text plain, uint8_t *sealed) {
+    struct info full;
+    uint8_t receiver[HPKE_KEY];
+    if (info.len > ENVELOPE_INFO_MAX)
+        return -EMSGSIZE;
+    int error = keys_to_x25519(to, receiver);
+    if (error)
+        return error;
+    return hpke_seal(keys_x25519(from), receiver, bind_info(&full, info, keys_public(from), to),
+                     aad, plain, sealed);
+}
+
+int envelope_open(const struct keys *to, const uint8_t from[KEYS_PUBLIC], struct hpke_text info,
+                  struct hpke_text aad, struct hpke_text sealed, uint8_t *plain) {
+    struct info full;
+    uint8_t sender[HPKE_KEY];
+    if (info.len > ENVELOPE_INFO_MAX)
+        return -EMSGSIZE;
+    int error = keys_to_x25519(from, sender);
+    if (error)
+        return error;
+    return hpke_open(keys_x25519(to), sender, bind_info(&full, info, from, keys_public(to)), aad,
+                     sealed, plain);
+}

@@ -1,0 +1,20 @@
+/* Messages sealed by one node for another, both known by their node keys. */
+#ifndef P2PD_ENVELOPE_H
+#define P2PD_ENVELOPE_H
+
+#include "hpke.h"
+#include "keys.h"
+
+/* Seals plain from `from` for the Ed25519 key `to`: writes plain.len + HPKE_OVERHEAD bytes. 0,
+ * -EINVAL when `to` is no node's key, -EMSGSIZE, -ENOMEM or -EIO. */
+int envelope_seal(const struct keys *from, const uint8_t to[KEYS_PUBLIC], struct hpke_text info,
+                  struct hpke_text aad, struct hpke_text plain, uint8_t *sealed);
+
+/* Opens what `from` sealed for `to`: writes sealed.len - HPKE_OVERHEAD bytes. 0, -EINVAL when
+ * `from` is no node's key, -EBADMSG when anything differs from what was sealed, -ENOMEM or -EIO. */
+int envelope_open(const struct keys *to, const uint8_t from[KEYS_PUBLIC], struct hpke_text info,
+                  struct hpke_text aad, struct hpke_text sealed, uint8_t *plain);
+
+#define ENVELOPE_INFO_MAX 256 /* bytes of info; longer is -EMSGSIZE */
+
+#endif
