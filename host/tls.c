@@ -1,0 +1,417 @@
+/*
+ * TLS as a transport. OpenSSL reads and writes through the wire, which keeps what cannot leave at
+ * once; a record counts as written when it has left. Over a plain socket the handshake writes
+ * through OpenSSL's own BIO, with which the kernel may take the encryption over; if it has, that
+ * one stays, and a write that OpenSSL could not finish is given to it again (`retry`).
+ *
+ * Readiness is not what it is below: OpenSSL may hold bytes, an end or an error while the
+ * descriptor is silent (`more`: a zero timer tells the stream) and may have to write in order to
+ * read (`read_needs`). A key's limit (RFC 8446 §5.5) is kept by a key update that asks nothing of
+ * the peer, because one whose kernel encrypts could not answer.
+ */
+#include "tls.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fd.h"
+#include "loop.h"
+#include "tls_context.h"
+#include "tls_failure.h"
+#include "tls_wire.h"
+
+#define RECORD_MAX (16 * 1024)       /* RFC 8446 §5.1 */
+#define KEY_RECORDS_MAX (1ULL << 23) /* below the 2^24.5 of RFC 8446 §5.5 */
+
+struct tls {
+    struct transport base;
+    struct tls_wire wire;
+    struct tls_context *context;
+    SSL *ssl; /* NULL: OpenSSL could not make one, and `failure` is set */
+    struct tls_pin pin;
+    struct tls_failure failure; /* nothing is read or written any more */
+    ev_timer kick;
+    uint64_t records;    /* sent under the present key */
+    size_t sealed;       /* bytes of the record that waits in `out` */
+    size_t retry;        /* bytes of the write that OpenSSL could not finish */
+    int wanted;          /* by the stream */
+    int read_needs;      /* what a read waits for below */
+    int handshake_needs; /* what the handshake does */
+    bool started, open;
+    bool ktls;    /* the kernel encrypts what we send */
+    bool ended;   /* close_notify has come */
+    bool closing; /* ours is to be sent */
+    bool closed;  /* it has been given to OpenSSL */
+    bool more;    /* a read may find something although nothing comes from below */
+};
+
+static struct tls *self(struct transport *t) {
+    return (struct tls *)t;
+}
+
+/* -- the way down -------------------------------------------------------------------------- */
+
+static void attach(struct tls *t) {
+    int fd = fd_socket(t->wire.lower);
+    BIO *ours = tls_wire_bio(&t->wire), *out = fd >= 0 ? BIO_new_socket(fd, BIO_NOCLOSE) : ours;
+    if (!out)
+        abort();
+    SSL_set_bio(t->ssl, ours, out);
+}
+
+/* After the handshake: OpenSSL's own BIO stays only for the kernel's sake. */
+static void choose_output(struct tls *t) {
+    t->ktls = BIO_get_ktls_send(SSL_get_wbio(t->ssl));
+    BIO *ours = SSL_get_rbio(t->ssl);
+    if (t->ktls || SSL_get_wbio(t->ssl) == ours)
+        return;
+    BIO_up_ref(ours);
+    SSL_set0_wbio(t->ssl, ours);
+}
+
+/* -- what a call has come to --------------------------------------------------------------- */
+
+/* Before each call of OpenSSL that judge() is to look at. */
+static void prepare(struct tls *t) {
+    ERR_clear_error();
+    errno = 0;
+    tls_wire_prepare(&t->wire);
+}
+
+static int below(const struct tls *t) {
+    return t->wire.error ? t->wire.error : -errno;
+}
+
+/* What the call that gave `result` waits for (EV_READ, EV_WRITE), 0 at the end, or -errno. */
+static int judge(struct tls *t, int result) {
+    int error = below(t);
+    switch (SSL_get_error(t->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        return EV_READ;
+    case SSL_ERROR_WANT_WRITE:
+        return EV_WRITE;
+    case SSL_ERROR_ZERO_RETURN:
+        t->ended = true;
+        return 0;
+    case SSL_ERROR_SYSCALL:
+        return tls_failure_below(&t->failure, error, t->open);
+    default:
+        return tls_failure_protocol(&t->failure, t->ssl, t->open);
+    }
+}
+
+/* -- the handshake and the end ------------------------------------------------------------- */
+
+static bool is_shaking(const struct tls *t) {
+    return !t->open && !t->failure.code;
+}
+
+static void finish(struct tls *t) {
+    if (!t->pin.verified) {
+        tls_failure_certificate(&t->failure, &t->pin);
+        return;
+    }
+    choose_output(t);
+    t->open = t->more = true;
+}
+
+static void advance(struct tls *t) {
+    t->started = true;
+    prepare(t);
+    int result = SSL_do_handshake(t->ssl);
+    int need = result == 1 ? EV_WRITE : judge(t, result);
+    int sent = tls_wire_flush(&t->wire);
+    if (t->failure.code)
+        return;
+    if (need == 0 || (sent < 0 && sent != -EAGAIN))
+        tls_failure_below(&t->failure, sent, false);
+    else if (result == 1 && sent == 0)
+        finish(t);
+    t->handshake_needs = need;
+}
+
+static void send_close(struct tls *t) {
+    prepare(t);
+    if (SSL_in_init(t->ssl))
+        SSL_do_handshake(t->ssl);
+    int result = t->closed ? 1 : SSL_shutdown(t->ssl);
+    t->closed = result >= 0;
+    bool later = !t->closed && SSL_get_error(t->ssl, result) == SSL_ERROR_WANT_WRITE;
+    t->closing = later || tls_wire_flush(&t->wire) == -EAGAIN;
+    t->base.ending = t->closing;
+    ERR_clear_error();
+    if (t->closed && !t->closing)
+        t->wire.lower->ops->shutdown(t->wire.lower);
+}
+
+/* -- readiness ----------------------------------------------------------------------------- */
+
+static int needs(const struct tls *t) {
+    int sending = t->wire.out.len || t->closing ? EV_WRITE : 0;
+    if (t->failure.code)
+        return 0;
+    if (is_shaking(t))
+        return t->wanted ? t->handshake_needs | sending : 0;
+    return (t->wanted & EV_READ ? t->read_needs : 0) | (t->wanted & EV_WRITE) | sending;
+}
+
+static bool is_due(const struct tls *t) {
+    if (t->failure.code || !t->started)
+        return t->wanted != 0;
+    return t->open && t->more && (t->wanted & EV_READ);
+}
+
+static void update_needs(struct tls *t) {
+    t->wire.lower->ops->want(t->wire.lower, needs(t));
+    if (is_due(t) && !ev_is_active(&t->kick)) {
+        ev_timer_set(&t->kick, 0, 0);
+        ev_timer_start(loop_get(), &t->kick);
+    }
+}
+
+/* `events` have come from below; what they mean for the stream. */
+static int told(const struct tls *t, int events) {
+    if (t->failure.code)
+        return t->wanted;
+    int read = t->more || (events & t->read_needs) ? EV_READ : 0;
+    int write = (events & EV_WRITE) && !t->wire.out.len ? EV_WRITE : 0;
+    return t->wanted & (read | write);
+}
+
+static void work(struct tls *t, int events) {
+    if (is_shaking(t))
+        advance(t);
+    else if (events & EV_WRITE)
+        tls_wire_flush(&t->wire);
+    if (t->open && t->closing)
+        send_close(t);
+}
+
+/* The stream may free us when it is told. */
+static void on_events(struct tls *t, int events) {
+    bool shaking = is_shaking(t), ending = t->base.ending;
+    work(t, events);
+    int tell = is_shaking(t) ? 0 : shaking ? t->wanted : told(t, events);
+    tell |= ending && !t->base.ending ? EV_WRITE : 0;
+    if (tell)
+        t->base.on_ready(&t->base, tell);
+    else
+        update_needs(t);
+}
+
+static void on_lower(struct transport *lower, int events) {
+    on_events(lower->owner, events);
+}
+
+static void on_kick(struct ev_loop *l, ev_timer *w, int events) {
+    (void)l, (void)events;
+    on_events(w->data, 0);
+}
+
+/* -- the transport ------------------------------------------------------------------------- */
+
+/* Records until `len` bytes are there or none is left: how many bytes. */
+static size_t read_records(struct tls *t, char *data, size_t len) {
+    size_t total = 0, n;
+    prepare(t);
+    t->more = true;
+    while (total < len && !t->ended) {
+        int result = SSL_read_ex(t->ssl, data + total, len - total, &n);
+        if (result > 0) {
+            total += n;
+            continue;
+        }
+        int need = judge(t, result);
+        if (need > 0) {
+            t->read_needs = need;
+            t->more = false;
+        }
+        if (need)
+            break;
+    }
+    return total;
+}
+
+static ssize_t tls_read(struct transport *base, void *data, size_t len) {
+    struct tls *t = self(base);
+    if (is_shaking(t))
+        return -EAGAIN;
+    size_t n = t->failure.code ? 0 : read_records(t, data, len);
+    if (n || t->ended)
+        return (ssize_t)n;
+    return t->failure.code ? t->failure.code : -EAGAIN;
+}
+
+static void renew_key(struct tls *t) {
+    if (t->ktls || ++t->records < KEY_RECORDS_MAX)
+        return;
+    t->records = 0;
+    tls_rekey(&t->base, false);
+}
+
+static ssize_t write_record(struct tls *t, const void *data, size_t len) {
+    size_t n;
+    prepare(t);
+    int result = SSL_write_ex(t->ssl, data, len, &n);
+    t->retry = 0;
+    if (result > 0)
+        return (ssize_t)n;
+    int error = below(t);
+    if (SSL_get_error(t->ssl, result) == SSL_ERROR_SYSCALL && error)
+        return t->wire.write_error = error;
+    int need = judge(t, result);
+    if (need <= 0)
+        return need ? need : -EPIPE;
+    t->retry = len;
+    return -EAGAIN;
+}
+
+/* The record in `out` has left: it is what the same bytes, offered again, are answered with. */
+static size_t take_sealed(struct tls *t, size_t len) {
+    size_t n = t->sealed < len ? t->sealed : len;
+    t->sealed = 0;
+    return n;
+}
+
+static ssize_t tls_write(struct transport *base, const void *data, size_t len) {
+    struct tls *t = self(base);
+    if (is_shaking(t))
+        return -EAGAIN;
+    int error = t->failure.code ? t->failure.code : t->wire.write_error;
+    error = error ? error : tls_wire_flush(&t->wire);
+    if (error)
+        return error;
+    if (t->sealed)
+        return (ssize_t)take_sealed(t, len);
+    if (!t->retry)
+        renew_key(t);
+    size_t offered = t->retry ? t->retry : len < RECORD_MAX ? len : RECORD_MAX;
+    if (offered > len)
+        return -EINVAL;
+    ssize_t n = write_record(t, data, offered);
+    if (n <= 0 || !t->wire.out.len)
+        return n;
+    t->sealed = (size_t)n;
+    return -EAGAIN;
+}
+
+static int tls_shutdown(struct transport *base) {
+    struct tls *t = self(base);
+    if (t->failure.code)
+        return t->failure.code;
+    t->closing = t->closing || !t->closed;
+    if (t->open && t->closing)
+        send_close(t);
+    update_needs(t);
+    return 0;
+}
+
+static void tls_want(struct transport *base, int events) {
+    struct tls *t = self(base);
+    t->wanted = events;
+    update_needs(t);
+}
+
+static int tls_fd(const struct transport *base) {
+    const struct transport *lower = ((const struct tls *)base)->wire.lower;
+    return lower->ops->fd(lower);
+}
+
+static int tls_detach(struct transport *base) {
+    (void)base;
+    return -EOPNOTSUPP;
+}
+
+static void tls_free(struct transport *base) {
+    struct tls *t = self(base);
+    ev_timer_stop(loop_get(), &t->kick);
+    if (t->open && !t->failure.code && !t->closed && !t->sealed && !t->retry)
+        send_close(t);
+    SSL_free(t->ssl);
+    ERR_clear_error();
+    t->wire.lower->ops->free(t->wire.lower);
+    tls_context_unref(t->context);
+    tls_wire_fini(&t->wire);
+    tls_failure_fini(&t->failure);
+    free(t);
+}
+
+static const struct transport_ops OPS = {tls_read, tls_write,  tls_shutdown, tls_want,
+                                         tls_fd,   tls_detach, tls_free};
+
+static struct tls *new_tls(struct tls_context *context, struct transport *lower) {
+    struct tls *t = calloc(1, sizeof *t);
+    if (!t)
+        abort();
+    t->base = (struct transport){
+        .ops = &OPS, .sticky = RECORD_MAX, .resets = lower->resets, .takes_leave = true};
+    t->context = tls_context_ref(context);
+    t->read_needs = EV_READ;
+    t->wire.lower = lower;
+    lower->owner = t;
+    lower->on_ready = on_lower;
+    ev_init(&t->kick, on_kick);
+    t->kick.data = t;
+    return t;
+}
+
+struct transport *tls_transport(struct tls_context *context, enum tls_role role,
+                                struct transport *lower, struct buffer early,
+                                const uint8_t expected[KEYS_PUBLIC]) {
+    struct tls *t = new_tls(context, lower);
+    t->wire.early = early;
+    memcpy(t->pin.expected, expected, KEYS_PUBLIC);
+    t->ssl = tls_context_connection(context, role, &t->pin);
+    if (t->ssl)
+        attach(t);
+    else
+        tls_failure_set(&t->failure, ENOMEM, "OpenSSL cannot make a connection");
+    return &t->base;
+}
+
+/* -- what one can ask ---------------------------------------------------------------------- */
+
+static const struct tls *to_tls(const struct transport *t) {
+    return t->ops == &OPS ? (const struct tls *)t : NULL;
+}
+
+int tls_handshake(struct transport *base) {
+    struct tls *t = self(base);
+    if (is_shaking(t))
+        advance(t);
+    if (t->failure.code)
+        return t->failure.code;
+    return t->open ? 0 : -EAGAIN;
+}
+
+const char *tls_reason(const struct transport *base) {
+    const struct tls *t = to_tls(base);
+    return t ? t->failure.text : NULL;
+}
+
+int tls_rekey(struct transport *base, bool both) {
+    struct tls *t = base->ops == &OPS ? self(base) : NULL;
+    if (!t || t->ktls)
+        return -EOPNOTSUPP;
+    if (!t->open || t->failure.code || t->closing || t->closed)
+        return t->failure.code ? t->failure.code : -EPIPE;
+    prepare(t);
+    int kind = both ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED;
+    if (t->retry || !SSL_key_update(t->ssl, kind))
+        return -EBUSY;
+    SSL_do_handshake(t->ssl);
+    update_needs(t);
+    return 0;
+}
+
+bool tls_describe(const struct transport *base, struct tls_info *info) {
+    const struct tls *t = to_tls(base);
+    if (!t || !t->open)
+        return false;
+    info->protocol = SSL_get_version(t->ssl);
+    info->cipher = SSL_get_cipher_name(t->ssl);
+    info->ktls = t->ktls;
+    return true;
+}

@@ -1,0 +1,48 @@
+/* TLS 1.3 between two nodes: a transport on top of another one, both ends pinned to node keys. */
+#ifndef P2PD_TLS_H
+#define P2PD_TLS_H
+
+#include "keys.h"
+#include "stream.h"
+
+enum tls_role { TLS_CLIENT, TLS_SERVER };
+
+/* What a node's connections share, in either role: its certificate and the settings. Counted by
+ * reference; loop thread only. */
+struct tls_context;
+
+/* One reference, the caller's; NULL when OpenSSL fails. */
+struct tls_context *tls_context_new(const struct keys *keys);
+struct tls_context *tls_context_ref(struct tls_context *context);
+void tls_context_unref(struct tls_context *context); /* NULL is fine */
+
+/*
+ * Takes `lower` and `early` over: the bytes that were read from lower and not used are the first of
+ * TLS's input. Until the handshake is done reads and writes give -EAGAIN; it goes on while either
+ * is wanted. Only the node that holds the expected key is talked to. Never NULL.
+ */
+struct transport *tls_transport(struct tls_context *context, enum tls_role role,
+                                struct transport *lower, struct buffer early,
+                                const uint8_t expected[KEYS_PUBLIC]);
+
+/* Continues the handshake: 0 once the peer is verified, -EAGAIN (EV_READ tells when it is over), or
+ * why it failed. The client is done when it has verified the server; whether the server takes the
+ * client shows when it first reads. Only for a transport that is TLS. */
+int tls_handshake(struct transport *t);
+
+/* What went wrong, in words, valid as long as t; NULL when nothing has, or t is not TLS. */
+const char *tls_reason(const struct transport *t);
+
+/* New keys for what we send, and with `both` for what the peer sends (RFC 8446 §4.6.3): 0, -EBUSY
+ * while a write waits for the peer, -EOPNOTSUPP when the kernel holds the key or t is not TLS. */
+int tls_rekey(struct transport *t, bool both);
+
+struct tls_info {
+    const char *protocol, *cipher;
+    bool ktls; /* the kernel encrypts */
+};
+
+/* False when t is not TLS or its handshake is not done. */
+bool tls_describe(const struct transport *t, struct tls_info *info);
+
+#endif

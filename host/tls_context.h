@@ -1,0 +1,20 @@
+/* What tls.c needs to know of a context. */
+#ifndef P2PD_TLS_CONTEXT_H
+#define P2PD_TLS_CONTEXT_H
+
+#include <openssl/ssl.h>
+
+#include "tls.h"
+
+/* Whom a connection accepts, and whom it has met. */
+struct tls_pin {
+    uint8_t expected[KEYS_PUBLIC];
+    bool verified;
+    char stranger[KEYS_ID_MAX]; /* the id of the wrong node; "" when it has no node key at all */
+};
+
+/* A connection, the caller's, that takes nobody but pin's node; pin must outlive it. NULL when
+ * OpenSSL fails. */
+SSL *tls_context_connection(struct tls_context *context, enum tls_role role, struct tls_pin *pin);
+
+#endif
