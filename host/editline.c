@@ -1,0 +1,435 @@
+/*
+ * libedit in its unbuffered mode, in which el_gets() serves one key and returns, so that the loop
+ * can call it when the terminal has a byte. Two things keep it from blocking or spoiling the rest:
+ * it reads through a function of ours that gives an unfinished escape sequence up after KEY_GAP_MS,
+ * and it works under the user's character set without setlocale(), which would change Lua's
+ * patterns.
+ *
+ * The terminal is raw only while a prompt is shown. Whatever ends the process meanwhile, exit() or
+ * a deadly signal, puts it back first.
+ */
+#include "editline.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <histedit.h>
+#include <locale.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "log.h"
+#include "loop.h"
+
+#define KEY_GAP_MS 50 /* between the bytes of one key: a terminal sends them at once */
+#define HISTORY_LINES 1000
+#define COLUMNS_DEFAULT 80
+#define CTRL_D 4
+
+struct editline {
+    EditLine *el;
+    History *history;
+    locale_t locale;
+    char *prompt, *text;
+    enum editline_event event;
+    bool shown, tabbed, gone;
+    ev_io keys;
+    ev_signal resized, stopped;
+    void (*on_event)(void *owner);
+    void *owner;
+};
+
+static struct editline *current;
+static pthread_t loop_thread;
+static struct termios found; /* the terminal's state before we touched it */
+static volatile sig_atomic_t touched;
+
+/* -- giving the terminal back -------------------------------------------------------------- */
+
+static void give_back(void) {
+    if (touched)
+        tcsetattr(STDIN_FILENO, TCSANOW, &found);
+}
+
+void editline_leave(void) {
+    give_back();
+    if (touched)
+        (void)!write(STDOUT_FILENO, "\n", 1);
+}
+
+static const int DEADLY[] = {SIGQUIT, SIGHUP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+#define DEADLY_COUNT (sizeof DEADLY / sizeof *DEADLY)
+static struct sigaction former[DEADLY_COUNT];
+
+static void on_deadly(int number) {
+    editline_leave();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Signals that somebody handles or ignores are theirs. */
+static void catch_deadly(void) {
+    struct sigaction ours = {.sa_handler = on_deadly};
+    for (size_t i = 0; i < DEADLY_COUNT; i++) {
+        sigaction(DEADLY[i], NULL, &former[i]);
+        if (former[i].sa_handler == SIG_DFL)
+            sigaction(DEADLY[i], &ours, NULL);
+    }
+}
+
+static void release_deadly(void) {
+    for (size_t i = 0; i < DEADLY_COUNT; i++)
+        sigaction(DEADLY[i], &former[i], NULL);
+}
+
+/* -- the screen: libedit draws from where it believes the prompt's first column to be ------ */
+
+int editline_columns(void) {
+    struct winsize size;
+    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return known ? size.ws_col : COLUMNS_DEFAULT;
+}
+
+static size_t wide_width(const wchar_t *from, const wchar_t *to) {
+    size_t width = 0;
+    for (; from < to; from++) {
+        int columns = wcwidth(*from);
+        width += columns < 0 ? 2 : (size_t)columns; /* a control character is shown as ^X */
+    }
+    return width;
+}
+
+static void erase(struct editline *e) {
+    const LineInfoW *line = el_wline(e->el);
+    size_t before = strlen(e->prompt) + wide_width(line->buffer, line->cursor);
+    size_t rows = before / (size_t)editline_columns();
+    if (rows)
+        fprintf(stdout, "\033[%zuA", rows);
+    fputs("\r\033[J", stdout);
+}
+
+static void draw(struct editline *e) {
+    el_set(e->el, EL_REFRESH);
+    fflush(stdout);
+}
+
+void editline_print(struct editline *e, const char *text, size_t len) {
+    if (!e->shown) {
+        fwrite(text, 1, len, stdout);
+        return;
+    }
+    locale_t outside = uselocale(e->locale);
+    erase(e);
+    fwrite(text, 1, len, stdout);
+    if (len && text[len - 1] != '\n')
+        putc('\n', stdout);
+    draw(e);
+    uselocale(outside);
+}
+
+static void print_posted(void *arg) {
+    if (current && current->shown)
+        editline_print(current, arg, strlen(arg));
+    else
+        fputs(arg, stderr);
+    free(arg);
+}
+
+static void on_log(const char *line) {
+    if (pthread_equal(pthread_self(), loop_thread) && current) {
+        editline_print(current, line, strlen(line));
+        return;
+    }
+    char *copy = strdup(line);
+    if (copy)
+        loop_post(print_posted, copy);
+}
+
+/* -- the keyboard -------------------------------------------------------------------------- */
+
+static char *prompt_of(EditLine *el) {
+    struct editline *e;
+    el_get(el, EL_CLIENTDATA, &e);
+    return e->prompt;
+}
+
+static unsigned char on_tab(EditLine *el, int key) {
+    (void)key;
+    struct editline *e;
+    el_get(el, EL_CLIENTDATA, &e);
+    e->tabbed = true;
+    return CC_NORM;
+}
+
+static int read_byte(struct editline *e, char *byte) {
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    if (poll(&input, 1, KEY_GAP_MS) <= 0)
+        return 0;
+    ssize_t n = read(STDIN_FILENO, byte, 1);
+    e->gone = n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN);
+    return n == 1;
+}
+
+/* libedit's source of characters: 1, or 0 when none came in time. */
+static int read_character(EditLine *el, wchar_t *out) {
+    struct editline *e;
+    el_get(el, EL_CLIENTDATA, &e);
+    mbstate_t state = {0};
+    for (char byte; read_byte(e, &byte);) {
+        size_t used = mbrtowc(out, &byte, 1, &state);
+        if (used == (size_t)-1)
+            *out = L'?';
+        if (used != (size_t)-2)
+            return 1;
+    }
+    return 0;
+}
+
+static void happen(struct editline *e, enum editline_event event, const char *text, size_t len) {
+    free(e->text);
+    e->text = strndup(text, len);
+    e->event = event;
+    ev_io_stop(loop_get(), &e->keys);
+    e->on_event(e->owner);
+}
+
+/* libedit has put ^D into the line and on the screen. */
+static void happen_end(struct editline *e) {
+    el_deletestr(e->el, 1);
+    erase(e);
+    draw(e);
+    happen(e, EDITLINE_END, "", 0);
+}
+
+static void happen_tab(struct editline *e) {
+    const LineInfo *line = el_line(e->el);
+    happen(e, EDITLINE_COMPLETE, line->buffer, (size_t)(line->cursor - line->buffer));
+}
+
+static void serve_key(struct editline *e) {
+    int len = 0;
+    e->tabbed = false;
+    const char *text = el_gets(e->el, &len);
+    size_t n = text && len > 0 ? (size_t)len : 0;
+    if (e->gone)
+        happen(e, EDITLINE_END, "", 0);
+    else if (n == 1 && text[0] == CTRL_D)
+        happen_end(e);
+    else if (e->tabbed)
+        happen_tab(e);
+    else if (n && text[n - 1] == '\n')
+        happen(e, EDITLINE_LINE, text, n - 1);
+}
+
+static void on_key(struct ev_loop *l, ev_io *w, int events) {
+    (void)l, (void)events;
+    struct editline *e = w->data;
+    locale_t outside = uselocale(e->locale);
+    serve_key(e);
+    uselocale(outside);
+}
+
+static void redraw(struct editline *e) {
+    locale_t outside = uselocale(e->locale);
+    erase(e);
+    el_resize(e->el);
+    draw(e);
+    uselocale(outside);
+}
+
+static void on_resized(struct ev_loop *l, ev_signal *w, int events) {
+    (void)l, (void)events;
+    redraw(w->data);
+}
+
+/* Ctrl-Z: stop with the terminal as it was found, go on with it as it was left. */
+static void on_stopped(struct ev_loop *l, ev_signal *w, int events) {
+    (void)l, (void)events;
+    struct termios raw;
+    tcgetattr(STDIN_FILENO, &raw);
+    give_back();
+    raise(SIGSTOP);
+    tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+    redraw(w->data);
+}
+
+/* -- the editor ---------------------------------------------------------------------------- */
+
+static bool is_possible(void) {
+    const char *term = getenv("TERM");
+    return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && term && *term &&
+           strcmp(term, "dumb") != 0;
+}
+
+static void set_up(struct editline *e) {
+    HistEvent ignored;
+    history(e->history, &ignored, H_SETSIZE, HISTORY_LINES);
+    history(e->history, &ignored, H_SETUNIQUE, 1);
+    el_set(e->el, EL_CLIENTDATA, e);
+    el_set(e->el, EL_SIGNAL, 0);
+    el_set(e->el, EL_EDITOR, "emacs");
+    el_set(e->el, EL_PROMPT, prompt_of);
+    el_set(e->el, EL_HIST, history, e->history);
+    el_wset(e->el, EL_GETCFN, read_character);
+    el_wset(e->el, EL_ADDFN, L"p2pd-complete", L"Complete the name", on_tab); /* el_set() leaks */
+    el_set(e->el, EL_BIND, "^I", "p2pd-complete", NULL);
+    el_set(e->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    el_source(e->el, NULL);
+}
+
+static void watch(struct editline *e) {
+    ev_io_init(&e->keys, on_key, STDIN_FILENO, EV_READ);
+    ev_signal_init(&e->resized, on_resized, SIGWINCH);
+    ev_signal_init(&e->stopped, on_stopped, SIGTSTP);
+    e->keys.data = e->resized.data = e->stopped.data = e;
+}
+
+struct editline *editline_new(void (*on_event)(void *owner), void *owner) {
+    static bool registered;
+    errno = current ? EBUSY : ENOTTY;
+    if (current || !is_possible() || tcgetattr(STDIN_FILENO, &found) < 0)
+        return NULL;
+    if (!registered)
+        registered = atexit(editline_leave) == 0;
+    struct editline *e = calloc(1, sizeof *e);
+    if (!e)
+        abort();
+    e->on_event = on_event;
+    e->owner = owner;
+    e->locale = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
+    if (!e->locale)
+        e->locale = LC_GLOBAL_LOCALE;
+    e->prompt = strdup("");
+    locale_t outside = uselocale(e->locale);
+    e->el = el_init("p2pd", stdin, stdout, stderr);
+    e->history = history_init();
+    if (!e->el || !e->history)
+        abort();
+    set_up(e);
+    uselocale(outside);
+    watch(e);
+    current = e;
+    loop_thread = pthread_self();
+    return e;
+}
+
+void editline_start(struct editline *e, const char *prompt) {
+    editline_stop(e);
+    free(e->prompt);
+    e->prompt = strdup(prompt);
+    e->event = EDITLINE_NONE;
+    fflush(stdout);
+    tcgetattr(STDIN_FILENO, &found);
+    touched = e->shown = true;
+    catch_deadly();
+    locale_t outside = uselocale(e->locale);
+    el_set(e->el, EL_UNBUFFERED, 1);
+    uselocale(outside);
+    ev_io_start(loop_get(), &e->keys);
+    ev_signal_start(loop_get(), &e->resized);
+    ev_signal_start(loop_get(), &e->stopped);
+    log_redirect(on_log);
+}
+
+void editline_stop(struct editline *e) {
+    if (!e->shown)
+        return;
+    log_redirect(NULL);
+    ev_io_stop(loop_get(), &e->keys);
+    ev_signal_stop(loop_get(), &e->resized);
+    ev_signal_stop(loop_get(), &e->stopped);
+    locale_t outside = uselocale(e->locale);
+    el_set(e->el, EL_UNBUFFERED, 0);
+    uselocale(outside);
+    if (e->event == EDITLINE_NONE)
+        editline_leave();
+    else
+        give_back();
+    release_deadly();
+    touched = e->shown = false;
+}
+
+enum editline_event editline_event(const struct editline *e) {
+    return e->event;
+}
+
+const char *editline_text(const struct editline *e) {
+    return e->text ? e->text : "";
+}
+
+void editline_resume(struct editline *e, const char *text) {
+    if (!e->shown || e->event != EDITLINE_COMPLETE)
+        return;
+    e->event = EDITLINE_NONE;
+    locale_t outside = uselocale(e->locale);
+    erase(e);
+    if (*text)
+        el_insertstr(e->el, text);
+    draw(e);
+    uselocale(outside);
+    ev_io_start(loop_get(), &e->keys);
+}
+
+void editline_interrupt(struct editline *e) {
+    if (!e->shown || e->event != EDITLINE_NONE)
+        return;
+    locale_t outside = uselocale(e->locale);
+    const LineInfoW *line = el_wline(e->el);
+    erase(e);
+    el_cursor(e->el, (int)(line->lastchar - line->cursor));
+    draw(e);
+    uselocale(outside);
+    fputs("^C\r\n", stdout);
+    happen(e, EDITLINE_INTERRUPT, "", 0);
+}
+
+void editline_add_history(struct editline *e, const char *line) {
+    HistEvent ignored;
+    locale_t outside = uselocale(e->locale);
+    history(e->history, &ignored, H_ENTER, line);
+    uselocale(outside);
+}
+
+void editline_free(struct editline *e) {
+    editline_stop(e);
+    current = NULL;
+    el_end(e->el);
+    history_end(e->history);
+    if (e->locale != LC_GLOBAL_LOCALE)
+        freelocale(e->locale);
+    free(e->prompt);
+    free(e->text);
+    free(e);
+}
+
+/* -- the history's file -------------------------------------------------------------------- */
+
+static void make_folders(char *path) {
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(path, 0700);
+        *slash = '/';
+    }
+}
+
+int editline_save(const char *path, const char *line) {
+    char *copy = strdup(path);
+    if (copy)
+        make_folders(copy);
+    free(copy);
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    int written = dprintf(fd, "%s\n", line);
+    int err = written < 0 ? -errno : 0;
+    close(fd);
+    return err;
+}
