@@ -1,0 +1,53 @@
+/* What every binding needs: errors, classes, and the list of p2pd.core's parts. */
+#ifndef P2PD_BIND_H
+#define P2PD_BIND_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+
+/* Pushes nil, "TEXT: strerror(err)", "ECODE" for an errno (either sign); returns 3. */
+int push_error(lua_State *L, int err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Pushes nil, text, code as they are; returns 3. */
+int push_failure(lua_State *L, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Makes the metatable `name` with methods (in __index) and metamethods; __name is set. Pushes
+ * nothing. */
+void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+
+/* Pushes a zeroed userdata of that class. From here __gc owns it: it must be valid while zeroed. */
+void *bind_new(lua_State *L, const char *name, size_t size);
+
+/* The fields of an options table at index `t` (0 or nil there: as if empty); they raise, naming the
+ * field, when it has another type or, for a port, is not 0 to 65535. Strings live as long as the
+ * table. */
+const char *opt_string(lua_State *L, int t, const char *field, const char *otherwise);
+lua_Integer opt_integer(lua_State *L, int t, const char *field, lua_Integer otherwise);
+lua_Number opt_number(lua_State *L, int t, const char *field, lua_Number otherwise);
+bool opt_boolean(lua_State *L, int t, const char *field, bool otherwise);
+int opt_port(lua_State *L, int t, const char *field, int otherwise);
+
+/* Live userdata of all classes made by bind_new() and not yet collected, for leak checks. */
+int bind_live(lua_State *L);
+
+/* Each pushes its part of p2pd.core. */
+int bind_task(lua_State *L);
+int bind_clock(lua_State *L);
+int bind_log(lua_State *L);
+int bind_random(lua_State *L);
+int bind_stream(lua_State *L);
+int bind_tcp(lua_State *L);
+int bind_tls(lua_State *L);
+int bind_inet(lua_State *L);
+int bind_keys(lua_State *L);
+int bind_netif(lua_State *L);
+int bind_mqtt(lua_State *L);
+int bind_process(lua_State *L);
+int bind_editline(lua_State *L);
+int bind_udp(lua_State *L);
+int bind_stun(lua_State *L);
+
+#endif

@@ -1,0 +1,148 @@
+/* The line editor: what it reports waits in the editor until a task asks for it. */
+#include <errno.h>
+#include <math.h>
+#include <unistd.h>
+
+#include "bind.h"
+#include "editline.h"
+#include "task.h"
+
+#define EDITLINE_CLASS "p2pd.editline"
+
+struct lua_editline {
+    struct editline *editor; /* NULL: closed */
+    struct waitlist waiters;
+};
+
+static const char *const EVENTS[] = {NULL, "line", "end", "complete", "interrupt"};
+
+static void on_event(void *owner) {
+    struct lua_editline *self = owner;
+    task_wake(&self->waiters);
+}
+
+static struct editline *check_open(lua_State *L) {
+    struct lua_editline *self = luaL_checkudata(L, 1, EDITLINE_CLASS);
+    luaL_argcheck(L, self->editor, 1, "an open editor expected, got a closed one");
+    return self->editor;
+}
+
+static int l_open(lua_State *L) {
+    struct lua_editline *self = bind_new(L, EDITLINE_CLASS, sizeof *self);
+    self->editor = editline_new(on_event, self);
+    return self->editor ? 1 : push_error(L, errno, "line editor");
+}
+
+static int l_is_terminal(lua_State *L) {
+    lua_pushboolean(L, isatty(STDIN_FILENO));
+    return 1;
+}
+
+static int l_columns(lua_State *L) {
+    lua_pushinteger(L, editline_columns());
+    return 1;
+}
+
+static int l_save(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    int err = editline_save(path, luaL_checkstring(L, 2));
+    if (err < 0)
+        return push_error(L, err, "%s", path);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int m_start(lua_State *L) {
+    editline_start(check_open(L), luaL_checkstring(L, 2));
+    return 0;
+}
+
+static int m_stop(lua_State *L) {
+    editline_stop(check_open(L));
+    return 0;
+}
+
+static int wait_k(lua_State *L, int status, lua_KContext ctx);
+
+static int look(lua_State *L, struct lua_editline *self, bool first_try) {
+    enum editline_event event = self->editor ? editline_event(self->editor) : EDITLINE_END;
+    if (event == EDITLINE_NONE)
+        return first_try ? task_wait(L, &self->waiters, INFINITY, 0, wait_k)
+                         : task_wait_again(L, &self->waiters, 0, wait_k);
+    lua_pushstring(L, EVENTS[event]);
+    lua_pushstring(L, self->editor ? editline_text(self->editor) : "");
+    return 2;
+}
+
+static int wait_k(lua_State *L, int status, lua_KContext ctx) {
+    (void)status, (void)ctx;
+    return look(L, lua_touserdata(L, 1), false);
+}
+
+static int m_wait(lua_State *L) {
+    check_open(L);
+    task_prepare(L);
+    return look(L, lua_touserdata(L, 1), true);
+}
+
+static int m_resume(lua_State *L) {
+    editline_resume(check_open(L), luaL_optstring(L, 2, ""));
+    return 0;
+}
+
+static int m_interrupt(lua_State *L) {
+    editline_interrupt(check_open(L));
+    return 0;
+}
+
+static int m_print(lua_State *L) {
+    size_t len;
+    const char *text = luaL_checklstring(L, 2, &len);
+    editline_print(check_open(L), text, len);
+    return 0;
+}
+
+static int m_add_history(lua_State *L) {
+    editline_add_history(check_open(L), luaL_checkstring(L, 2));
+    return 0;
+}
+
+static int m_close(lua_State *L) {
+    struct lua_editline *self = luaL_checkudata(L, 1, EDITLINE_CLASS);
+    struct editline *editor = self->editor;
+    if (!editor)
+        return 0;
+    self->editor = NULL;
+    editline_free(editor);
+    task_wake_all(&self->waiters);
+    return 0;
+}
+
+static int m_tostring(lua_State *L) {
+    struct lua_editline *self = luaL_checkudata(L, 1, EDITLINE_CLASS);
+    lua_pushfstring(L, "editline (%s): %p", self->editor ? "open" : "closed", (void *)self);
+    return 1;
+}
+
+static const luaL_Reg METHODS[] = {{"start", m_start},
+                                   {"stop", m_stop},
+                                   {"wait", m_wait},
+                                   {"resume", m_resume},
+                                   {"interrupt", m_interrupt},
+                                   {"print", m_print},
+                                   {"add_history", m_add_history},
+                                   {"close", m_close},
+                                   {NULL, NULL}};
+static const luaL_Reg META[] = {
+    {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {{"open", l_open},
+                                     {"is_terminal", l_is_terminal},
+                                     {"columns", l_columns},
+                                     {"save", l_save},
+                                     {NULL, NULL}};
+
+int bind_editline(lua_State *L) {
+    bind_class(L, EDITLINE_CLASS, METHODS, META);
+    luaL_newlib(L, FUNCTIONS);
+    return 1;
+}

@@ -1,0 +1,101 @@
+/*
+ * SIGINT and SIGTERM while run() turns the loop. The handler only takes a note and, if Lua code is
+ * running, sets a hook as lua.c does; what the signal means is decided between two turns of the
+ * loop.
+ */
+#include "interrupt.h"
+
+#include <lauxlib.h>
+#include <signal.h>
+
+#include "editline.h"
+#include "loop.h"
+#include "task.h"
+
+/* Instructions that a task may still run after an interrupt: most wait before, and are cancelled in
+ * peace. */
+#define STOP_AFTER 1000
+
+static struct waitlist waiters;
+static volatile sig_atomic_t pending;
+static int last, seen;
+
+bool interrupt_pending(void) {
+    return pending != 0;
+}
+
+bool interrupt_expected(void) {
+    return waiters.first != NULL;
+}
+
+static void stop_hook(lua_State *L, lua_Debug *ar) {
+    (void)ar;
+    lua_sethook(L, NULL, 0, 0);
+    luaL_error(L, "interrupted!");
+}
+
+/* Async-signal-safe as lua.c's is; a second signal before the first was served ends the process. */
+static void on_signal(int number) {
+    if (pending) {
+        editline_leave();
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+    }
+    pending = number;
+    if (task_coroutine())
+        lua_sethook(task_coroutine(), stop_hook, LUA_MASKCOUNT, STOP_AFTER);
+    loop_wakeup();
+}
+
+static const int SIGNALS[] = {SIGINT, SIGTERM};
+static struct sigaction former[2];
+
+void interrupt_catch(void) {
+    last = pending = 0;
+    struct sigaction action = {.sa_handler = on_signal};
+    for (int i = 0; i < 2; i++) {
+        sigaction(SIGNALS[i], NULL, &former[i]);
+        if (former[i].sa_handler != SIG_IGN)
+            sigaction(SIGNALS[i], &action, NULL);
+    }
+}
+
+void interrupt_restore(void) {
+    for (int i = 0; i < 2; i++)
+        sigaction(SIGNALS[i], &former[i], NULL);
+}
+
+bool interrupt_serve(void) {
+    int number = pending;
+    pending = 0;
+    if (number == SIGINT && waiters.first) {
+        seen = number;
+        task_wake_all(&waiters);
+        return false;
+    }
+    last = number;
+    return number != 0;
+}
+
+static int wait_k(lua_State *L, int status, lua_KContext ctx) {
+    (void)status, (void)ctx;
+    if (task_was_woken()) {
+        lua_pushinteger(L, seen);
+        return 1;
+    }
+    return task_expired() ? task_push_timeout(L) : task_wait_again(L, &waiters, 0, wait_k);
+}
+
+int interrupt_wait(lua_State *L) {
+    double deadline = task_deadline(L, 1);
+    task_prepare(L);
+    return task_wait(L, &waiters, deadline, 0, wait_k);
+}
+
+int interrupt_last(lua_State *L) {
+    if (!last)
+        return 0;
+    lua_pushinteger(L, last);
+    return 1;
+}

@@ -1,0 +1,30 @@
+/* The log, for Lua: log.write(level, text), and its level. */
+#include "log.h"
+
+#include "bind.h"
+
+static int check_level(lua_State *L, int arg) {
+    int level = log_parse_level(luaL_checkstring(L, arg));
+    luaL_argcheck(L, level >= 0, arg, "a level expected: error, warn, info or debug");
+    return level;
+}
+
+static int l_write(lua_State *L) {
+    log_write((enum log_level)check_level(L, 1), "%s", luaL_checkstring(L, 2));
+    return 0;
+}
+
+static int l_level(lua_State *L) {
+    static const char *const NAMES[] = {"error", "warn", "info", "debug"};
+    if (!lua_isnoneornil(L, 1))
+        log_set_level((enum log_level)check_level(L, 1));
+    lua_pushstring(L, NAMES[log_level()]);
+    return 1;
+}
+
+static const luaL_Reg FUNCTIONS[] = {{"write", l_write}, {"level", l_level}, {NULL, NULL}};
+
+int bind_log(lua_State *L) {
+    luaL_newlib(L, FUNCTIONS);
+    return 1;
+}

@@ -1,0 +1,31 @@
+/* The Lua face of host/stream.h, for the bindings that make streams. */
+#ifndef P2PD_BIND_STREAM_H
+#define P2PD_BIND_STREAM_H
+
+#include <lua.h>
+
+#include "host/stream.h"
+#include "task.h"
+
+/* The userdata, for the bindings that wait on a stream themselves. */
+struct lua_stream {
+    struct stream *stream; /* NULL: closed */
+    struct waitlist readers, writers;
+    double timeout; /* INFINITY: none */
+    size_t scanned; /* bytes of `in` known to hold no line end */
+    size_t limit;   /* bytes that "l", "L" and "a" may gather */
+};
+
+/* Pushes a stream userdata that owns s. Raises only when out of memory. */
+void push_stream(lua_State *L, struct stream *s);
+
+/* The open stream at arg; raises when there is another value or a closed stream. */
+struct stream *check_stream(lua_State *L, int arg);
+
+/* The stream at arg, open or closed; raises when there is another value. */
+struct lua_stream *check_lua_stream(lua_State *L, int arg);
+
+/* Ends it now and drops what is queued; whoever waits for it learns that it is closed. */
+void kill_stream(struct lua_stream *self);
+
+#endif

@@ -1,0 +1,232 @@
+/* TCP: connect and listen; both give streams. */
+#include "tcp.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bind.h"
+#include "bindings/stream.h"
+#include "fd.h"
+#include "loop.h"
+#include "task.h"
+
+#define CONNECTOR_CLASS "p2pd.tcp.connector"
+#define LISTENER_CLASS "p2pd.tcp.listener"
+
+/* A descriptor that somebody waits for: a connection on its way, or a listener. */
+struct socket {
+    int fd; /* 0: none; a descriptor is kept as fd + 1, so that zeroed is closed */
+    ev_io io;
+    struct waitlist waiters;
+};
+
+static void on_io(struct ev_loop *l, ev_io *w, int events) {
+    (void)events;
+    ev_io_stop(l, w);
+    task_wake_all(w->data);
+}
+
+static struct socket *new_socket(lua_State *L, const char *class) {
+    struct socket *self = bind_new(L, class, sizeof *self);
+    ev_init(&self->io, on_io);
+    return self;
+}
+
+static void adopt(struct socket *self, int fd, int events) {
+    self->fd = fd + 1;
+    ev_io_init(&self->io, on_io, fd, events);
+    self->io.data = &self->waiters;
+}
+
+static int give_up(struct socket *self) {
+    int fd = self->fd - 1;
+    ev_io_stop(loop_get(), &self->io);
+    self->fd = 0;
+    return fd;
+}
+
+static int m_close(lua_State *L) {
+    struct socket *self = luaL_testudata(L, 1, CONNECTOR_CLASS);
+    if (!self)
+        self = luaL_checkudata(L, 1, LISTENER_CLASS);
+    if (!self->fd)
+        return 0;
+    close(give_up(self));
+    task_wake_all(&self->waiters);
+    return 0;
+}
+
+static void check_addr(lua_State *L, struct inet_addr *addr, int arg, const char *ip, int port) {
+    if (!ip || inet_parse(addr, ip, port) < 0)
+        luaL_argerror(L, arg, lua_pushfstring(L, "'%s' is not an IP address", ip ? ip : "nil"));
+}
+
+/* Fills in *options from the table at t; *local is its storage. */
+static void check_options(lua_State *L, int t, struct tcp_options *options,
+                          struct inet_addr *local) {
+    const char *ip = opt_string(L, t, "ip", NULL);
+    int port = opt_port(L, t, "port", 0);
+    *options = (struct tcp_options){.device = opt_string(L, t, "interface", NULL),
+                                    .reuse_port = opt_boolean(L, t, "reuse_port", false)};
+    if (!ip && port)
+        luaL_argerror(L, t, "option 'port' needs option 'ip'");
+    if (!ip)
+        return;
+    check_addr(L, local, t, ip, port);
+    options->local = local;
+}
+
+/* -- connect ------------------------------------------------------------------------------- */
+
+static int connect_failed(lua_State *L, int err) {
+    return push_error(L, err, "connect to %s port %d", lua_tostring(L, 1),
+                      (int)lua_tointeger(L, 2));
+}
+
+static int connected(lua_State *L, struct socket *self) {
+    int err = tcp_connected(self->fd - 1);
+    if (err < 0)
+        return connect_failed(L, err);
+    push_stream(L, stream_new(fd_transport(give_up(self), true)));
+    return 1;
+}
+
+static int connect_k(lua_State *L, int status, lua_KContext ctx) {
+    (void)status, (void)ctx;
+    struct socket *self = lua_touserdata(L, 5);
+    if (!ev_is_active(&self->io))
+        return connected(L, self);
+    if (task_expired())
+        return connect_failed(L, ETIMEDOUT);
+    return task_wait_again(L, &self->waiters, 0, connect_k);
+}
+
+/* connect(ip, port[, options[, timeout]]) */
+static int l_connect(lua_State *L) {
+    struct inet_addr remote, local;
+    struct tcp_options options;
+    lua_Integer port = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, port > 0 && port <= 65535, 2, "a port from 1 to 65535 expected");
+    const char *ip = luaL_checkstring(L, 1);
+    luaL_argcheck(L, strlen(ip) == lua_rawlen(L, 1), 1, "a NUL byte in an IP address");
+    check_addr(L, &remote, 1, ip, (int)port);
+    check_options(L, 3, &options, &local);
+    double deadline = task_deadline(L, 4);
+    task_prepare(L);
+    lua_settop(L, 4);
+    struct socket *self = new_socket(L, CONNECTOR_CLASS);
+    int fd = tcp_socket(remote.any.sa_family, &options);
+    if (fd < 0)
+        return connect_failed(L, fd);
+    adopt(self, fd, EV_WRITE);
+    lua_toclose(L, 5);
+    int err = tcp_connect(fd, &remote);
+    if (err < 0 && err != -EINPROGRESS)
+        return connect_failed(L, err);
+    if (err == 0)
+        return connected(L, self);
+    ev_io_start(loop_get(), &self->io);
+    return task_wait(L, &self->waiters, deadline, 0, connect_k);
+}
+
+/* -- listen -------------------------------------------------------------------------------- */
+
+static int l_listen(lua_State *L) {
+    struct inet_addr local;
+    struct tcp_options options;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    check_options(L, 1, &options, &local);
+    luaL_argcheck(L, options.local, 1, "option 'ip' expected");
+    lua_Integer backlog = opt_integer(L, 1, "backlog", 128);
+    luaL_argcheck(L, backlog >= 0 && backlog <= INT_MAX, 1, "option 'backlog' out of range");
+    struct socket *self = new_socket(L, LISTENER_CLASS);
+    int fd = tcp_listen(&options, (int)backlog);
+    char text[INET_TEXT_MAX];
+    if (fd < 0)
+        return push_error(L, fd, "listen on %s", inet_format(&local, text));
+    adopt(self, fd, EV_READ);
+    return 1;
+}
+
+static struct socket *check_listener(lua_State *L) {
+    return luaL_checkudata(L, 1, LISTENER_CLASS);
+}
+
+static int push_listener_closed(lua_State *L) {
+    return push_failure(L, "EBADF", "the listener is closed");
+}
+
+static int accept_k(lua_State *L, int status, lua_KContext ctx);
+
+static int accept_one(lua_State *L, struct socket *self, double deadline, bool first_try) {
+    if (!self->fd)
+        return push_listener_closed(L);
+    struct inet_addr remote;
+    int fd = tcp_accept(self->fd - 1, &remote);
+    if (fd >= 0) {
+        char text[INET_TEXT_MAX];
+        push_stream(L, stream_new(fd_transport(fd, true)));
+        lua_pushstring(L, inet_ip(&remote, text));
+        lua_pushinteger(L, inet_port(&remote));
+        return 3;
+    }
+    if (fd != -EAGAIN)
+        return push_error(L, fd, "accept");
+    if (!first_try && task_expired()) {
+        if (!self->waiters.first)
+            ev_io_stop(loop_get(), &self->io);
+        return task_push_timeout(L);
+    }
+    ev_io_start(loop_get(), &self->io);
+    return first_try ? task_wait(L, &self->waiters, deadline, 0, accept_k)
+                     : task_wait_again(L, &self->waiters, 0, accept_k);
+}
+
+static int accept_k(lua_State *L, int status, lua_KContext ctx) {
+    (void)status, (void)ctx;
+    return accept_one(L, lua_touserdata(L, 1), 0, false);
+}
+
+static int m_accept(lua_State *L) {
+    struct socket *self = check_listener(L);
+    double deadline = task_deadline(L, 2);
+    task_prepare(L);
+    return accept_one(L, self, deadline, true);
+}
+
+static int m_getsockname(lua_State *L) {
+    struct socket *self = check_listener(L);
+    struct inet_addr addr;
+    char text[INET_TEXT_MAX];
+    if (!self->fd)
+        return push_listener_closed(L);
+    int err = tcp_local(self->fd - 1, &addr);
+    if (err < 0)
+        return push_error(L, err, "getsockname");
+    lua_pushstring(L, inet_ip(&addr, text));
+    lua_pushinteger(L, inet_port(&addr));
+    return 2;
+}
+
+static int m_tostring(lua_State *L) {
+    struct socket *self = check_listener(L);
+    lua_pushfstring(L, "tcp listener (%s): %p", self->fd ? "open" : "closed", (void *)self);
+    return 1;
+}
+
+static const luaL_Reg CONNECTOR_METHODS[] = {{NULL, NULL}};
+static const luaL_Reg CONNECTOR_META[] = {{"__gc", m_close}, {"__close", m_close}, {NULL, NULL}};
+static const luaL_Reg LISTENER_METHODS[] = {
+    {"accept", m_accept}, {"getsockname", m_getsockname}, {"close", m_close}, {NULL, NULL}};
+static const luaL_Reg LISTENER_META[] = {
+    {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {{"connect", l_connect}, {"listen", l_listen}, {NULL, NULL}};
+
+int bind_tcp(lua_State *L) {
+    bind_class(L, CONNECTOR_CLASS, CONNECTOR_METHODS, CONNECTOR_META);
+    bind_class(L, LISTENER_CLASS, LISTENER_METHODS, LISTENER_META);
+    luaL_newlib(L, FUNCTIONS);
+    return 1;
+}

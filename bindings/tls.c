@@ -1,0 +1,186 @@
+/* core.tls: makes a stream an encrypted one, between two nodes that know each other's id. */
+#include "tls.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bind.h"
+#include "bindings/keys.h"
+#include "bindings/stream.h"
+#include "task.h"
+
+#define CONTEXT_CLASS "p2pd.tls.context"
+
+struct lua_context {
+    struct tls_context *context; /* NULL until made */
+};
+
+static int m_close(lua_State *L) {
+    struct lua_context *self = lua_touserdata(L, 1);
+    tls_context_unref(self->context);
+    self->context = NULL;
+    return 0;
+}
+
+/***
+The certificate of a node key, and TLS's settings. One serves every stream of the node.
+@function context
+@tparam p2pd.key key
+@treturn p2pd.tls.context the context; or nil, message, code
+*/
+static int l_context(lua_State *L) {
+    const struct keys *keys = check_keys(L, 1);
+    struct lua_context *self = bind_new(L, CONTEXT_CLASS, sizeof *self);
+    self->context = tls_context_new(keys);
+    return self->context ? 1 : push_failure(L, "EIO", "no TLS context: OpenSSL failed");
+}
+
+/* -- the handshake: the stream's only reader until it is over ------------------------------ */
+
+struct wish {
+    struct tls_context *context;
+    enum tls_role role;
+    uint8_t peer[KEYS_PUBLIC];
+};
+
+static void check_peer(lua_State *L, int arg, uint8_t peer[KEYS_PUBLIC]) {
+    size_t len;
+    const char *id = luaL_checklstring(L, arg, &len);
+    luaL_argcheck(L, keys_parse_id(id, len, peer) == 0, arg, "a node id that is a key expected");
+}
+
+static struct tls_context *check_context(lua_State *L, int arg) {
+    struct lua_context *self = luaL_checkudata(L, arg, CONTEXT_CLASS);
+    luaL_argcheck(L, self->context, arg, "a TLS context that was made expected");
+    return self->context;
+}
+
+static struct transport *wrap(struct transport *lower, struct buffer early, void *arg) {
+    const struct wish *wish = arg;
+    return tls_transport(wish->context, wish->role, lower, early, wish->peer);
+}
+
+/* Stack: stream, context, id, role. */
+static int begin(lua_State *L, struct lua_stream *self) {
+    struct wish wish = {check_context(L, 2), (enum tls_role)lua_tointeger(L, 4), {0}};
+    check_peer(L, 3, wish.peer);
+    int err = stream_wrap(self->stream, wrap, &wish);
+    if (!err)
+        self->scanned = 0;
+    return err;
+}
+
+static int give_up(lua_State *L, struct lua_stream *self, int err) {
+    const char *reason = tls_reason(self->stream->transport);
+    push_failure(L, strerrorname_np(abs(err)), "TLS with %s: %s", lua_tostring(L, 3),
+                 reason ? reason : strerror(abs(err)));
+    kill_stream(self);
+    return 3;
+}
+
+static int shake_k(lua_State *L, int status, lua_KContext ctx);
+
+/* ctx: has begun; before that, what is queued has to leave. */
+static int shake(lua_State *L, bool begun, double deadline, bool first_try) {
+    struct lua_stream *self = lua_touserdata(L, 1);
+    if (!self->stream)
+        return push_failure(L, "EBADF", "the stream is closed");
+    int err = begun ? 0 : begin(L, self);
+    begun = begun || !err;
+    bool queued = err == -EBUSY;
+    if (!err)
+        err = tls_handshake(self->stream->transport);
+    if (!err) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    if (err != -EAGAIN && !queued)
+        return give_up(L, self, err);
+    if (!first_try && task_expired())
+        return give_up(L, self, ETIMEDOUT);
+    (queued ? stream_want_write : stream_want_read)(self->stream);
+    struct waitlist *list = queued ? &self->writers : &self->readers;
+    return first_try ? task_wait(L, list, deadline, begun, shake_k)
+                     : task_wait_again(L, list, begun, shake_k);
+}
+
+static int shake_k(lua_State *L, int status, lua_KContext ctx) {
+    (void)status;
+    return shake(L, ctx != 0, 0, false);
+}
+
+static int start(lua_State *L, enum tls_role role) {
+    struct lua_stream *self = check_lua_stream(L, 1);
+    check_context(L, 2);
+    uint8_t peer[KEYS_PUBLIC];
+    check_peer(L, 3, peer);
+    double deadline = task_deadline(L, 4);
+    task_prepare(L);
+    luaL_argcheck(L, !self->readers.first, 1, "another task is reading this stream");
+    luaL_argcheck(L, !self->writers.first, 1, "another task is writing to this stream");
+    lua_settop(L, 3);
+    lua_pushinteger(L, role);
+    return shake(L, false, deadline, true);
+}
+
+/***
+Encrypts a stream, as the side that speaks first: waits until the peer has proved to be who is
+expected. What was read too early belongs to TLS; what is queued leaves before it. The same stream
+is then the encrypted one; after a failure it is closed. That the peer has taken us in turn shows in
+the first read.
+@function client
+@tparam p2pd.stream stream
+@tparam p2pd.tls.context context
+@tparam string peer_id whose key the peer must hold
+@tparam[opt] number timeout seconds
+@return true; or nil, message, code: EACCES for another node, or when it refuses us; EPROTO for what
+ is not TLS 1.3; ECONNRESET when it hangs up; ETIMEDOUT
+*/
+static int l_client(lua_State *L) {
+    return start(L, TLS_CLIENT);
+}
+
+/***
+The same as the other side: true when the client has proved to be who is expected.
+@function server
+@tparam p2pd.stream stream
+@tparam p2pd.tls.context context
+@tparam string peer_id
+@tparam[opt] number timeout seconds
+@return as for @{client}
+*/
+static int l_server(lua_State *L) {
+    return start(L, TLS_SERVER);
+}
+
+/***
+Takes new keys for what we send (RFC 8446 §4.6.3). It happens by itself before a key is worn out.
+@function rekey
+@tparam p2pd.stream stream an encrypted one
+@tparam[opt=false] boolean both also asks the peer to take new ones
+@return true; or nil, message, code: EBUSY while a write waits, EOPNOTSUPP without TLS or when the
+ kernel encrypts
+*/
+static int l_rekey(lua_State *L) {
+    struct stream *s = check_stream(L, 1);
+    int err = tls_rekey(s->transport, lua_toboolean(L, 2));
+    if (err)
+        return push_error(L, err, "new TLS keys");
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+static const luaL_Reg CONTEXT_METHODS[] = {{NULL, NULL}};
+static const luaL_Reg CONTEXT_META[] = {{"__gc", m_close}, {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {{"context", l_context},
+                                     {"client", l_client},
+                                     {"server", l_server},
+                                     {"rekey", l_rekey},
+                                     {NULL, NULL}};
+
+int bind_tls(lua_State *L) {
+    bind_class(L, CONTEXT_CLASS, CONTEXT_METHODS, CONTEXT_META);
+    luaL_newlib(L, FUNCTIONS);
+    return 1;
+}

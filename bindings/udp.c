@@ -1,0 +1,168 @@
+/* core.udp: datagram sockets; only recvfrom() waits. */
+#include "udp.h"
+
+#include <errno.h>
+
+#include "bind.h"
+#include "loop.h"
+#include "task.h"
+
+#define UDP_CLASS "p2pd.udp"
+
+struct lua_udp {
+    struct udp udp;
+    struct waitlist waiters;
+};
+
+static void on_ready(struct udp *u) {
+    struct lua_udp *self = u->owner;
+    task_wake_all(&self->waiters);
+}
+
+static struct lua_udp *check_self(lua_State *L) {
+    return luaL_checkudata(L, 1, UDP_CLASS);
+}
+
+static int push_closed(lua_State *L) {
+    return push_failure(L, "EBADF", "the socket is closed");
+}
+
+static void push_addr(lua_State *L, const struct inet_addr *addr) {
+    char text[INET_TEXT_MAX];
+    lua_pushstring(L, inet_ip(addr, text));
+    lua_pushinteger(L, inet_port(addr));
+}
+
+/* bind{ ip=, port=, interface=, reuse= } */
+static int l_bind(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    const char *ip = opt_string(L, 1, "ip", "0.0.0.0");
+    int port = opt_port(L, 1, "port", 0);
+    struct udp_options options = {.interface = opt_string(L, 1, "interface", NULL),
+                                  .reuse = opt_boolean(L, 1, "reuse", false)};
+    if (inet_parse(&options.local, ip, port) < 0)
+        return luaL_error(L, "option 'ip': '%s' is not an IP address", ip);
+    struct lua_udp *self = bind_new(L, UDP_CLASS, sizeof *self);
+    self->udp.on_ready = on_ready;
+    self->udp.owner = self;
+    int err = udp_open(&self->udp, &options);
+    char text[INET_TEXT_MAX];
+    if (err)
+        return push_error(L, err, "bind UDP to %s", inet_format(&options.local, text));
+    return 1;
+}
+
+/* sendto(data, ip, port) -> ip, port, spelt as recvfrom() spells them */
+static int m_sendto(lua_State *L) {
+    struct lua_udp *self = check_self(L);
+    struct inet_addr to;
+    size_t len;
+    const char *data = luaL_checklstring(L, 2, &len);
+    const char *ip = luaL_checkstring(L, 3);
+    lua_Integer port = luaL_checkinteger(L, 4);
+    luaL_argcheck(L, port > 0 && port <= 65535, 4, "a port from 1 to 65535 expected");
+    if (inet_parse(&to, ip, (int)port) < 0)
+        return luaL_argerror(L, 3, lua_pushfstring(L, "'%s' is not an IP address", ip));
+    if (!self->udp.open)
+        return push_closed(L);
+    ssize_t n = udp_sendto(&self->udp, data, len, &to);
+    char text[INET_TEXT_MAX];
+    if (n < 0)
+        return push_error(L, (int)n, "send to %s", inet_format(&to, text));
+    push_addr(L, &to);
+    return 2;
+}
+
+/* Whom an ICMP error is about comes after the three values of a failure. */
+static int push_receive_error(lua_State *L, int err, const struct inet_addr *peer) {
+    if (!peer->len)
+        return push_error(L, err, "receive");
+    char text[INET_TEXT_MAX];
+    push_error(L, err, "%s", inet_format(peer, text));
+    push_addr(L, peer);
+    return 5;
+}
+
+static int recvfrom_k(lua_State *L, int status, lua_KContext ctx);
+
+static int receive(lua_State *L, struct lua_udp *self, double deadline, bool first_try) {
+    static char datagram[UDP_DATAGRAM_MAX];
+    struct inet_addr peer;
+    if (!self->udp.open)
+        return push_closed(L);
+    ssize_t n = udp_recvfrom(&self->udp, datagram, sizeof datagram, &peer);
+    if (n >= 0) {
+        lua_pushlstring(L, datagram, (size_t)n);
+        push_addr(L, &peer);
+        return 3;
+    }
+    if (n != -EAGAIN)
+        return push_receive_error(L, (int)n, &peer);
+    if (!first_try && task_expired()) {
+        udp_want(&self->udp, self->waiters.first != NULL);
+        return task_push_timeout(L);
+    }
+    udp_want(&self->udp, true);
+    return first_try ? task_wait(L, &self->waiters, deadline, 0, recvfrom_k)
+                     : task_wait_again(L, &self->waiters, 0, recvfrom_k);
+}
+
+static int recvfrom_k(lua_State *L, int status, lua_KContext ctx) {
+    (void)status, (void)ctx;
+    return receive(L, lua_touserdata(L, 1), 0, false);
+}
+
+/* recvfrom([timeout]) -> data, ip, port */
+static int m_recvfrom(lua_State *L) {
+    struct lua_udp *self = check_self(L);
+    double deadline = task_deadline(L, 2);
+    task_prepare(L);
+    return receive(L, self, deadline, true);
+}
+
+static int m_getsockname(lua_State *L) {
+    struct lua_udp *self = check_self(L);
+    struct inet_addr addr;
+    if (!self->udp.open)
+        return push_closed(L);
+    int err = udp_local(&self->udp, &addr);
+    if (err)
+        return push_error(L, err, "getsockname");
+    push_addr(L, &addr);
+    return 2;
+}
+
+static int m_close(lua_State *L) {
+    struct lua_udp *self = check_self(L);
+    if (!self->udp.open)
+        return 0;
+    udp_close(&self->udp);
+    task_wake_all(&self->waiters);
+    return 0;
+}
+
+static int m_tostring(lua_State *L) {
+    struct lua_udp *self = check_self(L);
+    struct inet_addr addr;
+    char text[INET_TEXT_MAX];
+    if (udp_local(&self->udp, &addr) == 0)
+        lua_pushfstring(L, "udp (%s): %p", inet_format(&addr, text), (void *)self);
+    else
+        lua_pushfstring(L, "udp (closed): %p", (void *)self);
+    return 1;
+}
+
+static const luaL_Reg METHODS[] = {{"sendto", m_sendto},
+                                   {"recvfrom", m_recvfrom},
+                                   {"getsockname", m_getsockname},
+                                   {"close", m_close},
+                                   {NULL, NULL}};
+static const luaL_Reg META[] = {
+    {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {{"bind", l_bind}, {NULL, NULL}};
+
+int bind_udp(lua_State *L) {
+    bind_class(L, UDP_CLASS, METHODS, META);
+    luaL_newlib(L, FUNCTIONS);
+    return 1;
+}
