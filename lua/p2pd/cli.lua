@@ -1,0 +1,144 @@
+--- Commands: each is a script of the same name in scripts/, and what those scripts share.
+-- @module p2pd.cli
+local argparse = require "argparse"
+local core = require "p2pd.core"
+local dial = require "p2pd.dial"
+local task = require "p2pd.task"
+
+local cli = {}
+
+local COMMANDS = {
+  { name = "connect", summary = "connect to a peer; standard input and output are the pipe" },
+  { name = "demo", summary = "two peers on this machine, connected by every strategy" },
+  { name = "id", summary = "show the id of a node's key" },
+  { name = "node", summary = "run a node that accepts pipes" },
+  { name = "ping", summary = "round trips to a peer, over signalling and over a pipe" },
+}
+
+local DRAIN_PAUSE, DRAIN_PAUSE_MAX = 0.001, 0.1 -- seconds between two looks at a queue
+
+cli.OK, cli.FAILED, cli.USAGE = 0, 1, 2
+
+--- The commands there are.
+-- @treturn {table,...} name, summary; sorted by name
+function cli.commands()
+  return COMMANDS
+end
+
+-- A checkout keeps its scripts beside lua/; elsewhere they are modules beside p2pd's own.
+local function load_script(name)
+  local here = debug.getinfo(1, "S").source:match "^@(.*)lua/p2pd/cli%.lua$"
+  local chunk = here and loadfile(here .. "scripts/" .. name .. ".lua")
+  if chunk then return chunk end
+  for _, searcher in ipairs(package.searchers) do
+    local loader, where = searcher("p2pd.scripts." .. name)
+    if type(loader) == "function" then
+      return function(...) return loader(...), where end
+    end
+  end
+  error(('the script of the command "%s" is missing'):format(name), 0)
+end
+
+--- Runs a command.
+-- @tparam string name
+-- @tparam {string,...} args
+-- @treturn integer exit status
+function cli.main(name, args)
+  return load_script(name)(table.unpack(args)) or cli.OK
+end
+
+--- The program that runs commands: the executable itself, or from plain lua5.4 the one in the path.
+function cli.program()
+  local inside = pcall(require, "p2pd.embedded")
+  return inside and "/proc/self/exe" or os.getenv "P2PD_EXE" or "p2pd"
+end
+
+--- Writes a line for people.
+function cli.say(format, ...)
+  io.stderr:write("p2pd: ", format:format(...), "\n")
+end
+
+--- Makes an argparse parser for a command.
+function cli.parser(name, description)
+  return argparse("p2pd " .. name, description):add_help "-h --help"
+end
+
+--- The options of every command that starts a node.
+function cli.add_node_options(parser)
+  parser:option("--settings", "A Lua file that replaces keys of the settings (else $P2PD_SETTINGS).")
+    :argname "FILE"
+  parser:option("--interface", "Use this interface; may be given again."):argname "NAME":count "*"
+  return parser
+end
+
+--- Parses the arguments of a command.
+-- @tparam parser parser
+-- @param ... the arguments
+-- @treturn table; or nil and the exit status, when what is wrong has been said
+function cli.parse(parser, ...)
+  local ok, result = parser:pparse { ... }
+  if ok then return result end
+  io.stderr:write(parser:get_usage(), "\n\n")
+  cli.say("%s", result)
+  return nil, cli.USAGE
+end
+
+--- argparse converters: they return nil and what is wrong.
+function cli.port(text)
+  local port = math.tointeger(tonumber(text))
+  if port and port >= 0 and port <= 65535 then return port end
+  return nil, ("%s is not a port from 0 to 65535"):format(text)
+end
+
+function cli.seconds(text)
+  local seconds = tonumber(text)
+  if seconds and seconds > 0 and seconds < math.huge then return seconds end
+  return nil, ("%s is not a number of seconds"):format(text)
+end
+
+function cli.count(text)
+  local count = math.tointeger(tonumber(text))
+  if count and count > 0 then return count end
+  return nil, ("%s is not a count"):format(text)
+end
+
+function cli.strategies(text)
+  local list = {}
+  for name in text:gmatch "[^,]+" do
+    if not dial.is_strategy(name) then return nil, ('no strategy "%s"'):format(name) end
+    list[#list + 1] = name
+  end
+  if #list == 0 then return nil, "no strategy is named" end
+  return list
+end
+
+--- Options for p2pd.node from what was parsed.
+function cli.node_options(args)
+  return {
+    name = args.name,
+    port = args.port,
+    settings = args.settings,
+    interfaces = #args.interface > 0 and args.interface or nil,
+  }
+end
+
+--- A stream over standard input or output that leaves the descriptor as it was.
+-- @tparam integer fd 0 or 1
+function cli.standard_stream(fd)
+  return core.stream.fd(fd, false)
+end
+
+--- Waits until the kernel has all that was written, however slow the reader is: what is merely closed, or
+-- left behind by a process that ends, has a few seconds only.
+-- @tparam stream|pipe stream
+function cli.drain(stream)
+  local ask, pause = stream.info or stream.stats, DRAIN_PAUSE
+  local stats = ask(stream)
+  while stats and stats.queued > 0 do
+    task.sleep(pause)
+    pause = math.min(pause * 2, DRAIN_PAUSE_MAX)
+    stats = ask(stream)
+  end
+end
+
+return cli

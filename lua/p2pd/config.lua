@@ -1,0 +1,194 @@
+--- Settings: where they come from, and what a legal one looks like.
+-- A settings file is a Lua chunk that returns a table with any of the keys `mqtt`, `stun`, `ntp`, `turn`,
+-- each a list of servers. It sees no globals. Every error names the file, the list and the entry.
+-- @module p2pd.config
+local defaults = require "p2pd.settings"
+
+local config = {}
+
+local MAX_BYTES = 1024 * 1024 -- of a settings file
+local MAX_STEPS = 10000000    -- virtual machine instructions that it may take
+local MAX_HOST = 253          -- characters, RFC 1035 section 2.3.4
+local MAX_SHOWN = 40          -- characters of a bad value that an error repeats
+
+local function show(value)
+  if type(value) == "table" or type(value) == "function" then return "a " .. type(value) end
+  if type(value) ~= "string" then return tostring(value) end
+  local clipped = #value > MAX_SHOWN and value:sub(1, MAX_SHOWN) .. "..." or value
+  return '"' .. clipped:gsub("[%c\"\\\x80-\xff]", function(c) return ("\\%d"):format(c:byte()) end) .. '"'
+end
+
+-- -- fields: each check returns what is wrong, or nil
+
+local function host_fault(value)
+  if value == nil then return "missing" end
+  if type(value) ~= "string" then return show(value) .. " is not a string" end
+  if value == "" then return "empty" end
+  if #value > MAX_HOST then return ("longer than %d characters"):format(MAX_HOST) end
+  if value:find "[^%w%.:_%%-]" then return show(value) .. " is not a host name or an IP address" end
+end
+
+local function port_fault(value)
+  if value == nil then return "missing" end
+  if math.type(value) ~= "integer" then return show(value) .. " is not an integer" end
+  if value < 1 or value > 65535 then return ("%d is not 1 to 65535"):format(value) end
+end
+
+local function boolean_fault(value)
+  if value ~= nil and type(value) ~= "boolean" then return show(value) .. " is not true or false" end
+end
+
+local function text_fault(value)
+  if value == nil then return nil end
+  if type(value) ~= "string" then return show(value) .. " is not a string" end
+  if value:find("\0", 1, true) then return "has a NUL byte" end
+end
+
+local TRANSPORTS = { udp = true, tcp = true, tls = true }
+
+local function transport_fault(value)
+  if value ~= nil and not TRANSPORTS[value] then return show(value) .. ' is not "udp", "tcp" or "tls"' end
+end
+
+local LISTS = {
+  mqtt = { host = host_fault, port = port_fault, tls = boolean_fault, ca = text_fault,
+    user = text_fault, pass = text_fault },
+  stun = { host = host_fault, port = port_fault, behaviour = boolean_fault },
+  ntp = { host = host_fault, port = port_fault },
+  turn = { host = host_fault, port = port_fault, transport = transport_fault, user = text_fault,
+    pass = text_fault, realm = text_fault, ca = text_fault },
+}
+
+local function sorted_keys(t)
+  local keys = {}
+  for key in pairs(t) do keys[#keys + 1] = key end
+  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+  return keys
+end
+
+local function find_entry_fault(entry, checks)
+  if type(entry) ~= "table" then return ": " .. show(entry) .. " is not a table" end
+  for _, field in ipairs(sorted_keys(checks)) do
+    local fault = checks[field](entry[field])
+    if fault then return ("%s: %s"):format("." .. field, fault) end
+  end
+  for _, field in ipairs(sorted_keys(entry)) do
+    if not checks[field] then return (": no field is called %s"):format(show(field)) end
+  end
+end
+
+local function find_list_fault(list, checks)
+  if type(list) ~= "table" then return ": " .. show(list) .. " is not a list" end
+  local n = #list
+  for _, key in ipairs(sorted_keys(list)) do
+    if math.type(key) ~= "integer" or key < 1 or key > n then
+      return (": %s is no place in a list"):format(show(key))
+    end
+  end
+  for i = 1, n do
+    local fault = find_entry_fault(list[i], checks)
+    if fault then return ("[%d]%s"):format(i, fault) end
+  end
+end
+
+--- Checks every entry of a settings table.
+-- @tparam table settings
+-- @tparam[opt="settings"] string source what errors call it
+-- @treturn[1] table the settings
+-- @treturn[2] nil
+-- @treturn[2] string such as "settings.lua: mqtt[2].port: 70000 is not 1 to 65535"
+-- @treturn[2] string "EINVAL"
+function config.check(settings, source)
+  source = source or "settings"
+  if type(settings) ~= "table" then
+    return nil, ("%s: %s, and not a table of settings"):format(source, show(settings)), "EINVAL"
+  end
+  for _, key in ipairs(sorted_keys(settings)) do
+    local checks = LISTS[key]
+    if not checks then
+      return nil, ("%s: no setting is called %s"):format(source, show(key)), "EINVAL"
+    end
+    local fault = find_list_fault(settings[key], checks)
+    if fault then return nil, ("%s: %s%s"):format(source, key, fault), "EINVAL" end
+  end
+  return settings
+end
+
+-- -- files
+
+local function read_file(path)
+  local file, reason, errno = io.open(path, "r")
+  if not file then return nil, reason, errno == 2 and "ENOENT" or errno == 13 and "EACCES" or "EIO" end
+  local text
+  text, reason = file:read(MAX_BYTES + 1)
+  file:close()
+  if not text and reason then return nil, ("%s: %s"):format(path, reason), "EIO" end
+  text = text or ""
+  if #text > MAX_BYTES then
+    return nil, ("%s: longer than %d bytes"):format(path, MAX_BYTES), "EFBIG"
+  end
+  return text
+end
+
+-- In a coroutine of its own, so that an endless loop can be stopped and a yield goes nowhere.
+local function evaluate(chunk)
+  local thread <close> = setmetatable({ co = coroutine.create(chunk) },
+    { __close = function(self) coroutine.close(self.co) end })
+  debug.sethook(thread.co, function() error("it does not end", 0) end, "", MAX_STEPS)
+  local ok, value = coroutine.resume(thread.co)
+  if ok and coroutine.status(thread.co) ~= "dead" then return false, "it yields" end
+  return ok, value
+end
+
+--- Reads a settings file and checks it. The chunk is Lua text, never bytecode, and sees no globals.
+-- @tparam string path
+-- @treturn[1] table the file's own keys; see @{resolve} for those of the defaults beside them
+-- @treturn[2] nil
+-- @treturn[2] string message that begins with the path
+-- @treturn[2] string "ENOENT", "EACCES", "EIO", "EFBIG", or "EINVAL" for what the file says
+function config.load(path)
+  local text, reason, code = read_file(path)
+  if not text then return nil, reason, code end
+  local chunk
+  chunk, reason = load(text:gsub("^#[^\n]*", ""), "@" .. path, "t", {})
+  if not chunk then return nil, reason, "EINVAL" end
+  local ok, settings = evaluate(chunk)
+  if ok then return config.check(settings, path) end
+  reason = tostring(settings)
+  if reason:sub(1, #path) ~= path then reason = ("%s: %s"):format(path, reason) end
+  return nil, reason, "EINVAL"
+end
+
+--- Settings with some keys replaced, each as a whole.
+-- @tparam table base
+-- @tparam[opt] table over
+-- @treturn table a new one; neither argument is changed
+function config.merge(base, over)
+  local merged = {}
+  for key, value in pairs(base) do merged[key] = value end
+  for key, value in pairs(over or {}) do merged[key] = value end
+  return merged
+end
+
+--- The settings to use: those given, else those of the file that $P2PD_SETTINGS names, else the defaults.
+-- What is given replaces the defaults' keys; the other keys are the defaults'.
+-- @tparam[opt] table|string given settings or the path of a file
+-- @treturn[1] table complete settings
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function config.resolve(given)
+  local environment = os.getenv "P2PD_SETTINGS"
+  if given == nil and environment ~= "" then given = environment end
+  if given == nil then return config.merge(defaults) end
+  local over, reason, code
+  if type(given) == "string" then
+    over, reason, code = config.load(given)
+  else
+    over, reason, code = config.check(given)
+  end
+  if not over then return nil, reason, code end
+  return config.merge(defaults, over)
+end
+
+return config

@@ -1,0 +1,37 @@
+--- p2pd: one pipe between two programs, wherever they sit.
+-- @module p2pd
+-- @usage
+-- local p2pd = require "p2pd"
+-- p2pd.run(function()
+--   local node <close> = assert(p2pd.node { name = "alice" })
+--   print(node.address)
+-- end)
+local task = require "p2pd.task"
+
+local p2pd = {
+  VERSION = "0.1",
+
+  --- See @{p2pd.task}.
+  run = task.run,
+  spawn = task.spawn,
+  sleep = task.sleep,
+  step = task.step,
+  race = task.race,
+  all = task.all,
+  timeout = task.timeout,
+  condition = task.condition,
+
+  --- Starts a node; see @{p2pd.node}.
+  node = require("p2pd.node").new,
+
+  --- Peer addresses: `parse` and `format`; see @{p2pd.address}.
+  address = require "p2pd.address",
+
+  --- Network time; see @{p2pd.clock}.
+  clock = require "p2pd.clock",
+
+  --- The connection policies; see @{p2pd.policy}.
+  policy = require "p2pd.policy",
+}
+
+return p2pd

@@ -1,0 +1,98 @@
+--- Signalling messages: tables to bytes and back. Pure: no broker, no clock of its own.
+-- docs/protocol.md states the bytes. A message that is not exactly as stated is refused, with a reason
+-- from a short list, so that refusals can be counted.
+-- @module p2pd.message
+local json = require "dkjson"
+local address = require "p2pd.address"
+local id = require "p2pd.id"
+
+local message = {}
+
+message.VERSION = 1
+message.MAX_BYTES = 16 * 1024
+message.TTL = 60 -- seconds for which a message is good
+message.MAX_TTL = 300
+message.MAX_AHEAD = 60 -- seconds a sender's clock may be ahead of ours
+
+local function is_text(value, max)
+  return type(value) == "string" and #value <= max
+end
+
+local function is_hex(value)
+  return is_text(value, message.MAX_BYTES) and #value % 2 == 0 and not value:find "[^0-9a-f]"
+end
+
+-- What each type carries besides the fields that all have.
+local TYPES = {
+  ECHO = { data = is_hex },
+  ECHO_REPLY = { data = is_hex, re = id.is_id },
+  GET_ADDR = {},
+  RETURN_ADDR = { re = id.is_id },
+  P2P_DIRECT = { pipe = id.is_id },
+  REFUSED = { pipe = id.is_id, reason = function(v) return is_text(v, 512) and not v:find "%c" end },
+}
+
+local COMMON = {
+  id = id.is_id,
+  from = id.is_id,
+  to = id.is_id,
+  address = function(v) return is_text(v, address.MAX_BYTES or 4096) end,
+  time = function(v) return math.type(v) ~= nil end,
+  ttl = function(v) return math.type(v) ~= nil and v > 0 and v <= message.MAX_TTL end,
+}
+
+--- Bytes as the text that fits a field.
+function message.to_hex(bytes)
+  return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
+end
+
+--- The bytes of such a text.
+function message.from_hex(text)
+  return (text:gsub("%x%x", function(h) return string.char(tonumber(h, 16)) end))
+end
+
+--- Makes the bytes of a message.
+-- @tparam table m type, id, from, to (node ids), address (the sender's, as text), time (network time,
+-- seconds), ttl (seconds), and what its type carries
+-- @treturn string
+function message.encode(m)
+  m.v = message.VERSION
+  return json.encode(m)
+end
+
+local function has_fields(m, fields)
+  for name, check in pairs(fields) do
+    if not check(m[name]) then return false end
+  end
+  return true
+end
+
+local function parse(bytes)
+  local ok, m, next_at = pcall(json.decode, bytes, 1, nil, nil, nil)
+  if not ok or type(m) ~= "table" or bytes:find("%S", next_at) then return nil end
+  return m
+end
+
+--- Reads a message meant for us.
+-- @tparam string bytes
+-- @tparam string to our node id
+-- @tparam number now network time, seconds
+-- @treturn table the message, with `sender` (its parsed address); or nil and why it is refused: "too long",
+-- "garbage", "version", "type", "fields", "not for us", "expired", "ahead of time", "sender"
+function message.decode(bytes, to, now)
+  if #bytes > message.MAX_BYTES then return nil, "too long" end
+  local m = parse(bytes)
+  if not m then return nil, "garbage" end
+  if m.v ~= message.VERSION then return nil, "version" end
+  local fields = TYPES[m.type]
+  if not fields then return nil, "type" end
+  if not (has_fields(m, COMMON) and has_fields(m, fields)) then return nil, "fields" end
+  if m.to ~= to then return nil, "not for us" end
+  if now > m.time + m.ttl then return nil, "expired" end
+  if m.time > now + message.MAX_AHEAD then return nil, "ahead of time" end
+  m.sender = address.parse(m.address)
+  if not m.sender or m.sender.node_id ~= m.from then return nil, "sender" end
+  return m
+end
+
+return message

@@ -1,0 +1,394 @@
+--- The local peer: its interfaces, listeners and signalling; it accepts pipes and dials them.
+-- @classmod p2pd.node
+local core = require "p2pd.core"
+local address = require "p2pd.address"
+local config = require "p2pd.config"
+local dial = require "p2pd.dial"
+local handshake = require "p2pd.handshake"
+local interface = require "p2pd.interface"
+local keyring = require "p2pd.keyring"
+local message = require "p2pd.message"
+local pipe = require "p2pd.pipe"
+local reverse = require "p2pd.strategy.reverse"
+local signal = require "p2pd.signal"
+local task = require "p2pd.task"
+
+local node = {}
+
+local ACCEPTED_MAX = 128  -- pipes that wait for accept()
+local UNVERIFIED_MAX = 64 -- streams whose first lines are still to come
+local ANSWERS_MAX = 32    -- peers that we connect back to at once
+
+local methods = {}
+local Node = { __name = "p2pd.node" }
+
+function Node:__index(key)
+  if key == "address" then return address.format(self:describe()) end
+  return methods[key]
+end
+
+-- -- start
+
+local function listen_on(route, port)
+  local ip = route.nic
+  if core.inet.class(ip) == "link-local" then ip = ip .. "%" .. route.name end
+  return core.tcp.listen { ip = ip, port = port }
+end
+
+-- A listener for each NIC address; a route whose port the kernel chose keeps it for its link-local twin.
+local function open_listeners(self, port)
+  for _, route in ipairs(self.routes) do
+    local listener, reason, code = listen_on(route, port)
+    if not listener then return nil, reason, code end
+    table.insert(self.listeners, listener)
+    local _
+    _, route.port = listener:getsockname()
+    if route.family == "ipv6" and route.internal ~= route.nic then
+      local twin = listen_on({ nic = route.internal, name = route.name }, route.port)
+      if twin then table.insert(self.listeners, twin) end
+    end
+  end
+  return true
+end
+
+local function discover(self, options)
+  local interfaces, reason, code = interface.list { names = options.interfaces }
+  if not interfaces then return nil, reason, code end
+  local routes, notes = interface.routes(interfaces, self.settings.stun)
+  for _, note in ipairs(notes or {}) do core.log.write("warn", note) end
+  self.routes = routes
+  return open_listeners(self, options.port or 0)
+end
+
+local function connect_brokers(self)
+  local ok, reasons = self.signal:start()
+  if not ok then
+    core.log.write("warn", "no broker answers, so nobody can signal this node yet: " .. reasons)
+  end
+  return true
+end
+
+local function check_options(options)
+  local port = options.port
+  if port ~= nil and (math.type(port) ~= "integer" or port < 0 or port > 65535) then
+    error(("node: port %s is not an integer from 0 to 65535"):format(tostring(port)), 3)
+  end
+  if options.name ~= nil and type(options.name) ~= "string" then error("node: name is not a string", 3) end
+  if options.interfaces ~= nil and type(options.interfaces) ~= "table" then
+    error("node: interfaces is not a list of names", 3)
+  end
+  if options.policy ~= nil then dial.find_policy(options.policy) end
+end
+
+--- Starts a node. It is ready when its external addresses are known and a broker answers; dead servers do
+-- not stop it.
+-- @tparam[opt] table options name (its key is kept under it, see p2pd.keyring; without one a key is made for
+-- this run), key (to be used instead), port (0: any), interfaces (list of names), settings (table or path),
+-- policy (of its dials: a name or a function)
+-- @treturn node the node, to be closed (`<close>`); or nil, message, code
+function node.new(options)
+  options = options or {}
+  check_options(options)
+  local settings, reason, code = config.resolve(options.settings)
+  if not settings then return nil, reason, code end
+  if not settings.mqtt[1] then return nil, "the settings name no MQTT broker", "EINVAL" end
+  local key = options.key
+  if not key then key, reason, code = keyring.open(options.name) end
+  if not key then return nil, reason, code end
+  local self = setmetatable({
+    key = key,
+    id = key:id(),
+    name = options.name,
+    settings = settings,
+    policy = options.policy,
+    routes = {},
+    listeners = {},
+    expected = {}, -- dials that wait for the peer's connection, by pipe id
+    answering = {}, -- pipe ids that we connect back for
+    accepted = { answers = 0, waiting = task.condition() },
+    strangers = {}, -- streams whose first lines are still to come
+    unverified = 0, -- how many those are
+    counts = { accepted = 0, turned_away = 0 },
+    tasks = task.group(),
+  }, Node)
+  local held <close> = task.hold(self)
+  self.signal = signal.new {
+    node_id = self.id,
+    mqtt = settings.mqtt,
+    address = function() return self.address end,
+    handlers = self:handlers(),
+  }
+  local ok
+  ok, reason, code = task.all(
+    function() return discover(self, options) end,
+    function() return connect_brokers(self) end)
+  if not ok then return nil, reason, code end
+  for _, listener in ipairs(self.listeners) do self.tasks:spawn(self.serve, self, listener) end
+  return held:release()
+end
+
+-- -- what the node is
+
+--- Our present address as a table; `node.address` is its text.
+function methods:describe()
+  local records = { ipv4 = {}, ipv6 = {} }
+  for _, route in ipairs(self.routes) do
+    table.insert(records[route.family], {
+      interface = route.interface,
+      external = route.external,
+      internal = route.internal,
+      port = route.port,
+      nat = route.nat,
+    })
+  end
+  return { mqtt = self.signal:offsets(), ipv4 = records.ipv4, ipv6 = records.ipv6, node_id = self.id }
+end
+
+--- Candidate pairs: each of our routes with each of a peer's of the same family.
+-- @tparam table peer a parsed address
+-- @treturn {table,...} ours (route), theirs (record), family
+function methods:pairs(peer)
+  local list = {}
+  for _, ours in ipairs(self.routes) do
+    for _, theirs in ipairs(peer[ours.family]) do
+      list[#list + 1] = { ours = ours, theirs = theirs, family = ours.family }
+    end
+  end
+  return list
+end
+
+--- The interface that a stream goes by, or nil.
+function methods:interface_of(stream)
+  local ip = (stream:getsockname() or ""):gsub("%%.*", "")
+  for _, route in ipairs(self.routes) do
+    if ip == route.nic or ip == route.internal then return route.name end
+  end
+end
+
+--- Counts and states, for people and tests: accepted, turned_away, unverified, waiting, signalling (see
+-- signal.stats).
+function methods:stats()
+  return {
+    accepted = self.counts.accepted,
+    turned_away = self.counts.turned_away,
+    unverified = self.unverified,
+    waiting = #self.accepted,
+    signalling = self.signal:stats(),
+  }
+end
+
+-- -- accepting
+
+local function offer_pipe(self, stream, about)
+  local accepted = self.accepted
+  if #accepted >= ACCEPTED_MAX then
+    self.counts.turned_away = self.counts.turned_away + 1
+    return stream:close()
+  end
+  self.counts.accepted = self.counts.accepted + 1
+  about.interface = self:interface_of(stream)
+  table.insert(accepted, pipe.new(stream, about))
+  accepted.waiting:signal()
+end
+
+-- The dialer has connected to us. Returns who takes the stream over.
+local function answer_dial(self, stream, hello)
+  if #self.accepted >= ACCEPTED_MAX then
+    handshake.refuse(stream, "too busy")
+    return nil, "too many pipes wait to be accepted"
+  end
+  local ok, reason, code = handshake.answer(stream, hello.pipe, self.id)
+  if not ok then return nil, reason, code end
+  return function()
+    offer_pipe(self, stream, { strategy = "direct", peer = hello.from, id = hello.pipe })
+  end
+end
+
+-- A peer has connected back, for a dial of ours.
+local function meet_dial(self, stream, hello)
+  local entry = self.expected[hello.pipe]
+  if not entry or entry.ended or entry.peer ~= hello.from then
+    handshake.refuse(stream, "nobody waits for this pipe")
+    return nil, "an unexpected connection"
+  end
+  local ok, reason = handshake.verify(stream, hello.pipe, hello.from)
+  if not ok then return nil, reason end
+  return function()
+    if entry.ended then return stream:close() end
+    entry.stream, entry.ended = stream, true
+    entry.condition:broadcast()
+  end
+end
+
+local function meet(self, stream)
+  local hello, reason = handshake.receive(stream)
+  if not hello then return nil, reason end
+  if hello.to ~= self.id then
+    handshake.refuse(stream, "no such node here")
+    return nil, "meant for another node: " .. hello.to
+  end
+  return (hello.role == "dial" and answer_dial or meet_dial)(self, stream, hello)
+end
+
+-- The first lines of a stream that is among the strangers, until a pipe or a dial has it.
+local function receive(self, stream)
+  local held <close> = task.hold(stream)
+  local _ <close> = setmetatable({}, { __close = function()
+    self.strangers[stream], self.unverified = nil, self.unverified - 1
+  end })
+  local take, reason, code = task.timeout(handshake.TIMEOUT, meet, self, stream)
+  if take then
+    take()
+    return held:release()
+  end
+  if code == "ECANCELED" then return end
+  self.counts.turned_away = self.counts.turned_away + 1
+  core.log.write("info", "a connection was turned away: " .. tostring(reason))
+end
+
+--- The accept loop of one listener.
+function methods:serve(listener)
+  while true do
+    local stream, reason, code = listener:accept()
+    if stream and self.unverified < UNVERIFIED_MAX then
+      self.strangers[stream], self.unverified = true, self.unverified + 1
+      self.tasks:detach(receive, self, stream)
+    elseif stream then
+      self.counts.turned_away = self.counts.turned_away + 1
+      stream:abort()
+    elseif code == "EBADF" then
+      return
+    else
+      core.log.write("warn", reason)
+      task.sleep(0.1)
+    end
+  end
+end
+
+--- Waits for a pipe that a peer has made to us.
+-- @tparam[opt] number timeout seconds
+-- @treturn pipe; or nil, message, code (EBADF once the node is closed)
+function methods:accept(timeout)
+  local accepted = self.accepted
+  local deadline = timeout and core.clock.monotonic() + timeout
+  while #accepted == 0 do
+    if self.closed then return nil, "the node is closed", "EBADF" end
+    local left = deadline and math.max(0, deadline - core.clock.monotonic())
+    local ok, reason, code = accepted.waiting:wait(left)
+    if not ok and #accepted == 0 then return nil, reason, code end
+  end
+  return table.remove(accepted, 1)
+end
+
+--- An iterator over @{accept}, until the node is closed.
+function methods:pipes()
+  return function() return (self:accept()) end
+end
+
+-- -- signalling
+
+local function answer_reverse(self, m)
+  local accepted = self.accepted
+  if self.answering[m.pipe] then return end
+  if accepted.answers >= ANSWERS_MAX or #accepted >= ACCEPTED_MAX then
+    return self.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = "too busy" })
+  end
+  self.answering[m.pipe] = true
+  accepted.answers = accepted.answers + 1
+  local _ <close> = setmetatable({}, { __close = function()
+    self.answering[m.pipe] = nil
+    accepted.answers = accepted.answers - 1
+  end })
+  local stream = reverse.answer(self, m)
+  if stream then offer_pipe(self, stream, { strategy = "reverse", peer = m.from, id = m.pipe }) end
+end
+
+--- What the node does about each type of message.
+function methods:handlers()
+  return {
+    ECHO = function(m) self.signal:reply(m, "ECHO_REPLY", { data = m.data }) end,
+    GET_ADDR = function(m) self.signal:reply(m, "RETURN_ADDR") end,
+    P2P_DIRECT = function(m) self.tasks:detach(answer_reverse, self, m) end,
+    REFUSED = function(m)
+      local entry = self.expected[m.pipe]
+      if not entry or entry.ended or entry.peer ~= m.from then return end
+      entry.refusal, entry.ended = m.reason, true
+      entry.condition:broadcast()
+    end,
+  }
+end
+
+local function parse_peer(self, text)
+  if self.closed then return nil, "the node is closed", "EBADF" end
+  if type(text) ~= "string" then return nil, "the address is not a string", "EINVAL" end
+  local peer, reason = address.parse(text, self.settings)
+  if not peer then return nil, "not a peer address: " .. reason, "EINVAL" end
+  return peer
+end
+
+--- Sends data over signalling and back.
+-- @tparam string peer_address
+-- @tparam string data up to 7,000 bytes
+-- @tparam[opt=10] number timeout seconds
+-- @treturn string data, and the round trip in seconds; or nil, message, code
+function methods:echo(peer_address, data, timeout)
+  local peer, reason, code = parse_peer(self, peer_address)
+  if not peer then return nil, reason, code end
+  if #data > 7000 then return nil, "more than 7000 bytes do not fit a message", "EMSGSIZE" end
+  local started = core.clock.monotonic()
+  local answer
+  answer, reason, code =
+    self.signal:request(peer, "ECHO", { data = message.to_hex(data) }, timeout)
+  if not answer then return nil, reason, code end
+  return message.from_hex(answer.data), core.clock.monotonic() - started
+end
+
+--- Asks a peer for its present address.
+-- @tparam string peer_address one that may be stale; its brokers and node id count
+-- @tparam[opt=10] number timeout seconds
+-- @treturn string; or nil, message, code
+function methods:get_address(peer_address, timeout)
+  local peer, reason, code = parse_peer(self, peer_address)
+  if not peer then return nil, reason, code end
+  local answer
+  answer, reason, code = self.signal:request(peer, "GET_ADDR", nil, timeout)
+  return answer and answer.address, reason, code
+end
+
+--- Connects to a peer.
+-- @tparam string peer_address
+-- @tparam[opt] table options timeout (seconds, 20), strategies (list of names or modules), policy ("race",
+-- "sequence" or a function of the dial)
+-- @treturn pipe; or nil and an error object: its tostring is one sentence, its fields give each strategy's
+-- reason
+-- @raise for an unknown strategy or policy
+function methods:connect(peer_address, options)
+  options = options or {}
+  local peer, reason, code = parse_peer(self, peer_address)
+  if not peer then return nil, dial.failure(reason, code) end
+  return dial.new(self, peer, {
+    timeout = options.timeout,
+    strategies = options.strategies,
+    policy = options.policy or self.policy,
+  }):run()
+end
+
+--- Closes the node: its listeners, its signalling, the pipes nobody has accepted. Pipes in use stay.
+function methods:close()
+  if self.closed then return end
+  self.closed = true
+  self.tasks:cancel()
+  if self.signal then self.signal:close() end
+  for _, listener in ipairs(self.listeners) do listener:close() end
+  for stream in pairs(self.strangers) do stream:close() end
+  while #self.accepted > 0 do table.remove(self.accepted):close() end
+  self.accepted.waiting:broadcast()
+end
+
+Node.__close = methods.close
+
+function Node:__tostring()
+  return ("node %s (%s)"):format(self.name or self.id, self.closed and "closed" or "open")
+end
+
+return node

@@ -1,0 +1,119 @@
+--- What a dial or an accept gives: one ordered, reliable byte stream, whatever strategy made it.
+-- Reading and writing follow Lua's io library. A call that waits lets other tasks run; one task reads at a
+-- time, and each write goes out whole. The world's failures are nil, message, code.
+-- @classmod p2pd.pipe
+local core = require "p2pd.core"
+
+local pipe = {}
+
+local methods = {}
+local Pipe = { __name = "p2pd.pipe", __index = methods }
+
+--- Makes a pipe of a stream that a strategy gave.
+-- @tparam stream stream
+-- @tparam table about strategy, peer (node id), id, interface, attempts (what a dial tried)
+-- @within Making
+function pipe.new(stream, about)
+  return setmetatable({
+    stream = stream,
+    strategy = about.strategy,
+    peer = about.peer,
+    id = about.id,
+    interface = about.interface,
+    attempts = about.attempts,
+    since = core.clock.monotonic(),
+  }, Pipe)
+end
+
+--- Reads by formats: "l" a line, "L" a line with its end, "a" all until the end, a number that many bytes
+-- (fewer only at the end); "*l" and the like too. Without one, a line.
+-- @param ... formats
+-- @return a string for each; nil at the end of the stream; nil, message, code on a failure (ETIMEDOUT: what
+-- has come stays readable)
+function methods:read(...)
+  return self.stream:read(...)
+end
+
+--- Waits until there is something and returns it.
+-- @tparam[opt] integer max bytes at most
+-- @treturn ?string nil at the end; nil, message, code on a failure
+function methods:recv(max)
+  return self.stream:recv(max)
+end
+
+--- Writes strings and numbers; waits while the peer is slow.
+-- @param ... strings or numbers; they leave together
+-- @treturn pipe itself; or nil, message, code, bytes taken
+function methods:write(...)
+  local ok, message, code, taken = self.stream:write(...)
+  if ok then return self end
+  return nil, message, code, taken
+end
+
+--- An iterator over @{read} with the same formats; it ends at the stream's end and raises on a failure.
+function methods:lines(...)
+  local formats = table.pack(...)
+  return function()
+    local results = table.pack(self.stream:read(table.unpack(formats, 1, formats.n)))
+    if results[1] == nil and results[2] then error(results[2], 2) end
+    return table.unpack(results, 1, results.n)
+  end
+end
+
+--- Ends our sending half, once what is written is out: the peer reads the end. Reading goes on.
+-- @treturn pipe itself; or nil, message, code
+function methods:shutdown()
+  local ok, message, code = self.stream:shutdown()
+  if ok then return self end
+  return nil, message, code
+end
+
+--- Closes; what is written still goes out. May be called twice.
+-- @treturn boolean true
+function methods:close()
+  self.stream:close()
+  return true
+end
+
+--- Limits every later call that waits.
+-- @tparam ?number seconds nil: no limit
+function methods:settimeout(seconds)
+  self.stream:settimeout(seconds)
+end
+
+local function endpoint(stream, which)
+  local ip, port = stream[which](stream)
+  if not ip then return nil end
+  return (ip:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(ip, port)
+end
+
+--- What is known of the pipe.
+-- @treturn table strategy, peer, id, interface, local and remote ("ip:port"), received and sent (bytes),
+-- queued (bytes not yet taken by the kernel), rtt and age (seconds); or nil, message, code once closed
+function methods:info()
+  local stats, message, code = self.stream:stats()
+  if not stats then return nil, message, code end
+  stats.strategy, stats.peer, stats.id, stats.interface =
+    self.strategy, self.peer, self.id, self.interface
+  stats["local"] = endpoint(self.stream, "getsockname")
+  stats.remote = endpoint(self.stream, "getpeername")
+  stats.age = core.clock.monotonic() - self.since
+  return stats
+end
+
+--- Gives the raw descriptor away, for another library; the pipe is closed then.
+-- @treturn integer the descriptor, or nil, message, code (EBUSY while bytes are buffered)
+function methods:detach()
+  return self.stream:detach()
+end
+
+function Pipe:__close()
+  self.stream:close()
+end
+
+function Pipe:__tostring()
+  local open = self.stream:stats() and "open" or "closed"
+  return ("pipe (%s, %s, %s)"):format(open, self.strategy, self.peer)
+end
+
+return pipe

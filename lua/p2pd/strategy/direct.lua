@@ -1,0 +1,59 @@
+--- Direct: a TCP connection to the peer's listener, at its external address and, when both sides share a
+-- LAN or a machine, at its internal one.
+-- @module p2pd.strategy.direct
+local core = require "p2pd.core"
+local handshake = require "p2pd.handshake"
+local task = require "p2pd.task"
+
+local direct = {}
+
+local function local_options(ours, ip)
+  if core.inet.class(ip) == "loopback" then return nil end
+  return { ip = ours.nic }
+end
+
+-- The endpoints of theirs that make sense from ours.
+local function endpoints(pair)
+  local ours, theirs = pair.ours, pair.theirs
+  local list = { theirs.external }
+  local on_nic = pair.family == "ipv4" and theirs.internal or theirs.external
+  local near = theirs.external == ours.external
+    or core.inet.same_subnet(on_nic, ours.nic, ours.prefix or 24)
+  if near and theirs.internal ~= theirs.external then table.insert(list, 1, theirs.internal) end
+  for i, ip in ipairs(list) do
+    if core.inet.class(ip) == "link-local" and not ip:find "%%" then
+      list[i] = ip .. "%" .. ours.name
+    end
+  end
+  return list
+end
+
+--- Connects to the first of a pair's endpoints that accepts.
+-- @tparam table pair ours (a route), theirs (an address record), family
+-- @treturn stream a stream on which nothing has been said; or nil, message, code
+function direct.connect(pair)
+  local attempts = {}
+  for _, ip in ipairs(endpoints(pair)) do
+    attempts[#attempts + 1] = function()
+      return core.tcp.connect(ip, pair.theirs.port, local_options(pair.ours, ip))
+    end
+  end
+  return task.race(attempts)
+end
+
+--- @tparam dial dial
+-- @tparam table pair
+-- @treturn stream a verified stream; or nil, message, code
+function direct.dial(dial, pair)
+  local stream, message, code = direct.connect(pair)
+  if not stream then return nil, message, code end
+  local held <close> = task.hold(stream)
+  local ok
+  ok, message, code = handshake.announce(stream,
+    { role = "dial", pipe = dial.pipe_id, from = dial.node.id, to = dial.peer.node_id })
+  if ok then ok, message, code = handshake.verify(stream, dial.pipe_id, dial.peer.node_id) end
+  if not ok then return nil, message, code end
+  return held:release()
+end
+
+return direct
