@@ -1,0 +1,37 @@
+-- p2pd node: a node that accepts pipes; with --echo it sends back what it reads.
+local p2pd = require "p2pd"
+local cli = require "p2pd.cli"
+
+local parser = cli.add_node_options(cli.parser("node", "Run a node. Its address is the first line printed."))
+parser:option("--name", "A name for the node."):argname "N"
+parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
+parser:flag("--echo", "Send back what is read.")
+
+local function serve(accepted, echo)
+  local pipe <close> = accepted
+  while true do
+    local data = pipe:recv()
+    if not data or echo and not pipe:write(data) then break end
+  end
+  cli.drain(pipe)
+end
+
+local function main(args)
+  io.stdout:setvbuf "line"
+  local node <close>, reason = p2pd.node(cli.node_options(args))
+  if not node then
+    cli.say("%s", reason)
+    return cli.FAILED
+  end
+  print("address: " .. node.address)
+  for pipe in node:pipes() do
+    local info = pipe:info() or {}
+    print(("pipe: %s %s %s"):format(pipe.strategy, info.remote, pipe.peer))
+    p2pd.spawn(serve, pipe, args.echo)
+  end
+  return cli.OK
+end
+
+local args, status = cli.parse(parser, ...)
+if not args then return status end
+return p2pd.run(main, args)
