@@ -1,0 +1,110 @@
+local cli = require "p2pd.cli"
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local task = helper.task
+
+-- What a function writes to stderr as cli.say does, and what it returns.
+local function listen(fn)
+  local said, real = {}, io.stderr
+  io.stderr = { write = function(_, ...) said[#said + 1] = table.concat { ... } end } -- luacheck: ignore 122
+  local results = table.pack(pcall(fn))
+  io.stderr = real -- luacheck: ignore 122
+  assert(results[1], results[2])
+  return table.concat(said), table.unpack(results, 2, results.n)
+end
+
+describe("p2pd.cli", function()
+  it("lists its commands, sorted, each with a script and a summary", function()
+    local last = ""
+    for _, command in ipairs(cli.commands()) do
+      assert.is_true(command.name > last)
+      assert.is_true(#command.summary > 10)
+      assert(loadfile("scripts/" .. command.name .. ".lua"))
+      last = command.name
+    end
+  end)
+
+  it("says that a script is missing", function()
+    assert.error_matches(function() cli.main("no-such-command", {}) end,
+      'the script of the command "no%-such%-command" is missing')
+  end)
+
+  describe("say()", function()
+    it("writes a line", function()
+      assert.equal("p2pd: 7 of 9\n", (listen(function() cli.say("%d of %d", 7, 9) end)))
+    end)
+  end)
+
+  describe("parse()", function()
+    local function parser()
+      local result = cli.add_node_options(cli.parser("try", "Try."))
+      result:argument "address"
+      result:option("--port"):convert(cli.port)
+      return result
+    end
+
+    it("gives what was given", function()
+      local args = cli.parse(parser(), "me", "--port", "7", "--settings", "f", "--interface", "a",
+        "--interface", "b")
+      assert.same({ "me", 7, "f", { "a", "b" } }, { args.address, args.port, args.settings, args.interface })
+      assert.same({ port = 7, settings = "f", interfaces = { "a", "b" } }, cli.node_options(args))
+    end)
+
+    it("leaves out what was not given", function()
+      assert.same({}, cli.node_options(cli.parse(parser(), "me")))
+    end)
+
+    it("shows the usage and what is wrong", function()
+      for _, case in ipairs {
+        { {}, "missing argument 'address'" },
+        { { "me", "you" }, "too many arguments" },
+        { { "me", "--fast" }, "unknown option '--fast'" },
+        { { "me", "--port" }, "option '--port' requires an argument" },
+        { { "me", "--port", "http" }, "http is not a port from 0 to 65535" },
+      } do
+        local said, args, status = listen(function() return cli.parse(parser(), table.unpack(case[1])) end)
+        assert.is_nil(args)
+        assert.equal(cli.USAGE, status)
+        assert.matches("Usage: p2pd try", said, 1, true)
+        assert.matches(case[2], said, 1, true)
+      end
+    end)
+  end)
+
+  describe("its converters", function()
+    local function check(convert, good, bad)
+      return function()
+        for text, value in pairs(good) do assert.same(value, convert(text)) end
+        for _, text in ipairs(bad) do
+          local value, reason = convert(text)
+          assert.is_nil(value)
+          assert.is_string(reason)
+        end
+      end
+    end
+
+    it("take ports", check(cli.port, { ["0"] = 0, ["65535"] = 65535 }, { "", "-1", "65536", "1.5", "x" }))
+    it("take seconds", check(cli.seconds, { ["0.5"] = 0.5, ["20"] = 20 },
+      { "0", "-1", "soon", "1e999", "nan" }))
+    it("take counts", check(cli.count, { ["1"] = 1, ["40"] = 40 }, { "0", "-1", "1.5", "some" }))
+    it("take strategies", check(cli.strategies,
+      { direct = { "direct" }, ["reverse,direct"] = { "reverse", "direct" } },
+      { "", ",", "teleport", "direct,teleport", "string" }))
+  end)
+
+  describe("program()", function()
+    it("is what the environment says, in plain Lua", function()
+      assert.equal(os.getenv "P2PD_EXE" or "p2pd", cli.program())
+    end)
+  end)
+
+  describe("standard_stream()", function()
+    it("leaves the descriptor open", task(function()
+      local before = core.live()
+      local stream = cli.standard_stream(1)
+      stream:close()
+      assert.is_true(core.live() >= before)
+      assert(io.stdout:write(""))
+    end))
+  end)
+end)

@@ -1,0 +1,344 @@
+-- The commands of the executable, as processes.
+local address = require "p2pd.address"
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local id = require "p2pd.id"
+local json = require "dkjson"
+local lfs = require "lfs"
+local p2pd = require "p2pd"
+local task = helper.task
+
+local WAIT = 10
+
+describe("the command", function()
+  local broker, stun, path, settings, level
+
+  setup(function()
+    level = core.log.level()
+    core.log.level "error"
+    broker, stun = helper.mosquitto {}, helper.coturn {}
+    path, settings = helper.settings { brokers = { broker }, stuns = { stun } }
+  end)
+
+  teardown(function()
+    core.log.level(level)
+    helper.close_all()
+  end)
+
+  local function start_node() return assert(p2pd.node { settings = settings, interfaces = { "lo" } }) end
+
+  -- A command with our settings; a table of options may come last.
+  local function spawn(command, ...)
+    local arguments = { ... }
+    local options = type(arguments[#arguments]) == "table" and table.remove(arguments) or {}
+    local child = helper.p2pd { command, "--settings", options.settings or path, "--interface", "lo",
+      env = options.env, table.unpack(arguments) }
+    for _, name in ipairs { "stdin", "stdout", "stderr" } do child[name](child):settimeout(WAIT) end
+    return child
+  end
+
+  -- Runs one to its end: its exit status, stdout, stderr.
+  local function run(...)
+    local child <close> = spawn(...)
+    child:stdin():shutdown()
+    local out, err = child:stdout():read "a", child:stderr():read "a"
+    local how, status = child:wait(WAIT)
+    assert.equal("exit", how)
+    return status, out, err
+  end
+
+  local function spawn_echo()
+    local child = spawn("node", "--echo")
+    return child, assert((child:stdout():read "l"):match "^address: (.*)")
+  end
+
+  local function check_interrupted(child)
+    assert(child:kill "INT")
+    local how, status = child:wait(WAIT)
+    assert.same({ "exit", 130 }, { how, status })
+    assert.not_matches("traceback", child:stderr():read "a", 1, true)
+  end
+
+  local function nobody(node)
+    local parsed = address.parse(node.address)
+    parsed.ipv4[1].port, parsed.ipv6, parsed.node_id = helper.free_port(), {}, id.new()
+    return address.format(parsed), parsed.node_id
+  end
+
+  describe("--help", function()
+    local OPTIONS = {
+      node = { "--settings", "--interface", "--name", "--port", "--echo" },
+      connect = { "--settings", "--interface", "--strategies", "--policy", "--timeout", "--json",
+        "--explain" },
+      ping = { "--settings", "--interface", "--count", "--timeout", "-c" },
+      demo = {},
+    }
+
+    for command, options in pairs(OPTIONS) do
+      it("of " .. command .. " names every option", task(function()
+        local child <close> = helper.p2pd(command, "--help")
+        local out = child:stdout():read "a"
+        assert.matches("Usage: p2pd " .. command, out, 1, true)
+        for _, option in ipairs(options) do assert.matches(option, out, 1, true) end
+        assert.same({ "exit", 0 }, { child:wait(WAIT) })
+      end))
+    end
+
+    it("is what a wrong option gets, with status 2", task(function()
+      for _, arguments in ipairs {
+        { "node", "--fast" }, { "node", "--port", "http" }, { "connect" }, { "ping" }, { "demo", "more" },
+        { "connect", "x", "--strategies", "teleport" }, { "connect", "x", "--policy", "slow" },
+        { "connect", "x", "--timeout", "0" }, { "ping", "x", "-c", "none" },
+      } do
+        local child <close> = helper.p2pd(table.unpack(arguments))
+        assert.matches("^Usage: p2pd " .. arguments[1], child:stderr():read "a")
+        assert.equal("", child:stdout():read "a")
+        assert.same({ "exit", 2 }, { child:wait(WAIT) })
+      end
+    end))
+  end)
+
+  describe("node", function()
+    it("tells its address and each pipe", task(function()
+      local child <close>, text = spawn_echo()
+      local alice <close> = start_node()
+      local pipe <close> = assert(alice:connect(text, { strategies = { "reverse" } }))
+      assert.equal(("pipe: reverse %s %s"):format(pipe:info()["local"], alice.id), child:stdout():read "l")
+    end))
+
+    it("says what is wrong", task(function()
+      local status, out, err = run("node", { settings = "/no/such/file" })
+      assert.same({ 1, "" }, { status, out })
+      assert.matches("^p2pd: /no/such/file: No such file", err)
+      local alice <close> = start_node()
+      local taken = tostring(address.parse(alice.address).ipv4[1].port)
+      status, out, err = run("node", "--port", taken)
+      assert.same({ 1, "" }, { status, out })
+      assert.matches("Address already in use", err)
+    end))
+
+    it("ends with 130 at SIGINT while it starts with dead servers", task(function()
+      local socket <close> = assert(core.udp.bind { ip = "127.0.0.1" })
+      local silent = { host = "127.0.0.1", port = select(2, socket:getsockname()) }
+      local dead = { host = "127.0.0.1", port = helper.free_port() }
+      local poor = helper.settings { brokers = { dead }, stuns = { silent } }
+      local child <close> = spawn("node", { settings = poor })
+      socket:recvfrom(WAIT)
+      check_interrupted(child)
+      assert.equal("", child:stdout():read "a")
+    end))
+
+    it("ends with 130 at SIGINT while it waits, and its pipes end", task(function()
+      local child <close>, text = spawn_echo()
+      local alice <close> = start_node()
+      local pipe <close> = assert(alice:connect(text))
+      pipe:settimeout(WAIT)
+      pipe:write "hello\n"
+      assert.equal("hello", pipe:read "l")
+      check_interrupted(child)
+      assert.is_nil((pipe:read "l"))
+    end))
+  end)
+
+  describe("connect", function()
+    it("brings 5 MB through an echo node, byte for byte", task(function()
+      local _ <close>, text = spawn_echo()
+      local child <close> = spawn("connect", text)
+      local sent = core.random.bytes(250):rep(20000)
+      local writing <close> = p2pd.spawn(function()
+        child:stdin():write(sent)
+        child:stdin():shutdown()
+      end)
+      local got = child:stdout():read "a"
+      assert.is_true(got == sent)
+      assert.same({ "exit", 0 }, { child:wait(WAIT) })
+      assert(writing:join(WAIT) == nil)
+    end))
+
+    it("reads and writes files", task(function()
+      local _ <close>, text = spawn_echo()
+      local folder = helper.scratch()
+      helper.write(folder .. "/in", ("a line\n"):rep(30000))
+      local shell <close> = assert(core.process.spawn { "sh", "-c", 'exec "$0" "$@" <in >out', cwd = folder,
+        (os.getenv "P2PD_EXE" or lfs.currentdir() .. "/p2pd"), "connect", "--settings", path, "--interface",
+        "lo", text })
+      assert.same({ "exit", 0 }, { shell:wait(WAIT) })
+      assert.is_true(helper.read(folder .. "/in") == helper.read(folder .. "/out"))
+    end))
+
+    it("loses nothing when its reader is slow", task(function()
+      local alice <close> = start_node()
+      local child <close> = spawn("connect", alice.address)
+      local pipe <close> = assert(alice:accept(WAIT))
+      local sent = ("x"):rep(300000)
+      pipe:write(sent)
+      pipe:close()
+      child:stdin():shutdown()
+      assert.is_nil((child:wait(2.2))) -- longer than a process waits for what it has closed
+      assert.equal(#sent, #child:stdout():read "a")
+      assert.same({ "exit", 0 }, { child:wait(WAIT) })
+    end))
+
+    it("goes on reading when its own half has ended", task(function()
+      local alice <close> = start_node()
+      local child <close> = spawn("connect", alice.address)
+      local pipe <close> = assert(alice:accept(WAIT))
+      child:stdin():write "the end\n"
+      child:stdin():shutdown()
+      assert.equal("the end\n", pipe:read "a")
+      pipe:write "late news\n"
+      pipe:shutdown()
+      assert.equal("late news\n", child:stdout():read "a")
+      assert.same({ "exit", 0 }, { child:wait(WAIT) })
+    end))
+
+    it("ends when the peer does, whatever standard input does", task(function()
+      local alice <close> = start_node()
+      local child <close> = spawn("connect", alice.address)
+      assert(alice:accept(WAIT)):close()
+      assert.same({ "exit", 0 }, { child:wait(WAIT) })
+    end))
+
+    it("fails when nobody reads its output", task(function()
+      local alice <close> = start_node()
+      local child <close> = spawn("connect", alice.address)
+      child:stdout():close()
+      local pipe <close> = assert(alice:accept(WAIT))
+      pipe:write "hello\n"
+      assert.same({ "exit", 1 }, { child:wait(WAIT) })
+      assert.matches("Broken pipe", child:stderr():read "a")
+    end))
+
+    it("tells how, with --json and --explain", task(function()
+      local _ <close>, text = spawn_echo()
+      local status, out, err = run("connect", text, "--json", "--explain", "--policy", "sequence")
+      assert.same({ 0, "" }, { status, out })
+      local report = json.decode(err:match "\n({.*})\n$")
+      assert.same({ true, "direct" }, { report.ok, report.strategy })
+      assert.matches("^[%d.:%[%]]+:%d+$", report.remote)
+      assert.matches("^[%d.:%[%]]+:%d+$", report["local"])
+      assert.is_true(report.seconds > 0)
+      assert.same({ { strategy = "direct", ok = true, seconds = report.attempts[1].seconds } },
+        report.attempts)
+      assert.matches("p2pd: direct +%d+ ms  connected\n", err)
+      assert.matches("p2pd: %S+ to %S+, by direct\n", err)
+    end))
+
+    it("to nobody ends within its timeout, with status 1 and the reasons", task(function()
+      local alice <close> = start_node()
+      local text = nobody(alice)
+      local status, out, err = run("connect", text, "--timeout", "0.3", "--json", "--explain")
+      assert.same({ 1, "" }, { status, out })
+      local report = json.decode(err:match "\n({[^\n]*})\n")
+      assert.same({ false, 2 }, { report.ok, #report.attempts })
+      assert.matches("direct: .*refused.*reverse: no answer within", report.error)
+      assert.matches("p2pd: reverse +%d+ ms  no answer within", err)
+      status, out, err = run("connect", text, "--timeout", "0.3")
+      assert.same({ 1, "" }, { status, out })
+      assert.matches("^p2pd: no connection to %w+ %(direct: [^\n]*%)\n$", err)
+    end))
+
+    it("names what is wrong with an address", task(function()
+      for text, reason in pairs { [""] = "address: empty", ["0-0-0-a.b"] = "node id: a.b is not" } do
+        local status, out, err = run("connect", text)
+        assert.same({ 1, "" }, { status, out })
+        assert.matches("p2pd: not a peer address: " .. reason, err, 1, true)
+      end
+    end))
+
+    it("ends with 130 at SIGINT while it connects", task(function()
+      local alice <close> = start_node()
+      local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+      local parsed = address.parse(alice.address)
+      parsed.ipv4[1].port, parsed.ipv6 = select(2, listener:getsockname()), {}
+      local child <close> = spawn("connect", address.format(parsed), "--strategies", "direct")
+      local stream <close> = assert(listener:accept(WAIT))
+      assert.matches("^P2PD/1 dial ", stream:read "l")
+      check_interrupted(child)
+      assert.is_nil((stream:read "l"))
+    end))
+
+    it("ends with 130 at SIGINT and suddenly at SIGKILL; the other side ends cleanly", task(function()
+      local alice <close> = start_node()
+      for _, name in ipairs { "INT", "KILL" } do
+        local child <close> = spawn("connect", alice.address)
+        local pipe <close> = assert(alice:accept(WAIT))
+        pipe:settimeout(WAIT)
+        child:stdin():write "half\n"
+        assert.equal("half", pipe:read "l")
+        if name == "INT" then check_interrupted(child) else child:kill(name) end
+        assert.is_nil((pipe:read "l"))
+      end
+      assert.equal(0, alice:stats().unverified)
+    end))
+  end)
+
+  describe("ping", function()
+    it("measures and ends with 0", task(function()
+      local _ <close>, text = spawn_echo()
+      local status, out = run("ping", text, "-c", "2")
+      assert.equal(0, status)
+      assert.matches("^signalling 1: [%d.]+ ms\nsignalling 2: [%d.]+ ms\npipe: %w+ to %S+\n", out)
+      assert.matches("\npipe 1: [%d.]+ ms\npipe 2: [%d.]+ ms\n$", out)
+    end))
+
+    it("ends with 2 when there is no way", task(function()
+      local alice <close> = start_node()
+      local text = nobody(alice)
+      local status, out = run("ping", text, "--timeout", "0.2")
+      assert.equal(2, status)
+      assert.matches("^signalling 1: the peer does not answer\npipe: no connection to ", out)
+      assert.equal(2, (run("ping", "nonsense")))
+    end))
+
+    it("ends with 130 at SIGINT", task(function()
+      local alice <close> = start_node()
+      local text, peer_id = nobody(alice)
+      local peer <close> = core.mqtt.open { host = broker.host, port = broker.port }
+      peer:subscribe(peer_id)
+      assert(peer:wait_online(WAIT))
+      local child <close> = spawn("ping", text)
+      assert.matches('"ECHO"', select(2, peer:receive(WAIT)))
+      check_interrupted(child)
+    end))
+  end)
+
+  describe("demo", function()
+    -- Runs it with a temporary folder of its own, which has to be empty in the end, with nobody left who
+    -- knows it.
+    local function with_demo(fn)
+      return task(function()
+        local folder = helper.scratch()
+        local child <close> = helper.p2pd { "demo", env = { TMPDIR = folder } }
+        child:stdout():settimeout(WAIT)
+        fn(child)
+        local left = {}
+        for name in lfs.dir(folder) do left[#left + 1] = name:match "^%.+$" == nil and name or nil end
+        assert.same({}, left)
+        for pid in lfs.dir "/proc" do
+          local command = pid:find "^%d+$" and helper.read("/proc/" .. pid .. "/cmdline") or ""
+          assert.is_nil(command:find(folder, 1, true))
+        end
+      end)
+    end
+
+    it("shows a row for each strategy and leaves nothing", with_demo(function(child)
+      local out = child:stdout():read "a"
+      assert.same({ "exit", 0 }, { child:wait(WAIT) })
+      for _, strategy in ipairs { "direct", "reverse" } do
+        assert.matches("\n" .. strategy .. " +[%d.]+ ms +%S+:%d+ +%S+:%d+ +[%d.]+ ms\n", out)
+      end
+    end))
+
+    it("leaves nothing after SIGINT half-way", with_demo(function(child)
+      assert.matches("^broker ", child:stdout():read "l")
+      check_interrupted(child)
+    end))
+
+    it("leaves nothing after SIGINT at its beginning", with_demo(function(child)
+      child:wait(0.1)
+      child:kill "INT"
+      assert.is_not_nil((child:wait(WAIT)))
+    end))
+  end)
+end)

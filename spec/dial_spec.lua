@@ -1,0 +1,339 @@
+local address = require "p2pd.address"
+local core = require "p2pd.core"
+local dial = require "p2pd.dial"
+local helper = require "spec.helper"
+local id = require "p2pd.id"
+local lfs = require "lfs"
+local p2pd = require "p2pd"
+local task = helper.task
+
+local WAIT = 5
+
+local function wait_until(condition)
+  local deadline = core.clock.monotonic() + WAIT
+  while not condition() do
+    assert(core.clock.monotonic() < deadline, "it did not come to pass")
+    p2pd.sleep(0.005)
+  end
+end
+
+local function descriptors()
+  local n = 0
+  for _ in lfs.dir "/proc/self/fd" do n = n + 1 end
+  return n
+end
+
+describe("p2pd.dial", function()
+  local broker, settings, path, level
+
+  setup(function()
+    level = core.log.level()
+    core.log.level "error"
+    broker = helper.mosquitto {}
+    path, settings = helper.settings { brokers = { broker } }
+  end)
+
+  teardown(function()
+    core.log.level(level)
+    package.loaded["spec.strategies.own"] = nil
+    helper.close_all()
+  end)
+
+  local function start() return assert(p2pd.node { settings = settings, interfaces = { "lo" } }) end
+
+  -- A spec with two nodes.
+  local function pair(fn)
+    return task(function()
+      local alice <close> = start()
+      local bob <close> = start()
+      fn(alice, bob)
+    end)
+  end
+
+  -- The peer's address with ports where nobody listens.
+  local function stale(text)
+    local parsed = address.parse(text)
+    for _, family in ipairs { "ipv4", "ipv6" } do
+      for _, record in ipairs(parsed[family]) do record.port = helper.free_port() end
+    end
+    return address.format(parsed)
+  end
+
+  local function nobody(node)
+    return (stale(node.address):gsub("%w+$", id.new()))
+  end
+
+  local function check_pipe(alice, bob, options, strategy)
+    local pipe <close> = assert(alice:connect(bob.address, options))
+    local accepted <close> = assert(bob:accept(WAIT))
+    assert.same({ strategy, bob.id, "lo" }, { pipe.strategy, pipe.peer, pipe.interface })
+    assert.equal(pipe.id, accepted.id)
+    assert.same({ strategy, alice.id, "lo" }, { accepted.strategy, accepted.peer, accepted.interface })
+    local ours, theirs = pipe:info(), accepted:info()
+    assert.same({ ours["local"], ours.remote }, { theirs.remote, theirs["local"] })
+    assert.same({ strategy, bob.id, pipe.id, "lo" }, { ours.strategy, ours.peer, ours.id, ours.interface })
+    pipe:write "ping\n"
+    accepted:write(accepted:read "L", "pong\n")
+    assert.same({ "ping", "pong" }, { pipe:read("l", "l") })
+    assert.is_nil((bob:accept(0.05)))
+    assert.equal(1, bob:stats().accepted)
+    assert.equal(0, alice:stats().accepted)
+  end
+
+  describe("connect()", function()
+    it("by direct", pair(function(alice, bob)
+      check_pipe(alice, bob, { strategies = { "direct" } }, "direct")
+    end))
+
+    it("by reverse", pair(function(alice, bob)
+      check_pipe(alice, bob, { strategies = { "reverse" } }, "reverse")
+    end))
+
+    it("by both at once: one pipe comes out", pair(function(alice, bob)
+      check_pipe(alice, bob, { policy = "race" }, "direct")
+    end))
+
+    it("by one after the other", pair(function(alice, bob)
+      check_pipe(alice, bob, { policy = "sequence", strategies = { "reverse", "direct" } }, "reverse")
+    end))
+
+    it("in sequence goes on to the next strategy", pair(function(alice, bob)
+      local pipe <close> = assert(alice:connect(bob.address,
+        { policy = "sequence", strategies = { "punch", "relay", "direct" } }))
+      assert.equal("direct", pipe.strategy)
+      assert.same({ "punch", "not in this version" }, { pipe.attempts[1].strategy, pipe.attempts[1].reason })
+      assert.same({ "relay", "not in this version" }, { pipe.attempts[2].strategy, pipe.attempts[2].reason })
+      assert.is_true(pipe.attempts[3].ok)
+    end))
+
+    it("takes a node's own address", task(function()
+      local alice <close> = start()
+      local pipe <close> = assert(alice:connect(alice.address, { strategies = { "direct" } }))
+      local accepted <close> = assert(alice:accept(WAIT))
+      assert.equal(pipe.id, accepted.id)
+    end))
+
+    it("heals a stale address", pair(function(alice, bob)
+      local pipe <close> = assert(alice:connect(stale(bob.address), { strategies = { "direct" } }))
+      assert.equal("direct", pipe.strategy)
+      assert.equal(bob.id, pipe.peer)
+    end))
+
+    it("does not take another node for the peer", pair(function(alice, bob)
+      local pipe, err = alice:connect(bob.address:gsub("%w+$", id.new()),
+        { strategies = { "direct" }, timeout = 0.3 })
+      assert.is_nil(pipe)
+      assert.matches("refused by the peer: no such node here", err.direct)
+    end))
+
+    it("to nobody ends within its timeout, with each strategy's reason", task(function()
+      local alice <close> = start()
+      local started = core.clock.monotonic()
+      local pipe, err = alice:connect(nobody(alice), { timeout = 0.3 })
+      assert.is_nil(pipe)
+      assert.is_true(core.clock.monotonic() - started < 4) -- what reverse would have taken by itself
+      assert.matches("refused", err.direct)
+      local left = tonumber(err.reverse:match "^no answer within ([%d.]+) s$")
+      assert.is_true(left > 0 and left <= 0.3)
+      assert.matches("^no connection to %w+ %(.*direct: .+; reverse: .+%)$", tostring(err))
+      assert.equal("ETIMEDOUT", err.code)
+      assert.equal(2, #err.attempts)
+      for _, attempt in ipairs(err.attempts) do assert.is_number(attempt.seconds) end
+    end))
+
+    it("says that planned strategies are not there yet", pair(function(alice, bob)
+      local pipe, err = alice:connect(bob.address,
+        { policy = "sequence", strategies = { "punch", "relay" } })
+      assert.is_nil(pipe)
+      assert.same({ "not in this version", "not in this version" }, { err.punch, err.relay })
+    end))
+
+    it("refuses bad addresses with the field's name", task(function()
+      local alice <close> = start()
+      local bad = {
+        [""] = "address: empty",
+        nonsense = "mqtt%[1%]: nonsense is not a number",
+        ["0-[0,1.2.3.4,1.2.3.4,0,1,1,0]-0-me"] = "ipv4%[1%]%.listen port: 0 is not",
+        ["0-0-0-a b"] = "node id: ",
+        ["9-0-0-me"] = "offset 9 is beyond",
+        [("x"):rep(100000)] = "100000 bytes",
+      }
+      for text, reason in pairs(bad) do
+        local pipe, err = alice:connect(text)
+        assert.is_nil(pipe)
+        assert.matches(reason, tostring(err))
+        assert.equal("EINVAL", err.code)
+        assert.same({}, err.attempts)
+      end
+      assert.equal("the address is not a string", tostring(select(2, alice:connect(nil))))
+    end))
+
+    it("raises for what is not there", pair(function(alice, bob)
+      local function connecting(options)
+        return function() return alice:connect(bob.address, options) end
+      end
+      assert.error_matches(connecting { strategies = { "no.such" } }, '^no strategy "no.such"$')
+      assert.error_matches(connecting { strategies = { "string" } }, '^no strategy "string"$')
+      assert.error_matches(connecting { strategies = { {} } }, "a module with a function dial")
+      assert.error_matches(connecting { strategies = {} }, "not a list of one or more")
+      assert.error_matches(connecting { strategies = "direct" }, "not a list of one or more")
+      assert.error_matches(connecting { policy = "slow" }, 'no policy "slow"')
+      assert.error_matches(connecting { timeout = "soon" }, "timeout: soon is not")
+      assert.error_matches(connecting { timeout = -1 }, "timeout: %-1 is not")
+    end))
+  end)
+
+  describe("with a user's own", function()
+    local direct = require "p2pd.strategy.direct"
+
+    it("strategy, as a module or a table", pair(function(alice, bob)
+      local own = { name = "own", dial = direct.dial }
+      package.loaded["spec.strategies.own"] = own
+      for name, strategy in pairs { ["spec.strategies.own"] = "spec.strategies.own", own = own } do
+        local pipe <close> = assert(alice:connect(bob.address, { strategies = { strategy } }))
+        assert.equal(name, pipe.strategy)
+      end
+      local other = { name = "own", dial = function() end }
+      assert.error_matches(function() alice:connect(bob.address, { strategies = { own, other } }) end,
+        'two strategies are called "own"')
+    end))
+
+    it("strategy that fails in its own way", pair(function(alice, bob)
+      local list = {
+        { name = "raises", dial = function() error "out of luck" end },
+        { name = "says", dial = function() return nil, "not today" end },
+        { name = "hangs", whole = true, dial = function() p2pd.sleep(100) end },
+      }
+      local log = stub(core.log, "write")
+      local pipe, err = alice:connect(bob.address, { strategies = list, timeout = 0.05 })
+      log:revert()
+      assert.is_nil(pipe)
+      assert.matches("^an error in the strategy: .*out of luck$", err.raises)
+      assert.equal("not today", err.says)
+      assert.matches("^no answer within 0.0", err.hangs)
+    end))
+
+    it("policy", pair(function(alice, bob)
+      local function backwards(d)
+        for i = #d.strategies, 1, -1 do
+          local stream = d:attempt(d.strategies[i], 1)
+          if stream then return stream end
+        end
+      end
+      local pipe <close> = assert(alice:connect(bob.address, { policy = backwards }))
+      assert.equal("reverse", pipe.strategy)
+      local none, err = alice:connect(bob.address, { policy = function() end })
+      assert.is_nil(none)
+      assert.same({}, err.attempts)
+      assert.error_matches(function()
+        alice:connect(bob.address, { policy = function() error "no idea" end })
+      end, "no idea")
+    end))
+  end)
+
+  it("gives the node's policy to its dials", task(function()
+    local asked
+    local function policy() asked = true end
+    local alice <close> = assert(p2pd.node { settings = settings, interfaces = { "lo" }, policy = policy })
+    alice:connect(nobody(alice))
+    assert.is_true(asked)
+  end))
+
+  it("connects in both directions at once", pair(function(alice, bob)
+    local there = p2pd.spawn(alice.connect, alice, bob.address)
+    local back = p2pd.spawn(bob.connect, bob, alice.address)
+    local out <close> = assert(there:join(WAIT))
+    local home <close> = assert(back:join(WAIT))
+    local at_bob <close> = assert(bob:accept(WAIT))
+    local at_alice <close> = assert(alice:accept(WAIT))
+    assert.same({ out.id, home.id }, { at_bob.id, at_alice.id })
+    assert.are_not.equal(out.id, home.id)
+  end))
+
+  it("connects many at once", pair(function(alice, bob)
+    local dials = {}
+    for i = 1, 20 do dials[i] = function() return (assert(alice:connect(bob.address))) end end
+    local pipes = table.pack(p2pd.all(dials))
+    for _ = 1, 20 do assert(bob:accept(WAIT)):close() end
+    for _, pipe in ipairs(pipes) do pipe:close() end
+    assert.equal(20, #pipes)
+  end))
+
+  it("cancelled at any moment, leaves no descriptor, even before any collection", pair(function(alice, bob)
+    assert(alice:connect(bob.address)):close()
+    bob:accept(WAIT):close()
+    wait_until(function() return bob:stats().unverified == 0 end)
+    for _, strategies in ipairs { { "direct" }, { "reverse" }, { "direct", "reverse" } } do
+      p2pd.sleep(0.02)
+      collectgarbage()
+      collectgarbage "stop"
+      local before = descriptors()
+      for turns = 0, 40 do
+        local dialing = p2pd.spawn(function()
+          local pipe <close> = alice:connect(bob.address, { strategies = strategies })
+          p2pd.sleep(1)
+          return pipe ~= nil
+        end)
+        for _ = 1, turns do p2pd.sleep(0) end
+        dialing:cancel()
+      end
+      local function is_over()
+        local late = bob:accept(0)
+        if late then late:close() end
+        return descriptors() <= before
+      end
+      wait_until(is_over)
+      collectgarbage "restart"
+    end
+  end))
+
+  it("gone while the peer answers, leaves nothing at the peer", pair(function(alice, bob)
+    local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+    local own = address.parse(alice.address)
+    own.ipv4[1].port, own.ipv6 = select(2, listener:getsockname()), {}
+    alice.signal.address = function() return address.format(own) end
+    local asking <close> = p2pd.spawn(alice.signal.send_until, alice.signal, address.parse(bob.address),
+      "P2P_DIRECT", { pipe = id.new() }, core.clock.monotonic() + WAIT, function() return true end)
+    local stream = assert(listener:accept(WAIT))
+    assert.matches("^P2PD/1 back %w+ " .. bob.id, stream:read "l")
+    assert.is_not_nil(next(bob.answering))
+    stream:close()
+    wait_until(function() return next(bob.answering) == nil end)
+    assert.equal(0, bob:stats().accepted)
+    assert(asking:join(WAIT))
+  end))
+
+  it("gives the end of a peer that is killed in mid-pipe", task(function()
+    local child = helper.p2pd("node", "--echo", "--settings", path, "--interface", "lo")
+    child:stdout():settimeout(WAIT)
+    local text = (child:stdout():read "l"):match "^address: (.*)"
+    local alice <close> = start()
+    for _, strategy in ipairs { "direct", "reverse" } do
+      local pipe <close> = assert(alice:connect(text, { strategies = { strategy } }))
+      pipe:settimeout(WAIT)
+      pipe:write "hello\n"
+      assert.equal("hello", pipe:read "l")
+      if strategy == "reverse" then
+        child:kill "KILL"
+        assert.is_nil((pipe:read "l"))
+      end
+    end
+    child:close()
+  end))
+
+  describe("failure()", function()
+    it("is one sentence and fields", function()
+      local err = dial.failure("no luck", "EX", { { strategy = "direct", reason = "refused" } })
+      assert.equal("no luck (direct: refused)", tostring(err))
+      assert.same({ "refused", "EX", "no luck" }, { err.direct, err.code, err.message })
+      assert.equal("no luck", tostring(dial.failure "no luck"))
+    end)
+  end)
+
+  it("knows its strategies", function()
+    for _, name in ipairs { "direct", "reverse", "punch", "relay" } do
+      assert.is_true(dial.is_strategy(name))
+    end
+    assert.is_false(dial.is_strategy "teleport")
+  end)
+end)

@@ -1,0 +1,158 @@
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+
+local inet = core.inet
+
+local function call(fn, ...)
+  local args = table.pack(...)
+  return function() return fn(table.unpack(args, 1, args.n)) end
+end
+
+local function assert_fails(code, ...)
+  local value, message, got = ...
+  assert.is_nil(value)
+  assert.is_string(message)
+  assert.equal(code, got)
+end
+
+describe("p2pd.core.inet", function()
+  describe("parse()", function()
+    it("gives the canonical spelling and the family", function()
+      assert.same({ ip = "192.168.0.1", family = "ipv4" }, inet.parse "192.168.0.1")
+      assert.same({ ip = "2001:db8::1", family = "ipv6" }, inet.parse "2001:0DB8:0:0::0001")
+      assert.same({ ip = "::ffff:1.2.3.4", family = "ipv6" }, inet.parse "::FFFF:102:304")
+    end)
+
+    it("keeps the scope of a link-local address, by name or number", function()
+      local expected = { ip = "fe80::1%lo", family = "ipv6", scope = "lo" }
+      assert.same(expected, inet.parse "fe80::1%lo")
+      assert.same(expected, inet.parse "fe80::1%1")
+    end)
+
+    for _, text in ipairs {
+      "", " ", "localhost", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "1.2.3.4 ", "1.2.3.4\0",
+      "+1.2.3.4", ":::", "1::2::3", "12345::", "[::1]", "::1%lo", "fe80::1%", "fe80::1%no-such-if",
+      "fe80::1%-1",
+      "fe80::1%99999999999999999999", ("1"):rep(100000), ("fe80::1%"):rep(1000),
+    } do
+      it(("refuses %q"):format(#text > 40 and text:sub(1, 40) or text), function()
+        assert_fails("EINVAL", inet.parse(text))
+      end)
+    end
+
+    it("raises without a string", function()
+      assert.has_error(call(inet.parse, nil))
+      assert.has_error(call(inet.parse, {}))
+    end)
+  end)
+
+  describe("class()", function()
+    local CLASSES = {
+      ["unspecified"] = { "0.0.0.0", "0.1.2.3", "::" },
+      ["loopback"] = { "127.0.0.1", "127.255.255.255", "::1", "::ffff:127.0.0.1" },
+      ["link-local"] = { "169.254.0.1", "fe80::1", "febf::1" },
+      ["private"] = { "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "fc00::1", "fdff::1" },
+      ["shared"] = { "100.64.0.1", "100.127.255.255" },
+      ["multicast"] = { "224.0.0.1", "239.255.255.255", "ff02::1" },
+      ["broadcast"] = { "255.255.255.255" },
+      ["reserved"] = { "192.0.2.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1",
+        "240.0.0.1", "2001:db8::1", "3fff::1", "100::1", "4000::1", "fec0::1" },
+      ["global"] = { "1.1.1.1", "9.255.255.255", "11.0.0.1", "100.63.255.255", "100.128.0.1", "172.15.0.1",
+        "172.32.0.1", "192.167.1.1", "198.20.0.1", "223.255.255.255",
+        "2606:4700::1", "3ffe::1", "64:ff9b::1" },
+    }
+    for class, ips in pairs(CLASSES) do
+      it("knows " .. class .. " addresses", function()
+        for _, ip in ipairs(ips) do assert.equal(class, (inet.class(ip)), ip) end
+      end)
+    end
+
+    it("tells the family too", function()
+      assert.same({ "global", "ipv6" }, { inet.class "2606:4700::1" })
+      assert.same({ "global", "ipv4" }, { inet.class "8.8.8.8" })
+    end)
+
+    it("refuses what is no address", function()
+      assert_fails("EINVAL", inet.class "nobody")
+      assert_fails("EINVAL", inet.class "1.2.3.4\0")
+    end)
+  end)
+
+  describe("same_subnet()", function()
+    it("compares so many bits", function()
+      assert.is_true(inet.same_subnet("10.1.2.3", "10.1.2.250", 24))
+      assert.is_false(inet.same_subnet("10.1.2.3", "10.1.3.3", 24))
+      assert.is_true(inet.same_subnet("10.1.2.3", "10.1.3.3", 23))
+      assert.is_true(inet.same_subnet("10.1.2.3", "192.168.0.1", 0))
+      assert.is_true(inet.same_subnet("2001:db8::1", "2001:db8::ffff", 64))
+      assert.is_false(inet.same_subnet("2001:db8::1", "2001:db8::2", 128))
+    end)
+
+    it("is false for two families, or more bits than there are", function()
+      assert.is_false(inet.same_subnet("10.0.0.1", "::1", 0))
+      assert.is_false(inet.same_subnet("10.0.0.1", "10.0.0.1", 33))
+    end)
+
+    it("refuses what is no address, and raises for no prefix", function()
+      assert_fails("EINVAL", inet.same_subnet("10.0.0.1", "x", 8))
+      assert.has_error(call(inet.same_subnet, "10.0.0.1", "10.0.0.1", 129))
+      assert.has_error(call(inet.same_subnet, "10.0.0.1", "10.0.0.1"))
+    end)
+  end)
+
+  describe("resolve()", function()
+    it("answers a numeric address without a task", function()
+      assert.same({ "127.0.0.1" }, inet.resolve "127.0.0.1")
+      assert.same({ "::1" }, inet.resolve("0::1", "ipv6"))
+    end)
+
+    it("refuses a numeric address of the other family", function()
+      assert_fails("ENOENT", inet.resolve("127.0.0.1", "ipv6"))
+    end)
+
+    it("looks names up", helper.task(function()
+      local ips = assert(inet.resolve("localhost", "ipv4"))
+      assert.same({ "127.0.0.1" }, ips)
+    end))
+
+    it("runs more lookups than there are threads", helper.task(function()
+      local tasks <close> = require("p2pd.task").group()
+      local all = {}
+      for i = 1, 40 do all[i] = tasks:spawn(inet.resolve, "localhost", "ipv4") end
+      for _, one in ipairs(all) do assert.same({ "127.0.0.1" }, one:join()) end
+    end))
+
+    it("says when there is no such name", helper.task(function()
+      local ips, message, code = inet.resolve(("a"):rep(64)) -- a longer label than DNS has
+      assert.is_nil(ips)
+      assert.equal("ENOENT", code)
+      assert.matches("^resolve aaa", message)
+    end))
+
+    it("drops the result when time is up", helper.task(function()
+      assert_fails("ETIMEDOUT", inet.resolve("localhost", "any", 0))
+    end))
+
+    it("drops the result when its task is cancelled", helper.task(function()
+      local lookup = core.task.spawn(inet.resolve, "localhost")
+      core.task.sleep(0)
+      lookup:cancel()
+      assert_fails("ECANCELED", lookup:join())
+      assert(inet.resolve "localhost")
+    end))
+
+    it("refuses names that are none", helper.task(function()
+      assert_fails("EINVAL", inet.resolve "")
+      assert_fails("EINVAL", inet.resolve "local\0host")
+      assert_fails("ENAMETOOLONG", inet.resolve(("a"):rep(254)))
+      assert_fails("ENAMETOOLONG", inet.resolve(("a"):rep(10000000)))
+    end))
+
+    it("raises for misuse", function()
+      assert.has_error(call(inet.resolve, nil))
+      assert.has_error(call(inet.resolve, "localhost", "ipv5"))
+      assert.has_error(call(inet.resolve, "localhost", "any", -1))
+      assert.error_matches(call(inet.resolve, "localhost"), "outside a task")
+    end)
+  end)
+end)

@@ -1,0 +1,298 @@
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local id = require "p2pd.id"
+local message = require "p2pd.message"
+local p2pd = require "p2pd"
+local signal = require "p2pd.signal"
+local task = helper.task
+
+local WAIT = 8 -- seconds that an event on loopback may take, back-off included
+
+local function start(settings)
+  return assert(p2pd.node { settings = settings, interfaces = { "lo" } })
+end
+
+local function is_online(node, offset)
+  for _, broker in ipairs(node:stats().signalling.brokers) do
+    if broker.offset == offset then return broker.state == "online" end
+  end
+end
+
+local function wait_online(node, ...)
+  for _, offset in ipairs { ... } do
+    local deadline = core.clock.monotonic() + WAIT
+    while not is_online(node, offset) do
+      assert(node.signal.changed:wait(deadline - core.clock.monotonic()))
+    end
+  end
+end
+
+describe("p2pd.signal", function()
+  local first, second, settings, level
+
+  setup(function()
+    level = core.log.level()
+    core.log.level "error"
+    first, second = helper.mosquitto {}, helper.mosquitto {}
+    settings = select(2, helper.settings { brokers = { first, second } })
+  end)
+
+  teardown(function()
+    core.log.level(level)
+    helper.close_all()
+  end)
+
+  local function one_broker() return select(2, helper.settings { brokers = { first } }) end
+
+  describe("request()", function()
+    it("brings any bytes back", task(function()
+      local alice <close> = start(settings)
+      local bob <close> = start(settings)
+      local bytes = "\0\r\n\xff{}\"" .. ("x"):rep(6000)
+      local data, seconds = alice:echo(bob.address, bytes)
+      assert.equal(bytes, data)
+      assert.is_true(seconds > 0)
+    end))
+
+    it("asks for the present address", task(function()
+      local alice <close> = start(settings)
+      local bob <close> = start(settings)
+      assert.equal(bob.address, alice:get_address(bob.address))
+    end))
+
+    it("goes on by the other broker when one is gone, and by the first when that is back", task(function()
+      local alice <close> = start(settings)
+      local bob <close> = start(settings)
+      wait_online(alice, 0, 1)
+      wait_online(bob, 0, 1)
+      local address = bob.address
+      first:stop()
+      assert.equal("by the second", alice:echo(address, "by the second"))
+      first:start()
+      wait_online(alice, 0)
+      wait_online(bob, 0)
+      second:stop()
+      assert.equal("by the first", alice:echo(address, "by the first"))
+      second:start()
+    end))
+
+    it("goes on by the next broker when one is silent", task(function()
+      local alice <close> = start(settings)
+      local bob <close> = start(settings)
+      wait_online(alice, 0, 1)
+      wait_online(bob, 0, 1)
+      local address = bob.address:gsub("^[%d,]+", "0,1")
+      first:signal "STOP"
+      local data = alice:echo(address, "hello", 4)
+      first:signal "CONT"
+      assert.equal("hello", data)
+      assert.is_true(alice:stats().signalling.sent >= 2)
+    end))
+
+    it("joins a broker that only the peer uses", task(function()
+      local _, many = helper.settings { brokers = { first, first, first, second } }
+      local _, other = helper.settings { brokers = { second } }
+      local alice <close> = start(many)
+      local bob <close> = start(other)
+      assert.equal("hello", alice:echo(bob.address:gsub("^0", "3"), "hello"))
+    end))
+
+    it("says that a peer does not answer", task(function()
+      local alice <close> = start(settings)
+      local nobody = alice.address:gsub("%w+$", id.new())
+      local data, reason, code = alice:echo(nobody, "hello", 0.1)
+      assert.is_nil(data)
+      assert.equal("the peer does not answer", reason)
+      assert.equal("ETIMEDOUT", code)
+    end))
+
+    it("says that the peer's brokers are dead", task(function()
+      local dead = { host = "127.0.0.1", port = helper.free_port() }
+      local _, both = helper.settings { brokers = { first, dead } }
+      local alice <close> = start(both)
+      local nobody = alice.address:gsub("^[%d,]+", "1"):gsub("%w+$", id.new())
+      assert.equal("ENOTCONN", select(3, alice:echo(nobody, "hello", 0.1)))
+    end))
+
+    it("ends when the node is closed", task(function()
+      local alice <close> = start(settings)
+      local nobody = alice.address:gsub("%w+$", id.new())
+      local asking <close> = p2pd.spawn(alice.echo, alice, nobody, "hello")
+      p2pd.sleep(0)
+      alice:close()
+      assert.equal("EBADF", select(3, asking:join(1)))
+    end))
+
+    it("takes an answer of the right type from the right peer only", task(function()
+      local alice <close> = start(one_broker())
+      local peer <close> = core.mqtt.open { host = first.host, port = first.port }
+      local peer_id = id.new()
+      peer:subscribe(peer_id)
+      assert(peer:wait_online(WAIT))
+      local asking <close> = p2pd.spawn(alice.echo, alice, alice.address:gsub("%w+$", peer_id), "hello")
+      local _, payload = peer:receive(WAIT)
+      local request = message.decode(payload, peer_id, p2pd.clock.now())
+      local function answer(kind, from, data)
+        assert(peer:publish(alice.id, message.encode {
+          type = kind, id = id.new(), from = from, to = alice.id,
+          address = alice.address:gsub("%w+$", from), time = p2pd.clock.now(), ttl = 60, re = request.id,
+          data = data,
+        }))
+      end
+      answer("RETURN_ADDR", peer_id)
+      answer("ECHO_REPLY", id.new(), message.to_hex "a stranger's")
+      answer("ECHO_REPLY", peer_id, message.to_hex "the peer's")
+      assert.equal("the peer's", (asking:join(WAIT)))
+      assert.equal(2, alice:stats().signalling["wrong answer"])
+    end))
+  end)
+
+  describe("start()", function()
+    it("goes on without brokers, says so, and recovers when one returns", task(function()
+      local port = helper.free_port()
+      local path, alone = helper.settings { brokers = { { host = "127.0.0.1", port = port } } }
+      local child <close> = helper.p2pd("node", "--settings", path, "--interface", "lo")
+      child:stdout():settimeout(WAIT)
+      child:stderr():settimeout(WAIT)
+      local address = assert(child:stdout():read "l"):match "^address: (.*)"
+      local said
+      repeat said = assert(child:stderr():read "l") until said:find "no broker answers"
+      assert.matches("127.0.0.1:" .. port .. ": ", said, 1, true)
+      local broker <close> = helper.mosquitto { port = port }
+      assert.equal(port, broker.port)
+      local alice <close> = start(alone)
+      assert.equal("hello", alice:echo(address, "hello"))
+    end))
+
+    it("counts a broker whose ca file is missing as dead", task(function()
+      local _, both = helper.settings { brokers = { first, first } }
+      both.mqtt[2].tls, both.mqtt[2].ca = true, "/no/such/file"
+      local alice <close> = start(both)
+      local bob <close> = start(one_broker())
+      assert.matches("^0,1%-", alice.address)
+      assert.equal("hello", alice:echo(bob.address, "hello"))
+    end))
+
+    it("does not wait for a silent broker when another answers", task(function()
+      first:signal "STOP"
+      local started = core.clock.monotonic()
+      local alice <close> = start(settings)
+      first:signal "CONT"
+      assert.equal("1", alice.address:match "^%d")
+      assert.is_true(core.clock.monotonic() - started < signal.START_WAIT)
+    end))
+  end)
+
+  describe("deliver()", function()
+    -- A raw client in the role of a peer, beside a node.
+    local function with_stranger(fn)
+      return task(function()
+        local node <close> = start(one_broker())
+        local stranger <close> = core.mqtt.open { host = first.host, port = first.port }
+        local me = id.new()
+        stranger:subscribe(me)
+        assert(stranger:wait_online(WAIT))
+        local function compose(fields)
+          local m = {
+            type = "ECHO", id = id.new(), from = me, to = node.id, time = p2pd.clock.now(), ttl = 60,
+            address = node.address:gsub("%w+$", me), data = "00",
+          }
+          for key, value in pairs(fields or {}) do m[key] = value end
+          return message.encode(m)
+        end
+        fn(node, stranger, compose)
+      end)
+    end
+
+    -- Publishes bad payloads, then a good one: one broker keeps their order, so only the good one's answer
+    -- may come first.
+    local function check_dropped(reason, make)
+      return with_stranger(function(node, stranger, compose)
+        local bad = make(compose, node)
+        for _, payload in ipairs(bad) do assert(stranger:publish(node.id, payload)) end
+        assert(stranger:publish(node.id, compose { data = "c0ffee" }))
+        local _, answer = assert(stranger:receive(WAIT))
+        assert.matches('"data":"c0ffee"', answer)
+        assert.is_nil((stranger:receive(0)))
+        local counts = node:stats().signalling
+        assert.equal(#bad, counts[reason])
+        assert.equal(#bad + 1, counts.received)
+        assert.equal(1, counts.sent)
+      end)
+    end
+
+    it("drops random bytes", check_dropped("garbage", function()
+      local list = { "", "\0", "{", ("["):rep(16000), '"text"', "null", "7", "\xff\xfe{}" }
+      for i = 1, 50 do list[#list + 1] = core.random.bytes(i * 5) end
+      return list
+    end))
+
+    it("drops what is cut off or goes on", check_dropped("garbage", function(compose)
+      local whole = compose()
+      return { whole:sub(1, -2), whole:sub(1, #whole // 2), whole .. "x", whole .. whole }
+    end))
+
+    it("drops what is huge", check_dropped("too long", function(compose)
+      return { compose { data = ("00"):rep(8192) }, ("x"):rep(20000) }
+    end))
+
+    it("drops what has expired", check_dropped("expired", function(compose)
+      return { compose { time = p2pd.clock.now() - 61 }, compose { time = -1e300 } }
+    end))
+
+    it("drops what comes from the future", check_dropped("ahead of time", function(compose)
+      return { compose { time = p2pd.clock.now() + 120 }, compose { time = 1e300 } }
+    end))
+
+    it("drops what is for another node", check_dropped("not for us", function(compose)
+      return { compose { to = id.new() } }
+    end))
+
+    it("drops what lies about its sender", check_dropped("sender", function(compose, node)
+      return { compose { address = node.address }, compose { address = "0" } }
+    end))
+
+    it("drops fields of a wrong kind", check_dropped("fields", function(compose)
+      return { compose { data = 7 }, compose { data = "0g" }, compose { id = {} }, compose { from = "a b" },
+        compose { ttl = 0 }, compose { ttl = 1e9 }, compose { time = "now" }, compose { address = {} } }
+    end))
+
+    it("drops another version and unknown types", with_stranger(function(node, stranger, compose)
+      stranger:publish(node.id, (compose():gsub('"v":1', '"v":2')))
+      stranger:publish(node.id, compose { type = "SHUTDOWN" })
+      stranger:publish(node.id, compose { type = {} })
+      stranger:publish(node.id, compose())
+      assert(stranger:receive(WAIT))
+      local counts = node:stats().signalling
+      assert.same({ 1, 2, 1 }, { counts.version, counts.type, counts.sent })
+    end))
+
+    it("answers a copy of a message once", with_stranger(function(node, stranger, compose)
+      local payload = compose()
+      for _ = 1, 3 do assert(stranger:publish(node.id, payload)) end
+      assert(stranger:publish(node.id, compose { data = "c0ffee" }))
+      assert(stranger:receive(WAIT))
+      assert.matches('"c0ffee"', select(2, stranger:receive(WAIT)))
+      assert.equal(2, node:stats().signalling.duplicate)
+    end))
+
+    it("lets answers to nothing fall", with_stranger(function(node, stranger, compose)
+      stranger:publish(node.id, compose { type = "ECHO_REPLY", re = id.new() })
+      stranger:publish(node.id, compose { type = "REFUSED", pipe = id.new(), reason = "", re = id.new() })
+      stranger:publish(node.id, compose())
+      assert(stranger:receive(WAIT))
+      assert.equal(1, node:stats().signalling.late)
+    end))
+  end)
+
+  it("remembers the last ids, and not all of them", function()
+    local signalling = signal.new { node_id = "me", mqtt = {}, handlers = {} }
+    for i = 1, 20000 do assert.is_false(signalling:is_seen("id" .. i)) end
+    for i = 16000, 20000 do assert.is_true(signalling:is_seen("id" .. i)) end
+    local remembered = 0
+    for _, generation in ipairs(signalling.seen) do
+      for _ in pairs(generation) do remembered = remembered + 1 end
+    end
+    assert.is_true(remembered <= 8192)
+  end)
+end)

@@ -1,0 +1,147 @@
+local core = require "p2pd.core"
+local direct = require "p2pd.strategy.direct"
+local helper = require "spec.helper"
+local id = require "p2pd.id"
+local task = helper.task
+
+local function route(fields)
+  local result = { name = "eth7", nic = "192.168.1.2", external = "203.0.113.1", prefix = 24 }
+  for key, value in pairs(fields or {}) do result[key] = value end
+  return result
+end
+
+local function record(fields)
+  local result = { external = "198.51.100.1", internal = "10.0.0.5", port = 4000 }
+  for key, value in pairs(fields or {}) do result[key] = value end
+  return result
+end
+
+describe("p2pd.strategy.direct", function()
+  describe("connect(): the endpoints", function()
+    local calls, connect
+
+    before_each(function()
+      calls = {}
+      connect = stub(core.tcp, "connect", function(ip, port, options)
+        calls[#calls + 1] = { ip, port, options and options.ip }
+        return nil, "refused", "ECONNREFUSED"
+      end)
+    end)
+
+    after_each(function() connect:revert() end)
+
+    local function check(pair, expected)
+      return task(function()
+        local stream, _, code = direct.connect(pair)
+        assert.is_nil(stream)
+        assert.equal("ECONNREFUSED", code)
+        assert.same(expected, calls)
+      end)
+    end
+
+    it("elsewhere: the external address", check(
+      { family = "ipv4", ours = route(), theirs = record() },
+      { { "198.51.100.1", 4000, "192.168.1.2" } }))
+
+    it("on our LAN: the internal address too", check(
+      { family = "ipv4", ours = route(), theirs = record { internal = "192.168.1.77" } },
+      { { "192.168.1.77", 4000, "192.168.1.2" }, { "198.51.100.1", 4000, "192.168.1.2" } }))
+
+    it("in a narrower subnet: the external address alone", check(
+      { family = "ipv4", ours = route { prefix = 30 }, theirs = record { internal = "192.168.1.77" } },
+      { { "198.51.100.1", 4000, "192.168.1.2" } }))
+
+    it("behind our own router: the internal address too", check(
+      { family = "ipv4", ours = route(), theirs = record { external = "203.0.113.1" } },
+      { { "10.0.0.5", 4000, "192.168.1.2" }, { "203.0.113.1", 4000, "192.168.1.2" } }))
+
+    it("without a NAT: one address, once", check(
+      { family = "ipv4", ours = route(), theirs = record { internal = "198.51.100.1" } },
+      { { "198.51.100.1", 4000, "192.168.1.2" } }))
+
+    it("on our machine: from whatever address the kernel takes", check(
+      { family = "ipv4", ours = route { nic = "127.0.0.1", external = "127.0.0.1", prefix = 8 },
+        theirs = record { external = "127.0.0.1", internal = "127.0.0.1" } },
+      { { "127.0.0.1", 4000 } }))
+
+    it("on our IPv6 link: the link-local address with our interface as its scope", check(
+      { family = "ipv6", ours = route { nic = "2001:db8::2", external = "2001:db8::2", prefix = 64 },
+        theirs = record { external = "2001:db8::5", internal = "fe80::5" } },
+      { { "fe80::5%eth7", 4000, "2001:db8::2" }, { "2001:db8::5", 4000, "2001:db8::2" } }))
+
+    it("on another IPv6 link: never the link-local address", check(
+      { family = "ipv6", ours = route { nic = "2001:db8::2", external = "2001:db8::2", prefix = 64 },
+        theirs = record { external = "2001:db8:1::5", internal = "fe80::5" } },
+      { { "2001:db8:1::5", 4000, "2001:db8::2" } }))
+  end)
+
+  local ours = { name = "lo", nic = "127.0.0.1", external = "127.0.0.1", prefix = 8 }
+
+  local function to(port)
+    return { family = "ipv4", ours = ours,
+      theirs = { external = "127.0.0.1", internal = "127.0.0.1", port = port } }
+  end
+
+  it("says that the connection is refused", task(function()
+    local stream, reason, code = direct.connect(to(helper.free_port()))
+    assert.is_nil(stream)
+    assert.matches("refused", reason)
+    assert.equal("ECONNREFUSED", code)
+  end))
+
+  it("takes the first endpoint that accepts", task(function()
+    local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+    local pair = to(select(2, listener:getsockname()))
+    pair.theirs.internal = "127.0.0.3"
+    local stream <close> = assert(direct.connect(pair))
+    assert.equal("127.0.0.1", (stream:getpeername()))
+  end))
+
+  describe("dial()", function()
+    -- Dials a listener that answers as it is told; what dial() returns, and the line that came.
+    local function dial_one_who_says(answer)
+      local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+      local dial = { pipe_id = id.new(), node = { id = "me" }, peer = { node_id = "you" } }
+      local line
+      local peer <close> = core.task.spawn(function()
+        local stream <close> = listener:accept()
+        line = stream:read "l"
+        stream:write(answer(dial))
+        stream:shutdown()
+        stream:read "l"
+      end)
+      local results = table.pack(direct.dial(dial, to(select(2, listener:getsockname()))))
+      if results[1] then results[1]:close() end
+      assert.equal("P2PD/1 dial " .. dial.pipe_id .. " me you", line)
+      assert(peer)
+      return table.unpack(results, 1, results.n)
+    end
+
+    local function check_refused(answer, reason, code)
+      return task(function()
+        local stream, why, which = dial_one_who_says(function() return answer end)
+        assert.is_nil(stream)
+        assert.equal(reason, why)
+        assert.equal(code, which)
+      end)
+    end
+
+    it("gives a stream whose peer is ready", task(function()
+      local stream = dial_one_who_says(function(dial) return "P2PD/1 ready " .. dial.pipe_id .. " you\n" end)
+      assert.equal("p2pd.stream", getmetatable(stream).__name)
+    end))
+
+    it("refuses another node", task(function()
+      local _, reason = dial_one_who_says(function(dial)
+        return "P2PD/1 ready " .. dial.pipe_id .. " some\27[2Jone\n"
+      end)
+      assert.equal("another node answered: some?[2Jone", reason)
+    end))
+
+    it("refuses another pipe", check_refused("P2PD/1 ready x you\n", "an unexpected answer", "EPROTO"))
+    it("refuses who is no peer", check_refused("220 smtp\r\n", "not a p2pd peer", "EPROTO"))
+    it("refuses half an answer", check_refused("P2PD/1 ready", "the peer hung up", "ECONNRESET"))
+    it("hands on why the peer refuses",
+      check_refused("P2PD/1 refused too busy\n", "refused by the peer: too busy", "EACCES"))
+  end)
+end)

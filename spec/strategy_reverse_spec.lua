@@ -1,0 +1,147 @@
+local address = require "p2pd.address"
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local id = require "p2pd.id"
+local p2pd = require "p2pd"
+local reverse = require "p2pd.strategy.reverse"
+local task = helper.task
+
+local WAIT = 5
+local ONLY_REVERSE = { strategies = { "reverse" }, timeout = WAIT }
+
+describe("p2pd.strategy.reverse", function()
+  local broker, settings, level
+
+  setup(function()
+    level = core.log.level()
+    core.log.level "error"
+    broker = helper.mosquitto {}
+    settings = select(2, helper.settings { brokers = { broker } })
+  end)
+
+  teardown(function()
+    core.log.level(level)
+    helper.close_all()
+  end)
+
+  local function start() return assert(p2pd.node { settings = settings, interfaces = { "lo" } }) end
+
+  local function pair(fn)
+    return task(function()
+      local alice <close> = start()
+      local bob <close> = start()
+      fn(alice, bob)
+    end)
+  end
+
+  -- From now on a node says that it listens elsewhere.
+  local function pretend(node, port)
+    local own = address.parse(node.address)
+    own.ipv6, own.ipv4[1].port = {}, port
+    local text = address.format(own)
+    node.signal.address = function() return text end
+  end
+
+  it("answers with a connection from the peer", pair(function(alice, bob)
+    local pipe <close> = assert(alice:connect(bob.address, ONLY_REVERSE))
+    local accepted <close> = assert(bob:accept(WAIT))
+    local own = address.parse(alice.address)
+    local port = tonumber(pipe:info()["local"]:match "%d+$")
+    assert.is_true(port == own.ipv4[1].port or own.ipv6[1] and port == own.ipv6[1].port)
+    assert.equal(pipe.id, accepted.id)
+    assert.same({}, alice.expected)
+    assert.same({}, bob.answering)
+  end))
+
+  it("says why at once when the peer can't reach us", pair(function(alice, bob)
+    pretend(alice, helper.free_port())
+    local started = core.clock.monotonic()
+    local pipe, err = alice:connect(bob.address, ONLY_REVERSE)
+    assert.is_nil(pipe)
+    assert.matches("^refused by the peer: .*Connection refused", err.reverse)
+    assert.is_true(core.clock.monotonic() - started < 1)
+  end))
+
+  it("says so when no family is shared", pair(function(alice, bob)
+    local own = address.parse(alice.address)
+    own.ipv4, own.ipv6 = {}, {}
+    alice.signal.address = function() return address.format(own) end
+    local _, err = alice:connect(bob.address, ONLY_REVERSE)
+    assert.equal("refused by the peer: no address family in common", err.reverse)
+  end))
+
+  it("says so when the peer is busy", pair(function(alice, bob)
+    bob.accepted.answers = 32
+    local _, err = alice:connect(bob.address, ONLY_REVERSE)
+    bob.accepted.answers = 0
+    assert.equal("refused by the peer: too busy", err.reverse)
+  end))
+
+  it("says so when the peer does not answer", task(function()
+    local alice <close> = start()
+    local nobody = alice.address:gsub("%w+$", id.new())
+    local _, err = alice:connect(nobody, { strategies = { "reverse" }, timeout = 0.1 })
+    assert.matches("^no answer within 0.[01]", err.reverse)
+  end))
+
+  it("takes no refusal from a stranger", pair(function(alice, bob)
+    local carol <close> = start()
+    pretend(alice, helper.free_port())
+    local entry
+    local dialing <close> = p2pd.spawn(alice.connect, alice, bob.address, ONLY_REVERSE)
+    repeat
+      p2pd.sleep(0)
+      entry = select(2, next(alice.expected))
+    until entry
+    local handlers = alice:handlers()
+    handlers.REFUSED { pipe = entry.pipe_id, from = carol.id, reason = "go away" }
+    assert.is_nil(entry.ended)
+    handlers.REFUSED { pipe = id.new(), from = bob.id, reason = "go away" }
+    assert.is_nil(entry.ended)
+    handlers.REFUSED { pipe = entry.pipe_id, from = bob.id, reason = "no" }
+    assert.equal("refused by the peer: no", select(2, dialing:join(WAIT)).reverse)
+  end))
+
+  it("takes no connection from a stranger", pair(function(alice, bob)
+    local carol <close> = start()
+    pretend(alice, helper.free_port())
+    local dialing <close> = p2pd.spawn(alice.connect, alice, bob.address, ONLY_REVERSE)
+    repeat p2pd.sleep(0) until next(alice.expected)
+    local port = address.parse(alice.address).ipv4[1].port
+    local stranger <close> = assert(core.tcp.connect("127.0.0.1", port))
+    stranger:write(("P2PD/1 back %s %s %s\n"):format(next(alice.expected), carol.id, alice.id))
+    assert.equal("P2PD/1 refused nobody waits for this pipe", stranger:read "l")
+    assert.is_nil((dialing:join(WAIT)))
+  end))
+
+  it("answers one request at a time for a pipe", pair(function(alice, bob)
+    local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+    pretend(alice, select(2, listener:getsockname()))
+    local peer, pipe_id = address.parse(bob.address), id.new()
+    for _ = 1, 3 do
+      alice.signal:send_until(peer, "P2P_DIRECT", { pipe = pipe_id }, core.clock.monotonic() + WAIT,
+        function() return true end)
+    end
+    assert.equal("x", alice:echo(bob.address, "x", WAIT)) -- all three have come
+    local stream <close> = assert(listener:accept(WAIT))
+    local _, _, code = listener:accept(0)
+    assert.equal("ETIMEDOUT", code)
+    assert.equal(1, bob.accepted.answers)
+    assert(stream:write "P2PD/1 refused nobody waits for this pipe\n")
+  end))
+
+  it("gives up on a dialer that never chooses", task(function()
+    local bob <close> = start()
+    local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+    local sender = { mqtt = { 0 }, ipv6 = {}, ipv4 = {
+      { external = "127.0.0.1", internal = "127.0.0.1", port = select(2, listener:getsockname()) } } }
+    local answering <close> = p2pd.spawn(reverse.answer, bob,
+      { pipe = id.new(), from = "dialer", id = id.new(), sender = sender })
+    local stream = assert(listener:accept(WAIT))
+    assert.matches("^P2PD/1 back %w+ %w+ dialer$", stream:read "l")
+    assert.matches("^P2PD/1 ready %w+ %w+$", stream:read "l")
+    stream:close()
+    assert.same({ n = 3, nil, "the dialer chose another stream", "ECANCELED" },
+      table.pack(answering:join(WAIT)))
+  end))
+end)

@@ -1,0 +1,510 @@
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local nodes = require "spec.nodes"
+local relays = require "spec.relays"
+local streams = require "spec.streams"
+local task = require "p2pd.task"
+local in_task = helper.task
+
+local MEGABYTE = 1024 * 1024
+
+local alice, bob, eve = nodes.new(("a"):rep(32)), nodes.new(("b"):rep(32)), nodes.new()
+
+-- An encrypted pair; the client is the end that connected.
+local function encrypted()
+  local owner, near, far = streams.pair()
+  nodes.encrypt(near, alice, far, bob)
+  return owner, near, far
+end
+
+local function random(count)
+  local parts = {}
+  for i = 1, count // 256 + 1 do parts[i] = core.random.bytes(256) end
+  return table.concat(parts):sub(1, count)
+end
+
+-- The server's handshake alone, with whatever `peer` does on the other end.
+local function serve_against(peer, timeout)
+  local _ <close>, near, far = streams.pair()
+  local _ <close> = task.spawn(peer, near)
+  return core.tls.server(far, bob.context, alice.id, timeout or 5)
+end
+
+local function dial_against(peer, timeout)
+  local _ <close>, near, far = streams.pair()
+  local _ <close> = task.spawn(peer, far)
+  return core.tls.client(near, alice.context, bob.id, timeout or 5)
+end
+
+describe("p2pd.core.tls", function()
+  describe("client() and server()", function()
+    it("encrypt a stream, which stays the same object", in_task(function()
+      local _ <close>, near, far = encrypted()
+      near:write "hello\n"
+      assert.equal("hello", far:read "l")
+      far:write "you too\n"
+      assert.equal("you too", near:read "l")
+    end))
+
+    it("take either role, whichever end has connected", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      nodes.encrypt(far, alice, near, bob)
+      near:write "hello\n"
+      assert.equal("hello", far:read "l")
+    end))
+
+    it("leave addresses as they are, and tell protocol and cipher", in_task(function()
+      local _ <close>, near, far = encrypted()
+      assert.equal(select(2, near:getsockname()), select(2, far:getpeername()))
+      local tls = near:stats().tls
+      assert.equal("TLSv1.3", tls.protocol)
+      assert.matches("^TLS_.+_SHA", tls.cipher)
+      assert.is_boolean(tls.ktls)
+    end))
+
+    it("show nothing of what is written on the way", in_task(function()
+      local relay <close>, near, far = relays.new()
+      local seen = {}
+      relay.filter = function(data) seen[#seen + 1] = data return data end
+      nodes.encrypt(near, alice, far, bob)
+      near:write "a secret\n"
+      assert.equal("a secret", far:read "l")
+      local wire = table.concat(seen)
+      assert.is_nil(wire:find("secret", 1, true))
+      assert.is_nil(wire:find(alice.key:public(), 1, true), "the client's key in clear")
+      assert.is_nil(wire:find(bob.key:public(), 1, true), "the server's key in clear")
+    end))
+
+    it("take one round trip: the third flight ends it", in_task(function()
+      local relay <close>, near, far = relays.new()
+      nodes.encrypt(near, alice, far, bob)
+      assert.equal(3, relay:flights())
+    end))
+
+    it("begin with what was read too early", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      local other <close> = task.spawn(function()
+        near:write "P2PD/1 first\n"
+        assert(core.tls.client(near, alice.context, bob.id, 5))
+        near:write "second\n"
+      end)
+      assert.equal("P2PD/1 first", far:read "l")
+      far:settimeout(0.05)
+      assert.equal("ETIMEDOUT", select(3, far:read(100000))) -- buffers the client's first message
+      far:settimeout(nil)
+      assert.is_true(core.tls.server(far, bob.context, alice.id, 5))
+      assert.equal("second", far:read "l")
+      other:join()
+    end))
+
+    it("let queued bytes leave before", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      local count = streams.stuff(near)
+      assert.is_true(near:stats().queued > 0)
+      local client <close> = task.spawn(core.tls.client, near, alice.context, bob.id, 5)
+      assert.equal(count, #far:read(count))
+      assert.is_true(core.tls.server(far, bob.context, alice.id, 5))
+      assert.is_true(client:join())
+    end))
+
+    it("send what is written during the handshake after it", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      local _ <close> = task.spawn(core.tls.client, near, alice.context, bob.id, 5)
+      task.sleep(0)
+      near:write "at once\n"
+      assert.is_true(core.tls.server(far, bob.context, alice.id, 5))
+      assert.equal("at once", far:read "l")
+    end))
+
+    it("work over TLS again", in_task(function()
+      local _ <close>, near, far = encrypted()
+      nodes.encrypt(near, bob, far, eve)
+      near:write "deep\n"
+      assert.equal("deep", far:read "l")
+    end))
+
+    it("raise for what is no stream, no context, no id, or a stream in use", in_task(function()
+      local _ <close>, near = streams.pair()
+      assert.error_matches(function() core.tls.client({}, alice.context, bob.id) end, "p2pd.stream")
+      assert.error_matches(function() core.tls.client(near, {}, bob.id) end, "p2pd.tls.context")
+      assert.error_matches(function() core.tls.client(near, alice.context, "bob") end, "node id")
+      local _ <close> = task.spawn(near.read, near, "l")
+      task.sleep(0)
+      assert.error_matches(function() core.tls.client(near, alice.context, bob.id) end,
+        "another task is reading")
+    end))
+
+    it("say that a stream is closed", in_task(function()
+      local _ <close>, near = streams.pair()
+      near:close()
+      assert.equal("EBADF", select(3, core.tls.client(near, alice.context, bob.id)))
+    end))
+  end)
+
+  describe("data", function()
+    -- Writes a pattern on one end and compares what comes out of the other.
+    local function flood(from, to, bytes)
+      local block = random(16411)
+      local sent = block:rep(bytes // #block)
+      local writer = task.spawn(function()
+        assert(from:write(sent))
+        assert(from:shutdown())
+      end)
+      return function()
+        local ok = sent == to:read "a"
+        writer:join()
+        return ok
+      end
+    end
+
+    it("passes 5 MB both ways at once", in_task(function()
+      local _ <close>, near, far = encrypted()
+      local up, down = flood(near, far, 5 * MEGABYTE), flood(far, near, 5 * MEGABYTE)
+      local first <close> = task.spawn(up)
+      assert.is_true(down())
+      assert.is_true(first:join())
+    end))
+
+    it("passes through a reader that takes odd bits", in_task(function()
+      local _ <close>, near, far = encrypted()
+      local sent = random(9973):rep(60)
+      local _ <close> = task.spawn(function() assert(near:write(sent)) near:shutdown() end)
+      local parts, sizes = {}, { 1, 7, 16384, 100, 65536, 3 }
+      for i = 1, math.huge do
+        local data = far:recv(sizes[i % #sizes + 1])
+        if not data then break end
+        parts[i] = data
+      end
+      assert.is_true(table.concat(parts) == sent)
+    end))
+
+    it("stays whole after a write that timed out", in_task(function()
+      local _ <close>, near, far = encrypted()
+      local first, second = ("1"):rep(20 * MEGABYTE), ("2"):rep(100)
+      near:settimeout(0.05)
+      local ok, _, code, taken = near:write(first)
+      assert.is_nil(ok)
+      assert.equal("ETIMEDOUT", code)
+      near:settimeout(nil)
+      local _ <close> = task.spawn(function() assert(near:write(second)) near:shutdown() end)
+      local got = far:read "a"
+      assert.equal(taken + #second, #got)
+      assert.is_true(got == first:sub(1, taken) .. second)
+    end))
+
+    it("that is queued outlives the close", in_task(function()
+      local _ <close>, near, far = encrypted()
+      local count = streams.stuff(near)
+      near:close()
+      assert.equal(count, streams.swallow(far))
+    end))
+  end)
+
+  describe("the end", function()
+    it("of one half leaves the other", in_task(function()
+      local _ <close>, near, far = encrypted()
+      near:write "question"
+      near:shutdown()
+      assert.equal("question", far:read "a")
+      far:write "answer"
+      far:shutdown()
+      assert.equal("answer", near:read "a")
+      assert.is_nil((near:read "l"))
+    end))
+
+    it("comes with close()", in_task(function()
+      local _ <close>, near, far = encrypted()
+      near:write "last"
+      near:close()
+      assert.equal("last", far:read "a")
+      assert.same({ n = 1 }, table.pack(far:read "l"))
+    end))
+
+    it("is told from a truncation, after the data before it", in_task(function()
+      local relay <close>, near, far = relays.new()
+      nodes.encrypt(near, alice, far, bob)
+      near:write "whole\n"
+      assert.equal("whole", far:read "l")
+      relay:cut()
+      local data, message, code = far:read "l"
+      assert.is_nil(data)
+      assert.matches("truncated", message)
+      assert.equal("ECONNRESET", code)
+      assert.equal("ECONNRESET", select(3, far:read "l"))
+    end))
+
+    it("of a shutdown before the handshake is over comes after it", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      local _ <close> = task.spawn(core.tls.client, near, alice.context, bob.id, 5)
+      task.sleep(0)
+      near:write "only"
+      near:shutdown()
+      assert.is_true(core.tls.server(far, bob.context, alice.id, 5))
+      assert.equal("only", far:read "a")
+    end))
+  end)
+
+  describe("somebody on the way", function()
+    -- What the reader of a stream gets when one byte is flipped at an offset from now.
+    local function tampered(offset)
+      local relay <close>, near, far = relays.new()
+      nodes.encrypt(near, alice, far, bob)
+      local at = offset
+      relay.filter = function(data)
+        local from = at
+        at = at - #data
+        if from < 1 or from > #data then return data end
+        return data:sub(1, from - 1) .. string.char(data:byte(from) ~ 1) .. data:sub(from + 1)
+      end
+      near:write(("x"):rep(1000))
+      near:shutdown()
+      return far:read "a"
+    end
+
+    for offset, what in pairs { [1] = "the record's type", [2] = "its version", [5] = "its length",
+      [6] = "its first byte", [500] = "its middle", [1022] = "its tag" } do
+      it("who flips a bit of " .. what .. " causes an error, never data", in_task(function()
+        local data, message, code = tampered(offset)
+        assert.is_nil(data)
+        assert.is_string(message)
+        assert.is_true(({ EBADMSG = true, ECONNRESET = true })[code], code)
+      end))
+    end
+
+    it("who changes the handshake ends it", in_task(function()
+      for _, offset in ipairs { 6, 60, 120, 200 } do
+        local relay <close>, near, far = relays.new()
+        local done
+        relay.filter = function(data, upwards)
+          if upwards or done or #data < offset then return data end
+          done = true
+          return data:sub(1, offset - 1) .. string.char(data:byte(offset) ~ 4) .. data:sub(offset + 1)
+        end
+        local mine = nodes.shake({ stream = near, node = alice, peer = bob.id },
+          { stream = far, node = bob, peer = alice.id })
+        assert.is_nil(mine[1])
+        assert.equal("EPROTO", mine[3])
+      end
+    end))
+
+    it("who replays a record causes an error", in_task(function()
+      local relay <close>, near, far = relays.new()
+      nodes.encrypt(near, alice, far, bob)
+      relay.filter = function(data) return data .. data end
+      near:write "once\n"
+      assert.equal("once", far:read "l")
+      assert.equal("EBADMSG", select(3, far:read "l"))
+    end))
+
+    it("who drops a record causes an error", in_task(function()
+      local relay <close>, near, far = relays.new()
+      nodes.encrypt(near, alice, far, bob)
+      relay.filter = function() relay.filter = nil return "" end
+      near:write "lost\n"
+      while relay.filter do task.sleep(0.001) end
+      near:write "next\n"
+      assert.equal("EBADMSG", select(3, far:read "l"))
+    end))
+  end)
+
+  describe("another node", function()
+    it("as the server is refused, with its id", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      local mine, theirs = nodes.shake({ stream = near, node = alice, peer = bob.id },
+        { stream = far, node = eve, peer = alice.id })
+      assert.is_nil(mine[1])
+      assert.matches("of another node: " .. eve.id, mine[2], 1, true)
+      assert.equal("EACCES", mine[3])
+      assert.matches("refused by the peer", theirs[2])
+      assert.equal("EBADF", select(3, near:read "l"))
+    end))
+
+    it("as the client is refused, with its id, and told", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      local mine, theirs = nodes.shake({ stream = near, node = eve, peer = bob.id },
+        { stream = far, node = bob, peer = alice.id })
+      assert.is_true(mine[1]) -- it knows when it reads
+      assert.is_nil(theirs[1])
+      assert.matches("of another node: " .. eve.id, theirs[2], 1, true)
+      assert.equal("EACCES", theirs[3])
+      local _, message, code = near:read "l"
+      assert.matches("refused by the peer: bad certificate", message)
+      assert.equal("EACCES", code)
+    end))
+  end)
+
+  describe("rekey()", function()
+    it("changes our keys, or both, in mid-stream", in_task(function()
+      local _ <close>, near, far = encrypted()
+      for round = 1, 20 do
+        assert.is_true(core.tls.rekey(near, round % 2 == 0))
+        assert(near:write(round, "\n"))
+        assert.equal(tostring(round), far:read "l")
+        assert(far:write(-round, "\n"))
+        assert.equal(tostring(-round), near:read "l")
+      end
+    end))
+
+    it("does not disturb what waits on both sides", in_task(function()
+      local _ <close>, near, far = encrypted()
+      local up, down = ("u"):rep(20 * MEGABYTE), ("d"):rep(20 * MEGABYTE)
+      assert.is_true(core.tls.rekey(near, true))
+      assert.is_true(core.tls.rekey(far, true))
+      local writers = { task.spawn(function() assert(near:write(up)) near:shutdown() end),
+        task.spawn(function() assert(far:write(down)) far:shutdown() end) }
+      task.sleep(0.02) -- both are stuck now, and owe each other new keys
+      local reader <close> = task.spawn(far.read, far, "a")
+      assert.is_true(near:read "a" == down)
+      assert.is_true(reader:join() == up)
+      for _, writer in ipairs(writers) do writer:join() end
+    end))
+
+    it("asked for without end is answered within bounds", in_task(function()
+      local _ <close>, near, far = encrypted()
+      local ok, code, _
+      repeat ok, _, code = core.tls.rekey(near, true) until not ok
+      assert.equal("EBUSY", code)
+      local _ <close> = task.spawn(near.write, near, "x\n")
+      local reader <close> = task.spawn(near.read, near, "l")
+      assert.equal("x", far:read "l")
+      far:write "y\n"
+      assert.equal("y", reader:join())
+    end))
+
+    it("is refused without TLS and after the end", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      assert.equal("EOPNOTSUPP", select(3, core.tls.rekey(near)))
+      nodes.encrypt(near, alice, far, bob)
+      near:shutdown()
+      assert.equal("EPIPE", select(3, core.tls.rekey(near)))
+    end))
+  end)
+
+  describe("a handshake", function()
+    local garbage = { ["a line"] = "GET / HTTP/1.1\r\n\r\n", zeros = ("\0"):rep(4096),
+      ["a line of our own"] = "P2PD/1 ready abc def\n", ["empty records"] = ("\22\3\1\0\0"):rep(40),
+      ["a record that is too long"] = "\22\3\3\255\255" .. ("x"):rep(70000) }
+    for what, bytes in pairs(garbage) do
+      local function talk(stream)
+        stream:write(bytes)
+        stream:recv()
+        stream:recv()
+      end
+
+      it("with " .. what .. " fails at once", in_task(function()
+        assert.equal("EPROTO", select(3, serve_against(talk)))
+        assert.equal("EPROTO", select(3, dial_against(talk)))
+      end))
+    end
+
+    it("with random bytes fails", in_task(function()
+      for _ = 1, 50 do
+        local bytes = random(math.random(5, 600))
+        local ok, _, code = serve_against(function(stream)
+          stream:write(bytes)
+          stream:shutdown()
+          stream:recv()
+        end)
+        assert.is_nil(ok)
+        assert.is_true(code == "EPROTO" or code == "ECONNRESET", code)
+      end
+    end))
+
+    it("that nobody answers times out, and the stream is dead", in_task(function()
+      local _ <close>, near = streams.pair()
+      local ok, message, code = core.tls.client(near, alice.context, bob.id, 0.05)
+      assert.is_nil(ok)
+      assert.matches("timed out", message)
+      assert.equal("ETIMEDOUT", code)
+      assert.equal("EBADF", select(3, near:write "x"))
+    end))
+
+    it("that nobody begins times out", in_task(function()
+      assert.equal("ETIMEDOUT", select(3, serve_against(function(s) s:recv() end, 0.05)))
+    end))
+
+    it("with a peer that hangs up says so, at every step", in_task(function()
+      local hang_up = function(s) s:close() end
+      for _, try in ipairs { serve_against, dial_against } do
+        local _, message, code = try(hang_up)
+        assert.matches("hung up in the TLS handshake", message)
+        assert.equal("ECONNRESET", code)
+      end
+    end))
+
+    it("that is cut anywhere fails on both sides or is done", in_task(function()
+      for allowed = 1, 1400, 93 do
+        local relay <close>, near, far = relays.new()
+        local left = allowed
+        relay.filter = function(data)
+          local part = data:sub(1, left)
+          left = left - #part
+          if left > 0 then return part end
+          task.spawn(relay.cut, relay)
+          return part
+        end
+        local mine, theirs = nodes.shake({ stream = near, node = alice, peer = bob.id },
+          { stream = far, node = bob, peer = alice.id })
+        assert.is_true(theirs[1] or theirs[3] == "ECONNRESET", theirs[2])
+        assert.is_true(mine[1] or mine[3] == "ECONNRESET", mine[2])
+      end
+    end))
+
+    it("comes through byte by byte", in_task(function()
+      local relay <close>, near, far = relays.new()
+      relay.filter = function(data, upwards)
+        local to = upwards and relay.outer or relay.inner
+        for i = 1, #data - 1 do to:write(data:sub(i, i)) task.sleep(0) end
+        return data:sub(-1)
+      end
+      nodes.encrypt(near, alice, far, bob)
+      near:write "slowly\n"
+      assert.equal("slowly", far:read "l")
+    end))
+
+    it("that is cancelled leaves nothing", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      local client = task.spawn(core.tls.client, near, alice.context, bob.id)
+      local server = task.spawn(core.tls.server, far, bob.context, eve.id)
+      task.sleep(0)
+      client:cancel()
+      server:cancel()
+    end))
+
+    it("whose stream is closed meanwhile fails", in_task(function()
+      local _ <close>, near = streams.pair()
+      local client <close> = task.spawn(core.tls.client, near, alice.context, bob.id)
+      task.sleep(0)
+      near:close()
+      assert.equal("EBADF", select(3, client:join()))
+    end))
+
+    it("leaks nothing, 500 times", in_task(function()
+      for round = 1, 500 do
+        local _ <close>, near, far = streams.pair()
+        local peer = round % 5 == 0 and eve.id or alice.id
+        nodes.shake({ stream = near, node = alice, peer = bob.id },
+          { stream = far, node = bob, peer = peer })
+      end
+    end, 60))
+  end)
+
+  describe("waiting", function()
+    local function cpu()
+      local file <close> = assert(io.open "/proc/self/schedstat")
+      return tonumber(file:read "a":match "%d+") / 1e9
+    end
+
+    it("costs no CPU, also with half a record there", in_task(function()
+      local relay <close>, near, far = relays.new()
+      nodes.encrypt(near, alice, far, bob)
+      relay.filter = function(data) return data:sub(1, 20) end
+      local _ <close> = task.spawn(far.read, far, "l")
+      near:write "never\n"
+      task.sleep(0.05)
+      local before = cpu()
+      task.sleep(0.3)
+      assert.is_true(cpu() - before < 0.1)
+    end))
+  end)
+end)
