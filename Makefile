@@ -110,7 +110,8 @@ $(EXE): $(OBJECTS) $(EXE_OBJECTS) $(OUT)/sources
 
 # -- running --------------------------------------------------------------------------------------------
 
-RUN_ENV := P2PD_EXE=$(abspath $(EXE)) LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="$(OUT)/?.so;;"
+# The specs' keys are theirs, never the user's.
+RUN_ENV := P2PD_EXE=$(abspath $(EXE)) XDG_DATA_HOME=$(abspath $(OUT))/data LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="$(OUT)/?.so;;"
 SPECS = $(wildcard spec/*_spec.lua spec/regress/*_spec.lua)
 
 # A sanitizer's library must be there before the interpreter that loads core.so. Children of the specs

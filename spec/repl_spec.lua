@@ -30,7 +30,8 @@ local CTRL_C, CTRL_D, UP, TAB, ESCAPE = "\3", "\4", "\27[A", "\t", "\27"
 local function start(folder)
   local self = setmetatable({ folder = folder, seen = "" }, session)
   self.child = assert(core.process.spawn {
-    "script", "-qfec", "stty columns 80; " .. EXE .. "; echo status $?; stty -a", "/dev/null",
+    -- A shell without a trap ends with the Ctrl-C that it shares with its child.
+    "script", "-qfec", "trap : INT; stty columns 80; " .. EXE .. "; echo status $?; stty -a", "/dev/null",
     stdin = "pipe", stdout = "pipe",
     env = { XDG_DATA_HOME = self.folder, HOME = self.folder, TERM = "xterm" },
   })
