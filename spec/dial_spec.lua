@@ -329,11 +329,4 @@ describe("p2pd.dial", function()
       assert.equal("no luck", tostring(dial.failure "no luck"))
     end)
   end)
-
-  it("knows its strategies", function()
-    for _, name in ipairs { "direct", "reverse", "punch", "relay" } do
-      assert.is_true(dial.is_strategy(name))
-    end
-    assert.is_false(dial.is_strategy "teleport")
-  end)
 end)

@@ -12,7 +12,7 @@ local MESSAGES = {
   GET_ADDR = {},
   RETURN_ADDR = { re = "id0" },
   P2P_DIRECT = { pipe = "pipe1" },
-  REFUSED = { pipe = "pipe1", reason = "too busy" },
+  REFUSED = { re = "id0", pipe = "pipe1", reason = "too busy" },
 }
 
 local function compose(kind, changes)

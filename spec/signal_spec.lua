@@ -281,7 +281,7 @@ describe("p2pd.signal", function()
       stranger:publish(node.id, compose { type = "REFUSED", pipe = id.new(), reason = "", re = id.new() })
       stranger:publish(node.id, compose())
       assert(stranger:receive(WAIT))
-      assert.equal(1, node:stats().signalling.late)
+      assert.equal(2, node:stats().signalling.late)
     end))
   end)
 

@@ -1,7 +1,7 @@
 local core = require "p2pd.core"
+local dials = require "p2pd.dial"
 local direct = require "p2pd.strategy.direct"
 local helper = require "spec.helper"
-local id = require "p2pd.id"
 local task = helper.task
 
 local function route(fields)
@@ -101,7 +101,7 @@ describe("p2pd.strategy.direct", function()
     -- Dials a listener that answers as it is told; what dial() returns, and the line that came.
     local function dial_one_who_says(answer)
       local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
-      local dial = { pipe_id = id.new(), node = { id = "me" }, peer = { node_id = "you" } }
+      local dial = dials.new({ id = "me" }, { node_id = "you" }, {})
       local line
       local peer <close> = core.task.spawn(function()
         local stream <close> = listener:accept()

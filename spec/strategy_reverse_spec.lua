@@ -2,6 +2,7 @@ local address = require "p2pd.address"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
+local message = require "p2pd.message"
 local p2pd = require "p2pd"
 local reverse = require "p2pd.strategy.reverse"
 local task = helper.task
@@ -87,19 +88,19 @@ describe("p2pd.strategy.reverse", function()
   it("takes no refusal from a stranger", pair(function(alice, bob)
     local carol <close> = start()
     pretend(alice, helper.free_port())
-    local entry
     local dialing <close> = p2pd.spawn(alice.connect, alice, bob.address, ONLY_REVERSE)
-    repeat
-      p2pd.sleep(0)
-      entry = select(2, next(alice.expected))
-    until entry
-    local handlers = alice:handlers()
-    handlers.REFUSED { pipe = entry.pipe_id, from = carol.id, reason = "go away" }
-    assert.is_nil(entry.ended)
-    handlers.REFUSED { pipe = id.new(), from = bob.id, reason = "go away" }
-    assert.is_nil(entry.ended)
-    handlers.REFUSED { pipe = entry.pipe_id, from = bob.id, reason = "no" }
-    assert.equal("refused by the peer: no", select(2, dialing:join(WAIT)).reverse)
+    repeat p2pd.sleep(0) until next(alice.signal.exchanges)
+    local request = next(alice.signal.exchanges)
+    local function refuse(node, re)
+      local m = { type = "REFUSED", id = id.new(), re = re, from = node.id, to = alice.id, pipe = "p",
+        address = node.address, time = core.clock.realtime(), ttl = 60, reason = "go away" }
+      alice.signal:deliver(message.encode(m))
+    end
+    refuse(carol, request)
+    refuse(bob, id.new())
+    assert.is_nil(alice.signal.exchanges[request].answer)
+    refuse(bob, request)
+    assert.equal("refused by the peer: go away", select(2, dialing:join(WAIT)).reverse)
   end))
 
   it("takes no connection from a stranger", pair(function(alice, bob)

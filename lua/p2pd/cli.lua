@@ -2,7 +2,7 @@
 -- @module p2pd.cli
 local argparse = require "argparse"
 local core = require "p2pd.core"
-local dial = require "p2pd.dial"
+local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
 local cli = {}
@@ -105,7 +105,7 @@ end
 function cli.strategies(text)
   local list = {}
   for name in text:gmatch "[^,]+" do
-    if not dial.is_strategy(name) then return nil, ('no strategy "%s"'):format(name) end
+    if not strategy.exists(name) then return nil, ('no strategy "%s"'):format(name) end
     list[#list + 1] = name
   end
   if #list == 0 then return nil, "no strategy is named" end

@@ -7,17 +7,15 @@ local handshake = require "p2pd.handshake"
 local id = require "p2pd.id"
 local pipe = require "p2pd.pipe"
 local policy = require "p2pd.policy"
+local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
 local dial = {}
 
-dial.STRATEGIES = { "direct", "reverse" }
+dial.STRATEGIES = strategy.NAMES
 dial.TIMEOUT = 20
 
 local REFRESH_WAIT = 1 -- seconds for which a failed strategy waits for the peer's present address
-
--- Strategies of the design that this version can't run yet: a dial says so and goes on.
-local PLANNED = { punch = true, relay = true }
 
 local Dial = { __name = "p2pd.dial" }
 Dial.__index = Dial
@@ -47,41 +45,10 @@ end
 
 -- -- the dial
 
-local BUILT_IN = {
-  direct = require "p2pd.strategy.direct",
-  reverse = require "p2pd.strategy.reverse",
-}
-
-local NOT_YET = { whole = true, dial = function() return nil, "not in this version", "ENOSYS" end }
-
-local function is_module(value)
-  return type(value) == "table" and type(value.dial) == "function"
-end
-
--- A user's own strategy is a module, or a table like one.
-local function load_strategy(name)
-  local strategy = BUILT_IN[name] or PLANNED[name] and NOT_YET or is_module(name) and name
-  if strategy then return strategy end
-  if type(name) ~= "string" then error("a strategy is a name, or a module with a function dial", 0) end
-  local ok, loaded = pcall(require, name)
-  if ok and is_module(loaded) then return loaded end
-  local broken = not ok and not tostring(loaded):find("^module '.-' not found")
-  error(('no strategy "%s"%s'):format(name, broken and ": " .. tostring(loaded) or ""), 0)
-end
-
---- Whether a name is that of a strategy.
-function dial.is_strategy(name)
-  return (pcall(load_strategy, name))
-end
-
-local function strategy_name(strategy)
-  return type(strategy) == "table" and (strategy.name or "custom") or strategy
-end
-
 local function load_strategies(self, list)
   if type(list) ~= "table" or #list == 0 then error("strategies is not a list of one or more", 0) end
-  for i, strategy in ipairs(list) do
-    local name, module = strategy_name(strategy), load_strategy(strategy)
+  for i, value in ipairs(list) do
+    local name, module = strategy.name_of(value), strategy.find(value)
     if (self.modules[name] or module) ~= module then
       error(('two strategies are called "%s"'):format(name), 0)
     end
@@ -140,8 +107,20 @@ function Expected:take()
   return stream
 end
 
+--- The dialer's part on a connected stream: says who it is and whom it wants, and verifies who answers.
+-- @tparam stream stream taken over: closed when this fails
+-- @treturn stream a verified stream; or nil, message, code
+function Dial:secure(stream)
+  local held <close> = task.hold(stream)
+  local ok, message, code = handshake.announce(stream,
+    { role = "dial", pipe = self.pipe_id, from = self.node.id, to = self.peer.node_id })
+  if ok then ok, message, code = handshake.verify(stream, self.pipe_id, self.peer.node_id) end
+  if not ok then return nil, message, code end
+  return held:release()
+end
+
 --- Announces that the peer will connect to us for this pipe: `condition` wakes once `ended`, with a stream to
--- `take()` or a `refusal`. Closing it ends the expectation.
+-- `take()`. Closing it ends the expectation.
 function Dial:expect()
   local entry = setmetatable({ node = self.node, pipe_id = self.pipe_id, peer = self.peer.node_id,
     condition = task.condition() }, Expected)
@@ -161,19 +140,19 @@ local function note(attempt, reason)
 end
 
 -- A strategy may be anybody's, so what it raises is a failure like others.
-local function call_dial(self, strategy, pair)
-  local ok, stream, reason, code = xpcall(strategy.dial, debug.traceback, self, pair)
+local function call_dial(self, module, pair)
+  local ok, stream, reason, code = xpcall(module.dial, debug.traceback, self, pair)
   if ok then return stream, reason, code end
   core.log.write("error", "a strategy failed: " .. tostring(stream))
   return nil, "an error in the strategy: " .. tostring(stream):match "[^\n]*", "EFAULT"
 end
 
 -- Every pair at once.
-local function dial_pairs(self, strategy, peer, attempt)
+local function dial_pairs(self, module, peer, attempt)
   local tries = {}
   for i, pair in ipairs(self.node:pairs(peer)) do
     tries[i] = function()
-      local stream, reason, code = call_dial(self, strategy, pair)
+      local stream, reason, code = call_dial(self, module, pair)
       if not stream then note(attempt, reason) end
       return stream, reason, code
     end
@@ -184,22 +163,22 @@ local function dial_pairs(self, strategy, peer, attempt)
 end
 
 -- The given address, and the peer's present one as soon as that is known to differ.
-local function dial_current(self, strategy, attempt)
+local function dial_current(self, module, attempt)
   local given = self.peer
   local stream, _, code = task.race {
-    function() return dial_pairs(self, strategy, given, attempt) end,
+    function() return dial_pairs(self, module, given, attempt) end,
     function()
       if not self.refresh_ended then self.refreshed:wait(REFRESH_WAIT) end
-      return self.peer ~= given and dial_pairs(self, strategy, self.peer, attempt)
+      return self.peer ~= given and dial_pairs(self, module, self.peer, attempt)
     end,
   }
   if stream then return stream end
   return nil, attempt.reason, code
 end
 
-local function call_strategy(self, strategy, attempt)
-  if strategy.whole then return call_dial(self, strategy) end
-  return dial_current(self, strategy, attempt)
+local function call_strategy(self, module, attempt)
+  if module.whole then return call_dial(self, module) end
+  return dial_current(self, module, attempt)
 end
 
 --- Runs one strategy. For policies.

@@ -29,7 +29,8 @@ local TYPES = {
   GET_ADDR = {},
   RETURN_ADDR = { re = id.is_id },
   P2P_DIRECT = { pipe = id.is_id },
-  REFUSED = { pipe = id.is_id, reason = function(v) return is_text(v, 512) and not v:find "%c" end },
+  REFUSED = { re = id.is_id, pipe = id.is_id,
+    reason = function(v) return is_text(v, 512) and not v:find "%c" end },
 }
 
 local COMMON = {

@@ -9,15 +9,16 @@ local interface = require "p2pd.interface"
 local keyring = require "p2pd.keyring"
 local message = require "p2pd.message"
 local pipe = require "p2pd.pipe"
-local reverse = require "p2pd.strategy.reverse"
 local signal = require "p2pd.signal"
+local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
 local node = {}
 
 local ACCEPTED_MAX = 128  -- pipes that wait for accept()
 local UNVERIFIED_MAX = 64 -- streams whose first lines are still to come
-local ANSWERS_MAX = 32    -- peers that we connect back to at once
+local ANSWERS_MAX = 32    -- requests of peers that are answered at once
+local ANSWER_TIMEOUT = 4  -- seconds for each, unless its strategy takes longer
 
 local methods = {}
 local Node = { __name = "p2pd.node" }
@@ -104,7 +105,7 @@ function node.new(options)
     routes = {},
     listeners = {},
     expected = {}, -- dials that wait for the peer's connection, by pipe id
-    answering = {}, -- pipe ids that we connect back for
+    answering = {}, -- type and pipe id of requests that are being answered
     accepted = { answers = 0, waiting = task.condition() },
     strangers = {}, -- streams whose first lines are still to come
     unverified = 0, -- how many those are
@@ -287,35 +288,59 @@ end
 
 -- -- signalling
 
-local function answer_reverse(self, m)
-  local accepted = self.accepted
-  if self.answering[m.pipe] then return end
+-- A peer's request for a stream that a strategy of ours makes.
+local function answer_request(self, name, m)
+  local accepted, key = self.accepted, m.type .. " " .. m.pipe
+  if self.answering[key] then return end
   if accepted.answers >= ANSWERS_MAX or #accepted >= ACCEPTED_MAX then
     return self.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = "too busy" })
   end
-  self.answering[m.pipe] = true
+  self.answering[key] = true
   accepted.answers = accepted.answers + 1
   local _ <close> = setmetatable({}, { __close = function()
-    self.answering[m.pipe] = nil
+    self.answering[key] = nil
     accepted.answers = accepted.answers - 1
   end })
-  local stream = reverse.answer(self, m)
-  if stream then offer_pipe(self, stream, { strategy = "reverse", peer = m.from, id = m.pipe }) end
+  local module = strategy.find(name)
+  local stream, reason, code = task.timeout(module.answer_timeout or ANSWER_TIMEOUT, module.answer, self, m)
+  if stream then return offer_pipe(self, stream, { strategy = name, peer = m.from, id = m.pipe }) end
+  if code == "ECANCELED" then return end
+  core.log.write("info", ("answering %s of %s failed: %s"):format(m.type, m.from, reason))
+  self.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = reason:sub(1, 200):gsub("%c", " ") })
+end
+
+--- The answerer's part on a stream that a strategy connected for a request: waits until the dialer has said
+-- who it is and that it has chosen this stream.
+-- @tparam stream stream taken over: closed when this fails
+-- @tparam table m the request
+-- @treturn stream a verified stream; or nil, message, code (ECANCELED when the dialer chose another)
+function methods:admit(stream, m)
+  local held <close> = task.hold(stream)
+  local hello, reason, code = handshake.receive(stream)
+  if not hello then return nil, reason, code end
+  if hello.pipe ~= m.pipe or hello.from ~= m.from or hello.to ~= self.id then
+    handshake.refuse(stream, "nobody waits for this pipe")
+    return nil, "an unexpected first line", "EPROTO"
+  end
+  local ok
+  ok, reason, code = handshake.answer(stream, m.pipe, self.id)
+  if not ok then return nil, reason, code end
+  return held:release()
 end
 
 --- What the node does about each type of message.
 function methods:handlers()
-  return {
+  local handlers = {
     ECHO = function(m) self.signal:reply(m, "ECHO_REPLY", { data = m.data }) end,
     GET_ADDR = function(m) self.signal:reply(m, "RETURN_ADDR") end,
-    P2P_DIRECT = function(m) self.tasks:detach(answer_reverse, self, m) end,
-    REFUSED = function(m)
-      local entry = self.expected[m.pipe]
-      if not entry or entry.ended or entry.peer ~= m.from then return end
-      entry.refusal, entry.ended = m.reason, true
-      entry.condition:broadcast()
-    end,
   }
+  for _, name in ipairs(strategy.NAMES) do
+    local request = strategy.find(name).request
+    if request then
+      handlers[request] = function(m) self.tasks:detach(answer_request, self, name, m) end
+    end
+  end
+  return handlers
 end
 
 local function parse_peer(self, text)

@@ -77,7 +77,8 @@ function Signal:deliver(payload, broker)
   if self.handlers[m.type] then return self.handlers[m.type](m) end
   local exchange = self.exchanges[m.re]
   if not exchange then return self:count "late" end
-  if m.type ~= exchange.answer_type or m.from ~= exchange.peer_id then return self:count "wrong answer" end
+  local fits = m.type == exchange.answer_type or m.type == "REFUSED"
+  if not fits or m.from ~= exchange.peer_id then return self:count "wrong answer" end
   exchange.answer = exchange.answer or m
   exchange.condition:broadcast()
 end
@@ -263,12 +264,13 @@ function Signal:send_until(peer, kind, fields, deadline, sent)
   return nil, "no broker of the peer's answers", "ENOTCONN"
 end
 
---- Sends a request and waits for its answer.
+--- Sends a request and waits for its answer; a request without an answer of its own (P2P_DIRECT) waits for a
+-- refusal.
 -- @tparam table peer a parsed address
 -- @tparam string kind ECHO, GET_ADDR, ...
 -- @tparam ?table fields what it carries
 -- @tparam[opt=10] number timeout seconds
--- @treturn table the answer's message; or nil, message, code
+-- @treturn table the answer's message; or nil, message, code (EACCES when the peer refuses)
 function Signal:request(peer, kind, fields, timeout)
   local exchange = { condition = task.condition(), ids = {}, answer_type = ANSWERS[kind],
     peer_id = peer.node_id }
@@ -282,8 +284,10 @@ function Signal:request(peer, kind, fields, timeout)
     exchange.condition:wait(wait)
     return exchange.answer
   end)
-  if ok then return exchange.answer end
-  return nil, reason, code
+  if not ok then return nil, reason, code end
+  local answer = exchange.answer
+  if answer.type == "REFUSED" then return nil, "refused by the peer: " .. answer.reason, "EACCES" end
+  return answer
 end
 
 --- Says how signalling stands, for people and for tests.

@@ -2,7 +2,6 @@
 -- LAN or a machine, at its internal one.
 -- @module p2pd.strategy.direct
 local core = require "p2pd.core"
-local handshake = require "p2pd.handshake"
 local task = require "p2pd.task"
 
 local direct = {}
@@ -47,13 +46,7 @@ end
 function direct.dial(dial, pair)
   local stream, message, code = direct.connect(pair)
   if not stream then return nil, message, code end
-  local held <close> = task.hold(stream)
-  local ok
-  ok, message, code = handshake.announce(stream,
-    { role = "dial", pipe = dial.pipe_id, from = dial.node.id, to = dial.peer.node_id })
-  if ok then ok, message, code = handshake.verify(stream, dial.pipe_id, dial.peer.node_id) end
-  if not ok then return nil, message, code end
-  return held:release()
+  return dial:secure(stream)
 end
 
 return direct

@@ -7,9 +7,8 @@ local task = require "p2pd.task"
 
 local reverse = {}
 
-local ANSWER_TIMEOUT = 4 -- seconds for the peer's connection to us
-
 reverse.whole = true -- one request serves every pair
+reverse.request = "P2P_DIRECT"
 
 --- @tparam dial dial
 -- @treturn stream a verified stream; or nil, message, code
@@ -18,21 +17,21 @@ function reverse.dial(dial)
   local children <close> = task.group()
   local failure
   children:spawn(function()
-    local _, reason, code = dial.node.signal:send_until(dial.peer, "P2P_DIRECT",
-      { pipe = dial.pipe_id }, dial.deadline, function(_, wait)
-        return expected.condition:wait(wait) and expected.ended
-      end)
-    failure = { reason, code }
+    local left = dial.deadline - core.clock.monotonic()
+    failure = table.pack(dial.node.signal:request(dial.peer, "P2P_DIRECT", { pipe = dial.pipe_id }, left))
     expected.condition:broadcast()
   end)
   while not expected.ended and not failure do expected.condition:wait() end
   local stream = expected:take()
   if stream then return stream end
-  if expected.refusal then return nil, "refused by the peer: " .. expected.refusal, "EACCES" end
-  return nil, failure[1], failure[2]
+  return table.unpack(failure, 1, failure.n)
 end
 
-local function connect_back(node, message)
+--- The peer's part: connects to the dialer.
+-- @tparam node node
+-- @tparam table message P2P_DIRECT
+-- @treturn stream a stream that the dialer has chosen; or nil, message, code
+function reverse.answer(node, message)
   local attempts = {}
   for _, pair in ipairs(node:pairs(message.sender)) do
     attempts[#attempts + 1] = function()
@@ -49,21 +48,6 @@ local function connect_back(node, message)
   end
   if #attempts == 0 then return nil, "no address family in common", "EAFNOSUPPORT" end
   return task.race(attempts)
-end
-
---- The peer's part: connects to the dialer, or says why it can't.
--- @tparam node node
--- @tparam table message P2P_DIRECT
--- @treturn stream a stream that the dialer has chosen; or nil, message, code
-function reverse.answer(node, message)
-  local stream, reason, code = task.timeout(ANSWER_TIMEOUT, connect_back, node, message)
-  if stream then return stream end
-  if code ~= "ECANCELED" then
-    local said = reason:sub(1, 200):gsub("%c", " ")
-    node.signal:reply(message, "REFUSED", { pipe = message.pipe, reason = said })
-    core.log.write("info", ("connecting back to %s failed: %s"):format(message.from, reason))
-  end
-  return nil, reason, code
 end
 
 return reverse
