@@ -29,7 +29,7 @@ all: $(EXE) $(CORE)
 
 DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev libpaho-mqtt-dev libedit-dev \
 	lua-dkjson lua-argparse
-DEPS_demo := mosquitto coturn openssl
+DEPS_demo := mosquitto coturn chrony openssl
 DEPS_test := lua-busted lua-filesystem mosquitto-clients
 DEPS_all := lua-check clang-format cppcheck lua-ldoc lua-luv lua-cqueues clang libclang-rt-14-dev
 

@@ -11,6 +11,7 @@ local helper = {
   read = scratch.read,
   mosquitto = servers.mosquitto,
   coturn = servers.coturn,
+  chronyd = servers.chronyd,
   certificate = servers.certificate,
   settings = servers.settings,
 }

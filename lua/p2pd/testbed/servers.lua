@@ -1,4 +1,4 @@
---- Real servers on loopback, as child processes: mosquitto and coturn, for the demo and the specs.
+--- Real servers on loopback, as child processes: mosquitto, coturn and chronyd, for the demo and the specs.
 -- A server is ready when it says so in its log, and ends with the process that started it.
 -- @module p2pd.testbed.servers
 local core = require "p2pd.core"
@@ -202,6 +202,38 @@ end
 --  `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.coturn(options)
   return start(coturn, options or {})
+end
+
+local chronyd = { name = "chronyd" }
+
+-- -x: the machine's clock is not ours to set. -U: whoever runs it will do.
+function chronyd:configure()
+  local lines = {
+    "local stratum 10",
+    "allow all",
+    "cmdport 0",
+    ("bindaddress %s"):format(self.host),
+    ("port %d"):format(self.port),
+    ("pidfile %s/pid"):format(self.folder),
+    self.config,
+  }
+  local path = scratch.write(self.folder .. "/chrony.conf", table.concat(lines, "\n") .. "\n")
+  local me <close> = assert(io.popen "LD_PRELOAD= id -un")
+  self.command = { "chronyd", "-x", "-d", "-U", "-u", me:read "l", "-f", path }
+end
+
+-- It does not say when its socket is open, so we look, in its own network namespace.
+function chronyd:is_ready()
+  local sockets = scratch.read(("/proc/%d/net/udp"):format(self.child:pid()))
+  return sockets:find((": %%x+:%04X 00000000:0000 "):format(self.port)) ~= nil
+end
+
+--- Starts an NTP server that serves this machine's time.
+-- @tparam[opt] table options `port`, `host` (the IPv4 address to listen on); `config`: further lines of its
+--  configuration
+-- @treturn server `host`, `port`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
+function servers.chronyd(options)
+  return start(chronyd, options or {})
 end
 
 local function broker_entry(broker)
