@@ -4,8 +4,10 @@
 #include <errno.h>
 
 #include "bind.h"
+#include "bindings/datagrams.h"
 #include "loop.h"
 #include "task.h"
+#include "udp_datagrams.h"
 
 #define UDP_CLASS "p2pd.udp"
 
@@ -52,17 +54,22 @@ static int l_bind(lua_State *L) {
     return 1;
 }
 
+/* The address at arg and the port after it. */
+static void check_addr(lua_State *L, int arg, struct inet_addr *addr) {
+    const char *ip = luaL_checkstring(L, arg);
+    lua_Integer port = luaL_checkinteger(L, arg + 1);
+    luaL_argcheck(L, port > 0 && port <= 65535, arg + 1, "a port from 1 to 65535 expected");
+    if (inet_parse(addr, ip, (int)port) < 0)
+        luaL_argerror(L, arg, lua_pushfstring(L, "'%s' is not an IP address", ip));
+}
+
 /* sendto(data, ip, port) -> ip, port, spelt as recvfrom() spells them */
 static int m_sendto(lua_State *L) {
     struct lua_udp *self = check_self(L);
     struct inet_addr to;
     size_t len;
     const char *data = luaL_checklstring(L, 2, &len);
-    const char *ip = luaL_checkstring(L, 3);
-    lua_Integer port = luaL_checkinteger(L, 4);
-    luaL_argcheck(L, port > 0 && port <= 65535, 4, "a port from 1 to 65535 expected");
-    if (inet_parse(&to, ip, (int)port) < 0)
-        return luaL_argerror(L, 3, lua_pushfstring(L, "'%s' is not an IP address", ip));
+    check_addr(L, 3, &to);
     if (!self->udp.open)
         return push_closed(L);
     ssize_t n = udp_sendto(&self->udp, data, len, &to);
@@ -120,6 +127,22 @@ static int m_recvfrom(lua_State *L) {
     return receive(L, self, deadline, true);
 }
 
+/* datagrams(ip, port) -> a carrier that talks to that peer alone; the socket is closed then */
+static int m_datagrams(lua_State *L) {
+    struct lua_udp *self = check_self(L);
+    struct inet_addr peer;
+    char text[INET_TEXT_MAX];
+    check_addr(L, 2, &peer);
+    if (!self->udp.open)
+        return push_closed(L);
+    struct datagrams *d = udp_datagrams(&self->udp, &peer);
+    if (!d)
+        return push_error(L, errno, "connect to %s", inet_format(&peer, text));
+    task_wake_all(&self->waiters);
+    push_datagrams(L, d);
+    return 1;
+}
+
 static int m_getsockname(lua_State *L) {
     struct lua_udp *self = check_self(L);
     struct inet_addr addr;
@@ -152,16 +175,15 @@ static int m_tostring(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg METHODS[] = {{"sendto", m_sendto},
-                                   {"recvfrom", m_recvfrom},
-                                   {"getsockname", m_getsockname},
-                                   {"close", m_close},
-                                   {NULL, NULL}};
+static const luaL_Reg METHODS[] = {{"sendto", m_sendto},       {"recvfrom", m_recvfrom},
+                                   {"datagrams", m_datagrams}, {"getsockname", m_getsockname},
+                                   {"close", m_close},         {NULL, NULL}};
 static const luaL_Reg META[] = {
     {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
 static const luaL_Reg FUNCTIONS[] = {{"bind", l_bind}, {NULL, NULL}};
 
 int bind_udp(lua_State *L) {
+    datagrams_class(L);
     bind_class(L, UDP_CLASS, METHODS, META);
     luaL_newlib(L, FUNCTIONS);
     return 1;
