@@ -144,6 +144,7 @@ static const struct {
     {"netif", bind_netif},
     {"udp", bind_udp},
     {"stun", bind_stun},
+    {"punch", bind_punch},
     {"mqtt", bind_mqtt},
     {"process", bind_process},
     {"editline", bind_editline},
