@@ -1,5 +1,6 @@
---- Real servers on loopback, as child processes: mosquitto, coturn and chronyd, for the demo and the specs.
--- A server is ready when it says so in its log, and ends with the process that started it.
+--- Real servers, as child processes: mosquitto, coturn and chronyd, for the demo, the lab and the specs.
+-- They are on loopback, or on any address of a network namespace. A server is ready when it says so in its
+-- log, and ends with the process that started it.
 -- @module p2pd.testbed.servers
 local core = require "p2pd.core"
 local scratch = require "p2pd.testbed.scratch"
@@ -35,13 +36,21 @@ local function wait_until_ready(self)
   return true
 end
 
-local function launch(self)
-  scratch.write(self.log_path, "")
-  self.child = assert(core.process.spawn {
+local function command_of(self)
+  local command = {
     stdout = "null", stderr = "null", cwd = self.folder,
     env = { LD_PRELOAD = "", PATH = os.getenv "PATH" .. ":/usr/sbin:/sbin" },
-    "sh", "-c", LOG_TO_FILE, "sh", self.log_path, table.unpack(self.command),
-  })
+    "sh", "-c", LOG_TO_FILE, "sh", self.log_path,
+  }
+  for _, part in ipairs { self.within or {}, self.command } do
+    table.move(part, 1, #part, #command + 1, command)
+  end
+  return command
+end
+
+local function launch(self)
+  scratch.write(self.log_path, "")
+  self.child = assert(core.process.spawn(command_of(self)))
   running[self] = true
   local ok, reason = wait_until_ready(self)
   if ok then return true end
@@ -96,7 +105,7 @@ local function start(class, options)
     for key, value in pairs(class) do self[key] = value end
     for key, value in pairs(options) do self[key] = value end
     self.port = self.port or scratch.free_port()
-    self.folder = scratch.folder()
+    self.folder = self.folder or scratch.folder()
     self.log_path = self.folder .. "/log"
     self:configure()
     local ok
@@ -135,7 +144,7 @@ local mosquitto = { name = "mosquitto" }
 function mosquitto:configure()
   local lines = {
     "user root", -- when started as root it stays so: a change of user would outlive the parent's death
-    ("listener %d 127.0.0.1"):format(self.port),
+    ("listener %d %s"):format(self.port, self.host),
     "allow_anonymous true",
     "log_type all",
   }
@@ -154,8 +163,9 @@ function mosquitto.is_ready(_, log)
 end
 
 --- Starts an MQTT broker.
--- @tparam[opt] table options `port`; `tls = true` (then `ca` of the result is the certificate's path);
---  `config`: further lines of its configuration
+-- @tparam[opt] table options `host` (127.0.0.1), `port`; `tls = true` (then `ca` of the result is the
+--  certificate's path); `config`: further lines of its configuration; `folder` for its files; `within`: a
+--  command that it is started with, such as one that enters a network namespace
 -- @treturn server `host`, `port`, `ca`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.mosquitto(options)
   return start(mosquitto, options or {})
@@ -164,11 +174,11 @@ end
 local coturn = { name = "coturn", user = "user", pass = "secret", realm = "p2pd.test" }
 
 function coturn:configure()
-  self.alt_host, self.alt_port = "127.0.0.2", self.alt_port or scratch.free_port()
+  self.alt_host, self.alt_port = self.alt_host or "127.0.0.2", self.alt_port or scratch.free_port()
   local path = scratch.write(self.folder .. "/turnserver.conf", ([[
-listening-ip=127.0.0.1
-listening-ip=127.0.0.2
-relay-ip=127.0.0.1
+listening-ip=%s
+listening-ip=%s
+relay-ip=%s
 listening-port=%d
 alt-listening-port=%d
 lt-cred-mech
@@ -181,15 +191,15 @@ log-file=%s
 pidfile=%s/pid
 userdb=%s/userdb
 %s
-]]):format(self.port, self.alt_port, self.realm, self.user, self.pass, self.log_path, self.folder,
-    self.folder, self.config or ""))
+]]):format(self.host, self.alt_host, self.host, self.port, self.alt_port, self.realm, self.user,
+    self.pass, self.log_path, self.folder, self.folder, self.config or ""))
   self.command = { "turnserver", "-c", path, "--no-tls", "--no-dtls", "--no-cli" }
 end
 
 function coturn:is_ready(log)
   for _, host in ipairs { self.host, self.alt_host } do
     for _, port in ipairs { self.port, self.alt_port } do
-      local endpoint = (" listener opened on ?: %s:%d"):format(host:gsub("%.", "%%."), port)
+      local endpoint = (" listener opened on ?: %s:%d\n"):format(host:gsub("%.", "%%."), port)
       if not (log:find("UDP" .. endpoint) and log:find("TCP" .. endpoint)) then return false end
     end
   end
@@ -197,7 +207,8 @@ function coturn:is_ready(log)
 end
 
 --- Starts a STUN and TURN server with two addresses and two ports, so that it answers RFC 5780.
--- @tparam[opt] table options `port`, `alt_port`; `config`: further lines of its configuration
+-- @tparam[opt] table options `port`, `alt_port`, `host` (127.0.0.1), `alt_host` (127.0.0.2), `folder`,
+-- `within`; `config`: further lines of its configuration
 -- @treturn server `host`, `port`, `alt_host`, `alt_port`, `user`, `pass`, `realm`; `:stop()`,
 --  `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.coturn(options)
@@ -206,31 +217,40 @@ end
 
 local chronyd = { name = "chronyd" }
 
+-- Whoever enters a network namespace is root there.
+local function user_of(self)
+  if self.within then return "root" end
+  local me <close> = assert(io.popen "LD_PRELOAD= id -un")
+  return me:read "l"
+end
+
 -- -x: the machine's clock is not ours to set. -U: whoever runs it will do.
 function chronyd:configure()
   local lines = {
     "local stratum 10",
     "allow all",
     "cmdport 0",
+    "bindcmdaddress /",
     ("bindaddress %s"):format(self.host),
     ("port %d"):format(self.port),
     ("pidfile %s/pid"):format(self.folder),
     self.config,
   }
   local path = scratch.write(self.folder .. "/chrony.conf", table.concat(lines, "\n") .. "\n")
-  local me <close> = assert(io.popen "LD_PRELOAD= id -un")
-  self.command = { "chronyd", "-x", "-d", "-U", "-u", me:read "l", "-f", path }
+  self.command = { "chronyd", "-x", "-d", "-U", "-u", user_of(self), "-f", path }
 end
 
 -- It does not say when its socket is open, so we look, in its own network namespace.
 function chronyd:is_ready()
   local sockets = scratch.read(("/proc/%d/net/udp"):format(self.child:pid()))
-  return sockets:find((": %%x+:%04X 00000000:0000 "):format(self.port)) ~= nil
+  local a, b, c, d = self.host:match "^(%d+)%.(%d+)%.(%d+)%.(%d+)$"
+  local endpoint = (": %02X%02X%02X%02X:%04X 00000000:0000 "):format(d, c, b, a, self.port)
+  return sockets:find(endpoint, 1, true) ~= nil
 end
 
 --- Starts an NTP server that serves this machine's time.
--- @tparam[opt] table options `port`, `host` (the IPv4 address to listen on); `config`: further lines of its
---  configuration
+-- @tparam[opt] table options `port`, `host` (the IPv4 address to listen on), `folder`, `within`; `config`:
+-- further lines of its configuration
 -- @treturn server `host`, `port`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.chronyd(options)
   return start(chronyd, options or {})
@@ -262,16 +282,17 @@ end
 --- Settings that name these servers and no other.
 -- @tparam table list `brokers`, `stuns`: lists of servers, or of tables with host and port; `ntp`,
 --  `turn`: entries of the settings as they are
+-- @tparam[opt] string path of the file; else it is in a folder of its own
 -- @treturn string path of the settings file
 -- @treturn table the settings
-function servers.settings(list)
+function servers.settings(list, path)
   local settings = {
     mqtt = map(list.brokers, broker_entry),
     stun = map(list.stuns, stun_entry),
     ntp = list.ntp or {},
     turn = list.turn or {},
   }
-  local path = scratch.folder() .. "/settings.lua"
+  path = path or scratch.folder() .. "/settings.lua"
   return scratch.write(path, "return " .. literal(settings) .. "\n"), settings
 end
 
