@@ -20,16 +20,17 @@ comma := ,
 OUT := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 EXE := $(if $(filter build,$(OUT)),p2pd,$(OUT)/bin/p2pd)
 CORE := $(OUT)/p2pd/core.so
+NETDELAY := $(OUT)/p2pd-netdelay
 
 unexport LUA_PATH LUA_CPATH LUA_INIT LUA_PATH_5_4 LUA_CPATH_5_4 LUA_INIT_5_4
 
-all: $(EXE) $(CORE)
+all: $(EXE) $(CORE) $(NETDELAY)
 
 # -- what has to be installed ---------------------------------------------------------------------------
 
 DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev libpaho-mqtt-dev libedit-dev \
-	lua-dkjson lua-argparse
-DEPS_demo := mosquitto coturn chrony openssl
+	libnetfilter-queue-dev lua-dkjson lua-argparse
+DEPS_demo := mosquitto coturn chrony openssl iproute2 nftables iptables
 DEPS_test := lua-busted lua-filesystem mosquitto-clients
 DEPS_all := lua-check clang-format cppcheck lua-ldoc lua-luv lua-cqueues clang libclang-rt-14-dev
 
@@ -72,7 +73,7 @@ LUA_LIBS = -Wl,--whole-archive -l:lib$(LUA).a -Wl,--no-whole-archive -ldl
 SOURCES := $(wildcard host/*.c bindings/*.c)
 OBJECTS := $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out host/main.c,$(SOURCES)))
 EXE_OBJECTS := $(OUT)/obj/host/main.o $(OUT)/obj/embedded.o
-LUA_SOURCES := $(sort $(wildcard lua/p2pd/*.lua lua/p2pd/*/*.lua scripts/*.lua))
+LUA_SOURCES := $(sort $(wildcard lua/p2pd/*.lua lua/p2pd/*/*.lua lua/p2pd/*/*/*.lua scripts/*.lua))
 LUA_MODULES := dkjson argparse
 
 # Rewritten only when its text changes, so that what depends on it is made anew just then.
@@ -106,13 +107,19 @@ $(EXE): $(OBJECTS) $(EXE_OBJECTS) $(OUT)/sources
 	@mkdir -p $(@D)
 	$(CC) $(SAN_FLAGS) $(LDFLAGS) -rdynamic -o $@ $(OBJECTS) $(EXE_OBJECTS) $(LUA_LIBS) $(LIBS)
 
--include $(OBJECTS:.o=.d) $(EXE_OBJECTS:.o=.d)
+# The lab's delays, a program of its own: it runs in another network namespace.
+NETDELAY_OBJECTS := $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard netdelay/*.c))
+
+$(NETDELAY): $(NETDELAY_OBJECTS)
+	$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(NETDELAY_OBJECTS) -lnetfilter_queue -lnfnetlink
+
+-include $(OBJECTS:.o=.d) $(EXE_OBJECTS:.o=.d) $(NETDELAY_OBJECTS:.o=.d)
 
 # -- running --------------------------------------------------------------------------------------------
 
 # The specs' keys are theirs, never the user's.
 RUN_ENV := P2PD_EXE=$(abspath $(EXE)) XDG_DATA_HOME=$(abspath $(OUT))/data LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="$(OUT)/?.so;;"
-SPECS = $(wildcard spec/*_spec.lua spec/regress/*_spec.lua)
+SPECS = $(wildcard spec/*_spec.lua spec/lab/*_spec.lua spec/regress/*_spec.lua)
 
 # A sanitizer's library must be there before the interpreter that loads core.so. Children of the specs
 # (shells, servers) get it as well, so it looks for leaks when spec/report.lua asks, not at every exit.
@@ -170,7 +177,7 @@ $(OUT)/fuzz/%: spec/fuzz/%_fuzz.c $(OUT)/fuzz/host.a
 
 # -- the code itself ------------------------------------------------------------------------------------
 
-C_FILES = $(wildcard host/*.[ch] bindings/*.[ch] spec/*/*.[ch])
+C_FILES = $(wildcard host/*.[ch] bindings/*.[ch] netdelay/*.[ch] spec/*/*.[ch])
 
 lint: lint-lua lint-format lint-c
 
@@ -198,6 +205,7 @@ LUADIR = $(PREFIX)/share/lua/$(LUA_VERSION)
 
 install: all
 	install -D -m 755 $(EXE) "$(DESTDIR)$(BINDIR)/p2pd"
+	install -D -m 755 $(NETDELAY) "$(DESTDIR)$(BINDIR)/p2pd-netdelay"
 	install -D -m 644 $(CORE) "$(DESTDIR)$(LIBDIR)/p2pd/core.so"
 	@cd lua && find p2pd -name '*.lua' -exec \
 		sh -c 'for f; do install -D -m 644 "$$f" "$$0/$$f" || exit 1; done' "$(abspath_luadir)" {} +
