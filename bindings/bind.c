@@ -144,7 +144,7 @@ static const struct {
     {"netif", bind_netif},
     {"udp", bind_udp},
     {"stun", bind_stun},
-    {"turn", bind_turn},
+    {"punch", bind_punch},
     {"mqtt", bind_mqtt},
     {"process", bind_process},
     {"editline", bind_editline},

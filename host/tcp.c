@@ -16,7 +16,7 @@ static int set(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
 }
 
-static void tune(int fd) {
+void tcp_tune(int fd) {
     set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
@@ -58,7 +58,7 @@ int tcp_socket(int family, const struct tcp_options *options) {
 }
 
 int tcp_connect(int fd, const struct inet_addr *remote) {
-    tune(fd);
+    tcp_tune(fd);
     return connect(fd, &remote->any, remote->len) < 0 ? -errno : 0;
 }
 
@@ -90,7 +90,7 @@ int tcp_accept(int fd, struct inet_addr *remote) {
     while (client < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (client < 0)
         return -errno;
-    tune(client);
+    tcp_tune(client);
     return client;
 }
 

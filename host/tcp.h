@@ -14,6 +14,9 @@ struct tcp_options {
 
 int tcp_socket(int family, const struct tcp_options *options);
 
+/* No delay, keep-alives: what each connection gets. tcp_connect() and tcp_accept() see to it. */
+void tcp_tune(int fd);
+
 /* 0, or -EINPROGRESS: ask tcp_connected() once the descriptor is writable. */
 int tcp_connect(int fd, const struct inet_addr *remote);
 
