@@ -106,6 +106,17 @@ static enum verdict read_bytes(lua_State *L, struct lua_stream *self, size_t wan
     return s->in.len ? take(L, self, s->in.len, 0) : AT_END;
 }
 
+/* Leaves them for the next reader. */
+static enum verdict peek_bytes(lua_State *L, struct lua_stream *self, size_t wanted) {
+    const struct stream *s = self->stream;
+    if (s->in.len < wanted && !s->ended)
+        return MORE;
+    if (!s->in.len)
+        return AT_END;
+    lua_pushlstring(L, buffer_head(&s->in), s->in.len < wanted ? s->in.len : wanted);
+    return TAKEN;
+}
+
 static enum verdict read_all(lua_State *L, struct lua_stream *self) {
     struct stream *s = self->stream;
     if (s->in.len > self->limit)
@@ -114,8 +125,10 @@ static enum verdict read_all(lua_State *L, struct lua_stream *self) {
 }
 
 static enum verdict read_format(lua_State *L, struct lua_stream *self, int arg) {
+    lua_Integer wanted = lua_tointeger(L, arg);
     if (lua_type(L, arg) == LUA_TNUMBER)
-        return read_bytes(L, self, (size_t)lua_tointeger(L, arg));
+        return wanted < 0 ? peek_bytes(L, self, (size_t)-wanted)
+                          : read_bytes(L, self, (size_t)wanted);
     const char *format = lua_tostring(L, arg);
     switch (format[*format == '*']) {
     case 'l':
@@ -206,6 +219,19 @@ static int m_read(lua_State *L) {
     if (!self->stream)
         return push_closed(L);
     return read_some(L, self, 2, last, true);
+}
+
+/* peek(n) -> the next n bytes, fewer only at the end, which stay where they are; as read() fails */
+static int m_peek(lua_State *L) {
+    struct lua_stream *self = check_self(L);
+    lua_Integer wanted = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, wanted > 0 && wanted <= STREAM_READ_MAX, 2, "1 to 65536 bytes expected");
+    check_reader(L, self);
+    if (!self->stream)
+        return push_closed(L);
+    lua_settop(L, 1);
+    lua_pushinteger(L, -wanted); /* a format that only we can give */
+    return read_some(L, self, 2, 2, true);
 }
 
 /* -- recv: what is there ------------------------------------------------------------------- */
@@ -454,6 +480,7 @@ static int l_lingering(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {{"read", m_read},
+                                   {"peek", m_peek},
                                    {"recv", m_recv},
                                    {"write", m_write},
                                    {"shutdown", m_shutdown},

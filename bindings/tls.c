@@ -41,13 +41,17 @@ static int l_context(lua_State *L) {
 struct wish {
     struct tls_context *context;
     enum tls_role role;
-    uint8_t peer[KEYS_PUBLIC];
+    const uint8_t *peer; /* NULL: any */
 };
 
-static void check_peer(lua_State *L, int arg, uint8_t peer[KEYS_PUBLIC]) {
+/* False when a server is to take anybody. */
+static bool check_peer(lua_State *L, int arg, enum tls_role role, uint8_t peer[KEYS_PUBLIC]) {
     size_t len;
+    if (role == TLS_SERVER && lua_isnoneornil(L, arg))
+        return false;
     const char *id = luaL_checklstring(L, arg, &len);
     luaL_argcheck(L, keys_parse_id(id, len, peer) == 0, arg, "a node id that is a key expected");
+    return true;
 }
 
 static struct tls_context *check_context(lua_State *L, int arg) {
@@ -63,8 +67,10 @@ static struct transport *wrap(struct transport *lower, struct buffer early, void
 
 /* Stack: stream, context, id, role. */
 static int begin(lua_State *L, struct lua_stream *self) {
-    struct wish wish = {check_context(L, 2), (enum tls_role)lua_tointeger(L, 4), {0}};
-    check_peer(L, 3, wish.peer);
+    struct wish wish = {check_context(L, 2), (enum tls_role)lua_tointeger(L, 4), NULL};
+    uint8_t peer[KEYS_PUBLIC];
+    if (check_peer(L, 3, wish.role, peer))
+        wish.peer = peer;
     int err = stream_wrap(self->stream, wrap, &wish);
     if (!err)
         self->scanned = 0;
@@ -73,7 +79,7 @@ static int begin(lua_State *L, struct lua_stream *self) {
 
 static int give_up(lua_State *L, struct lua_stream *self, int err) {
     const char *reason = tls_reason(self->stream->transport);
-    push_failure(L, strerrorname_np(abs(err)), "TLS with %s: %s", lua_tostring(L, 3),
+    push_failure(L, strerrorname_np(abs(err)), "TLS with %s: %s", luaL_optstring(L, 3, "somebody"),
                  reason ? reason : strerror(abs(err)));
     kill_stream(self);
     return 3;
@@ -93,7 +99,8 @@ static int shake(lua_State *L, bool begun, double deadline, bool first_try) {
         err = tls_handshake(self->stream->transport);
     if (!err) {
         lua_pushboolean(L, true);
-        return 1;
+        lua_pushstring(L, tls_peer(self->stream->transport));
+        return 2;
     }
     if (err != -EAGAIN && !queued)
         return give_up(L, self, err);
@@ -114,7 +121,7 @@ static int start(lua_State *L, enum tls_role role) {
     struct lua_stream *self = check_lua_stream(L, 1);
     check_context(L, 2);
     uint8_t peer[KEYS_PUBLIC];
-    check_peer(L, 3, peer);
+    check_peer(L, 3, role, peer);
     double deadline = task_deadline(L, 4);
     task_prepare(L);
     luaL_argcheck(L, !self->readers.first, 1, "another task is reading this stream");
@@ -134,8 +141,8 @@ the first read.
 @tparam p2pd.tls.context context
 @tparam string peer_id whose key the peer must hold
 @tparam[opt] number timeout seconds
-@return true; or nil, message, code: EACCES for another node, or when it refuses us; EPROTO for what
- is not TLS 1.3; ECONNRESET when it hangs up; ETIMEDOUT
+@return true and the peer's id; or nil, message, code: EACCES for another node, or when it refuses
+us; EPROTO for what is not TLS 1.3; ECONNRESET when it hangs up; ETIMEDOUT
 */
 static int l_client(lua_State *L) {
     return start(L, TLS_CLIENT);
@@ -146,7 +153,7 @@ The same as the other side: true when the client has proved to be who is expecte
 @function server
 @tparam p2pd.stream stream
 @tparam p2pd.tls.context context
-@tparam string peer_id
+@tparam ?string peer_id nil: whoever proves to be a node
 @tparam[opt] number timeout seconds
 @return as for @{client}
 */

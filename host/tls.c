@@ -362,7 +362,9 @@ struct transport *tls_transport(struct tls_context *context, enum tls_role role,
                                 const uint8_t expected[KEYS_PUBLIC]) {
     struct tls *t = new_tls(context, lower);
     t->wire.early = early;
-    memcpy(t->pin.expected, expected, KEYS_PUBLIC);
+    t->pin.any = !expected;
+    if (expected)
+        memcpy(t->pin.expected, expected, KEYS_PUBLIC);
     t->ssl = tls_context_connection(context, role, &t->pin);
     if (t->ssl)
         attach(t);
@@ -384,6 +386,11 @@ int tls_handshake(struct transport *base) {
     if (t->failure.code)
         return t->failure.code;
     return t->open ? 0 : -EAGAIN;
+}
+
+const char *tls_peer(const struct transport *base) {
+    const struct tls *t = to_tls(base);
+    return t && t->open ? t->pin.peer : NULL;
 }
 
 const char *tls_reason(const struct transport *base) {

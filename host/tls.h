@@ -19,7 +19,8 @@ void tls_context_unref(struct tls_context *context); /* NULL is fine */
 /*
  * Takes `lower` and `early` over: the bytes that were read from lower and not used are the first of
  * TLS's input. Until the handshake is done reads and writes give -EAGAIN; it goes on while either
- * is wanted. Only the node that holds the expected key is talked to. Never NULL.
+ * is wanted. Only the node that holds the expected key is talked to; NULL: any node, see
+ * tls_peer(). Never NULL.
  */
 struct transport *tls_transport(struct tls_context *context, enum tls_role role,
                                 struct transport *lower, struct buffer early,
@@ -29,6 +30,10 @@ struct transport *tls_transport(struct tls_context *context, enum tls_role role,
  * why it failed. The client is done when it has verified the server; whether the server takes the
  * client shows when it first reads. Only for a transport that is TLS. */
 int tls_handshake(struct transport *t);
+
+/* The id of the node at the other end, valid as long as t; NULL before the handshake is done, or
+ * when t is not TLS. */
+const char *tls_peer(const struct transport *t);
 
 /* What went wrong, in words, valid as long as t; NULL when nothing has, or t is not TLS. */
 const char *tls_reason(const struct transport *t);

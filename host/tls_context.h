@@ -9,12 +9,13 @@
 /* Whom a connection accepts, and whom it has met. */
 struct tls_pin {
     uint8_t expected[KEYS_PUBLIC];
+    bool any; /* every node that holds its key is welcome */
     bool verified;
-    char stranger[KEYS_ID_MAX]; /* the id of the wrong node; "" when it has no node key at all */
+    char peer[KEYS_ID_MAX]; /* the id in the certificate; "" when that has no node key */
 };
 
-/* A connection, the caller's, that takes nobody but pin's node; pin must outlive it. NULL when
- * OpenSSL fails. */
+/* A connection, the caller's, that takes nobody but pin's node, or any; pin must outlive it. NULL
+ * when OpenSSL fails. */
 SSL *tls_context_connection(struct tls_context *context, enum tls_role role, struct tls_pin *pin);
 
 #endif

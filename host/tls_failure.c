@@ -40,8 +40,8 @@ int tls_failure_below(struct tls_failure *failure, int error, bool open) {
 }
 
 int tls_failure_certificate(struct tls_failure *failure, const struct tls_pin *pin) {
-    if (pin->stranger[0])
-        return set(failure, EACCES, "the peer's certificate is of another node: %s", pin->stranger);
+    if (pin->peer[0])
+        return set(failure, EACCES, "the peer's certificate is of another node: %s", pin->peer);
     return set(failure, EACCES, "the peer's certificate has no node key");
 }
 
@@ -65,6 +65,8 @@ static bool is_refusal(int alert) {
 static int set_by_alert(struct tls_failure *failure, int alert) {
     if (alert == SSL_AD_PROTOCOL_VERSION)
         return set(failure, EPROTO, "the peer does not speak TLS 1.3");
+    if (alert == SSL_AD_INTERNAL_ERROR)
+        return set(failure, EACCES, "refused by the peer: it is too busy");
     return set(failure, is_refusal(alert) ? EACCES : EPROTO, "refused by the peer: %s",
                SSL_alert_desc_string_long(alert));
 }

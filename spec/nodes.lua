@@ -13,6 +13,12 @@ function nodes.new(seed)
   return { key = key, id = key:id(), context = assert(core.tls.context(key)), seed = seed }
 end
 
+--- The id of a node that nobody has seen.
+function nodes.new_id()
+  local key <close> = assert(core.keys.generate())
+  return key:id()
+end
+
 --- Both handshakes at once; what they return, in two tables.
 -- @tparam table client stream, node, and peer: whose id it expects
 -- @tparam table server the same

@@ -49,6 +49,21 @@ describe("p2pd.core.stream", function()
       assert.is_nil(s:read "l")
     end))
 
+    it("looks ahead and leaves what it saw", in_task(function()
+      local s <close> = source "abc\nd"
+      assert.equal("a", s:peek(1))
+      assert.equal("abc\n", s:peek(4))
+      assert.equal("abc", s:read "l")
+      assert.equal("d", s:peek(100))
+      assert.equal("d", s:read "a")
+      assert.same({ nil, n = 1 }, table.pack(s:peek(1)))
+      for _, count in ipairs { 0, -1, 65537 } do
+        assert.error_matches(function() s:peek(count) end, "1 to 65536 bytes expected")
+      end
+      s:close()
+      assert.equal("EBADF", select(3, s:peek(1)))
+    end))
+
     it("knows the older spelling", in_task(function()
       local s <close> = source "one\ntwo\nrest"
       assert.same({ "one", "two\n", "rest" }, { s:read("*l", "*L", "*a") })
