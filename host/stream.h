@@ -53,6 +53,8 @@ struct stream {
     void (*on_event)(struct stream *, int events); /* EV_READ: read again; EV_WRITE: write again */
     void *owner;
     ev_timer linger;
+    int left;        /* while it lingers: bytes on their way when the kernel was last asked */
+    double progress; /* when they last became fewer */
 };
 
 /* Takes the transport over. Never NULL. */

@@ -2,9 +2,11 @@
 #include "tcp.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define KEEPALIVE_IDLE_S 60
@@ -110,4 +112,9 @@ double tcp_rtt(int fd) {
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
         return -1;
     return info.tcpi_rtt * 1e-6;
+}
+
+int tcp_unacknowledged(int fd) {
+    int left = 0;
+    return ioctl(fd, SIOCOUTQ, &left) < 0 ? 0 : left;
 }

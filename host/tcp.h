@@ -32,4 +32,7 @@ int tcp_remote(int fd, struct inet_addr *addr);
 /* The kernel's smoothed round trip in seconds, or -1. */
 double tcp_rtt(int fd);
 
+/* Bytes given to the kernel that the peer's has not acknowledged; 0 when that can't be known. */
+int tcp_unacknowledged(int fd);
+
 #endif

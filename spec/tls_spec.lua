@@ -37,6 +37,23 @@ local function dial_against(peer, timeout)
 end
 
 describe("p2pd.core.tls", function()
+  describe("server() for anybody", function()
+    it("tells who has come", in_task(function()
+      local _ <close>, near, far = streams.pair()
+      local mine, theirs = nodes.shake({ stream = near, node = eve, peer = bob.id },
+        { stream = far, node = bob })
+      assert.same({ true, bob.id }, { mine[1], mine[2] })
+      assert.same({ true, eve.id }, { theirs[1], theirs[2] })
+      near:write "hello\n"
+      assert.equal("hello", far:read "l")
+    end))
+
+    it("is for servers alone", in_task(function()
+      local _ <close>, near = streams.pair()
+      assert.error_matches(function() core.tls.client(near, alice.context) end, "string expected")
+    end))
+  end)
+
   describe("client() and server()", function()
     it("encrypt a stream, which stays the same object", in_task(function()
       local _ <close>, near, far = encrypted()
@@ -231,6 +248,15 @@ describe("p2pd.core.tls", function()
       assert.matches("truncated", message)
       assert.equal("ECONNRESET", code)
       assert.equal("ECONNRESET", select(3, far:read "l"))
+    end))
+
+    it("of a peer that is still reading does not cut off what is on its way to it", in_task(function()
+      local _ <close>, near, far = encrypted()
+      local count = streams.stuff(near)
+      near:close()
+      far:shutdown() -- its close_notify finds the other end closed
+      assert.is_true(core.stream.lingering() > 0)
+      assert.equal(count, streams.swallow(far))
     end))
 
     it("of a shutdown before the handshake is over comes after it", in_task(function()
