@@ -2,9 +2,9 @@
 local address = require "p2pd.address"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
-local id = require "p2pd.id"
 local json = require "dkjson"
 local lfs = require "lfs"
+local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local task = helper.task
 
@@ -61,7 +61,7 @@ describe("the command", function()
 
   local function nobody(node)
     local parsed = address.parse(node.address)
-    parsed.ipv4[1].port, parsed.ipv6, parsed.node_id = helper.free_port(), {}, id.new()
+    parsed.ipv4[1].port, parsed.ipv6, parsed.node_id = helper.free_port(), {}, nodes.new_id()
     return address.format(parsed), parsed.node_id
   end
 
@@ -253,9 +253,9 @@ describe("the command", function()
       parsed.ipv4[1].port, parsed.ipv6 = select(2, listener:getsockname()), {}
       local child <close> = spawn("connect", address.format(parsed), "--strategies", "direct")
       local stream <close> = assert(listener:accept(WAIT))
-      assert.matches("^P2PD/1 dial ", stream:read "l")
+      assert.equal("\x16", stream:peek(1)) -- TLS begins
       check_interrupted(child)
-      assert.is_nil((stream:read "l"))
+      assert.is_nil((select(2, stream:read "a")))
     end))
 
     it("ends with 130 at SIGINT and suddenly at SIGKILL; the other side ends cleanly", task(function()
@@ -298,7 +298,7 @@ describe("the command", function()
       peer:subscribe(peer_id)
       assert(peer:wait_online(WAIT))
       local child <close> = spawn("ping", text)
-      assert.matches('"ECHO"', select(2, peer:receive(WAIT)))
+      assert(peer:receive(WAIT))
       check_interrupted(child)
     end))
   end)

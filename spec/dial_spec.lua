@@ -4,6 +4,7 @@ local dial = require "p2pd.dial"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local lfs = require "lfs"
+local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local task = helper.task
 
@@ -60,7 +61,7 @@ describe("p2pd.dial", function()
   end
 
   local function nobody(node)
-    return (stale(node.address):gsub("%w+$", id.new()))
+    return (stale(node.address):gsub("%w+$", nodes.new_id()))
   end
 
   local function check_pipe(alice, bob, options, strategy)
@@ -120,10 +121,10 @@ describe("p2pd.dial", function()
     end))
 
     it("does not take another node for the peer", pair(function(alice, bob)
-      local pipe, err = alice:connect(bob.address:gsub("%w+$", id.new()),
+      local pipe, err = alice:connect(bob.address:gsub("%w+$", nodes.new_id()),
         { strategies = { "direct" }, timeout = 0.3 })
       assert.is_nil(pipe)
-      assert.matches("refused by the peer: no such node here", err.direct)
+      assert.matches("the peer's certificate is of another node: " .. bob.id, err.direct, 1, true)
     end))
 
     it("to nobody ends within its timeout, with each strategy's reason", task(function()
@@ -180,6 +181,64 @@ describe("p2pd.dial", function()
       assert.error_matches(connecting { policy = "slow" }, 'no policy "slow"')
       assert.error_matches(connecting { timeout = "soon" }, "timeout: soon is not")
       assert.error_matches(connecting { timeout = -1 }, "timeout: %-1 is not")
+    end))
+  end)
+
+  describe("with secure = false", function()
+    local function start_bare()
+      return assert(p2pd.node { settings = settings, interfaces = { "lo" }, secure = false })
+    end
+
+    local function check_bare(alice, bob, options)
+      for _, name in ipairs { "direct", "reverse" } do
+        local pipe <close> = assert(alice:connect(bob.address,
+          { strategies = { name }, secure = options.secure }))
+        local accepted <close> = assert(bob:accept(WAIT))
+        assert.same({ false, false, name }, { pipe.secure, accepted.secure, accepted.strategy })
+        assert.same({ alice.id, nil }, { accepted.peer, pipe:info().tls })
+        pipe:write "ping\n"
+        assert.equal("ping", accepted:read "l")
+      end
+    end
+
+    it("on both nodes gives bare pipes", task(function()
+      local alice <close> = start_bare()
+      local bob <close> = start_bare()
+      check_bare(alice, bob, {})
+    end))
+
+    it("in the dial and on the other node does, too", task(function()
+      local alice <close> = start()
+      local bob <close> = start_bare()
+      check_bare(alice, bob, { secure = false })
+    end))
+
+    it("on one side fails, and says why", task(function()
+      local alice <close> = start_bare()
+      local bob <close> = start()
+      local pipe, err = alice:connect(bob.address, { timeout = WAIT, policy = "sequence" })
+      assert.is_nil(pipe)
+      assert.equal("refused by the peer: only encrypted pipes here", err.direct)
+      assert.equal("refused by the peer: only encrypted pipes here", err.reverse)
+    end))
+
+    it("on the answering side alone gives TLS", task(function()
+      local alice <close> = start()
+      local bob <close> = start_bare()
+      local pipe <close> = assert(alice:connect(bob.address))
+      local accepted <close> = assert(bob:accept(WAIT))
+      assert.same({ true, true }, { pipe.secure, accepted.secure })
+      assert.equal("TLSv1.3", pipe:info().tls.protocol)
+    end))
+
+    it("alone dials a node id that is no key", task(function()
+      local alice <close> = start()
+      local foreign = alice.address:gsub("%w+$", "zmUGXPOFxUBuToh")
+      local _, err = alice:connect(foreign)
+      assert.equal("the node id zmUGXPOFxUBuToh is no key: only with secure = false", tostring(err))
+      assert.equal("EINVAL", err.code)
+      _, err = alice:connect(foreign, { secure = false, timeout = 0.2, strategies = { "direct" } })
+      assert.equal("refused by the peer: only encrypted pipes here", err.direct)
     end))
   end)
 
@@ -295,7 +354,7 @@ describe("p2pd.dial", function()
     local asking <close> = p2pd.spawn(alice.signal.send_until, alice.signal, address.parse(bob.address),
       "P2P_DIRECT", { pipe = id.new() }, core.clock.monotonic() + WAIT, function() return true end)
     local stream = assert(listener:accept(WAIT))
-    assert.matches("^P2PD/1 back %w+ " .. bob.id, stream:read "l")
+    assert.matches("^P2PD/1 back %w+$", stream:read "l")
     assert.is_not_nil(next(bob.answering))
     stream:close()
     wait_until(function() return next(bob.answering) == nil end)

@@ -3,6 +3,7 @@ local core = require "p2pd.core"
 local handshake = require "p2pd.handshake"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
+local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local task = helper.task
 
@@ -54,12 +55,21 @@ describe("p2pd.node", function()
     return stream
   end
 
+  -- The first line of a stream without TLS.
   local function hello(node, to)
     return ("P2PD/1 dial %s %s %s\n"):format(id.new(), id.new(), to or node.id)
   end
 
+  -- A dialer by hand, up to its go.
+  local function dial(node, about)
+    local stream = call(node)
+    assert(core.tls.client(stream, about.context, node.id, WAIT))
+    return stream
+  end
+
   describe("node()", function()
     it("refuses options of a wrong kind", task(function()
+      assert.error_matches(function() try_start { secure = 0 } end, "secure is not true or false")
       for _, port in ipairs { -1, 65536, 1.5, "80", {} } do
         assert.error_matches(function() try_start { port = port } end, "node: port .* is not an integer")
       end
@@ -237,16 +247,16 @@ describe("p2pd.node", function()
 
     it("end after their timeout", task(function()
       local node <close> = start()
-      local nobody = node.address:gsub("%w+$", id.new())
+      local nobody = node.address:gsub("%w+$", nodes.new_id())
       assert.equal("ETIMEDOUT", select(3, node:echo(nobody, "x", 0.05)))
       assert.equal("ETIMEDOUT", select(3, node:get_address(nobody, 0.05)))
     end))
   end)
 
   describe("its listener", function()
-    local function check_turned_away(text, answer)
+    local function check_turned_away(text, answer, options)
       return task(function()
-        local node <close> = start()
+        local node <close> = start(options)
         local stranger <close> = call(node, text(node))
         local got = stranger:read "a"
         assert.matches(answer, got or "")
@@ -263,29 +273,39 @@ describe("p2pd.node", function()
     it("turns words too many away", check_turned_away(function(node)
       return hello(node):gsub("\n", " more\n")
     end, "^$"))
-    it("turns who wants another node away, and says why", check_turned_away(function(node)
-      return hello(node, id.new())
-    end, "^P2PD/1 refused no such node here\n$"))
-    it("turns who comes for no dial of ours away, and says why", check_turned_away(function(node)
-      return hello(node):gsub("dial", "back")
+    it("turns who comes without TLS away, and says why", check_turned_away(hello,
+      "^P2PD/1 refused only encrypted pipes here\n$"))
+    it("turns who comes for no dial of ours away, and says why", check_turned_away(function()
+      return ("P2PD/1 back %s\n"):format(id.new())
     end, "^P2PD/1 refused nobody waits for this pipe\n$"))
-    it("turns away who does not say go", check_turned_away(function(node)
+    it("without TLS turns who wants another node away, and says why", check_turned_away(function(node)
+      return hello(node, id.new())
+    end, "^P2PD/1 refused no such node here\n$", { secure = false }))
+    it("without TLS turns away who does not say go", check_turned_away(function(node)
       return hello(node) .. "P2PD/1 stop\n"
-    end, "^P2PD/1 ready %w+ %w+\n$"))
+    end, "^P2PD/1 ready %w+ %w+\n$", { secure = false }))
+
+    it("turns away who does not say go", task(function()
+      local node <close> = start()
+      local stranger <close> = dial(node, nodes.new())
+      stranger:write "P2PD/1 stop\n"
+      stranger:read "a"
+      wait_until(function() return node:stats().turned_away == 1 end)
+    end))
 
     it("turns the silent away after the deadline", task(function()
       handshake.TIMEOUT = 0.05
       local node <close> = start()
       local silent <close> = call(node)
-      local stuck <close> = call(node, hello(node))
+      local begun <close> = call(node, "\x16\3\1")
       assert.equal("", silent:read "a")
-      assert.matches("^P2PD/1 ready %w+ %w+\n$", stuck:read "a")
+      assert.equal("", begun:read "a")
       wait_until(function() return node:stats().turned_away == 2 end)
     end))
 
     it("survives who hangs up at any step", task(function()
-      local node <close> = start()
-      local text = hello(node) .. "P2PD/1 go\n"
+      local node <close> = start { secure = false }
+      local text = hello(node) .. "P2PD/1 go x\n"
       local ends = { 0, 1, 6, 30, #hello(node) - 1, #hello(node), #text - 1 }
       for _, at in ipairs(ends) do
         local gentle = call(node, text:sub(1, at))
@@ -320,14 +340,17 @@ describe("p2pd.node", function()
     it("refuses pipes when 128 wait to be accepted", task(function()
       local node <close> = start()
       local pipes = {}
+      local alice = nodes.new()
       for i = 1, 128 do
-        pipes[i] = call(node, hello(node))
-        assert(pipes[i]:read "l")
-        pipes[i]:write "P2PD/1 go\n"
+        pipes[i] = dial(node, alice)
+        pipes[i]:write(("P2PD/1 go pipe%d\n"):format(i))
       end
       wait_until(function() return node:stats().waiting == 128 end)
-      local late <close> = call(node, hello(node))
-      assert.equal("P2PD/1 refused too busy", late:read "l")
+      local late <close> = call(node)
+      local _, reason = core.tls.client(late, alice.context, node.id, WAIT)
+      assert.matches("it is too busy", reason)
+      local bare <close> = call(node, hello(node))
+      assert.equal("P2PD/1 refused too busy", bare:read "l")
       for _, stream in ipairs(pipes) do stream:close() end
     end))
   end)

@@ -2,6 +2,7 @@ local core = require "p2pd.core"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local message = require "p2pd.message"
+local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local signal = require "p2pd.signal"
 local task = helper.task
@@ -99,7 +100,7 @@ describe("p2pd.signal", function()
 
     it("says that a peer does not answer", task(function()
       local alice <close> = start(settings)
-      local nobody = alice.address:gsub("%w+$", id.new())
+      local nobody = alice.address:gsub("%w+$", nodes.new_id())
       local data, reason, code = alice:echo(nobody, "hello", 0.1)
       assert.is_nil(data)
       assert.equal("the peer does not answer", reason)
@@ -110,13 +111,13 @@ describe("p2pd.signal", function()
       local dead = { host = "127.0.0.1", port = helper.free_port() }
       local _, both = helper.settings { brokers = { first, dead } }
       local alice <close> = start(both)
-      local nobody = alice.address:gsub("^[%d,]+", "1"):gsub("%w+$", id.new())
+      local nobody = alice.address:gsub("^[%d,]+", "1"):gsub("%w+$", nodes.new_id())
       assert.equal("ENOTCONN", select(3, alice:echo(nobody, "hello", 0.1)))
     end))
 
     it("ends when the node is closed", task(function()
       local alice <close> = start(settings)
-      local nobody = alice.address:gsub("%w+$", id.new())
+      local nobody = alice.address:gsub("%w+$", nodes.new_id())
       local asking <close> = p2pd.spawn(alice.echo, alice, nobody, "hello")
       p2pd.sleep(0)
       alice:close()
@@ -126,7 +127,7 @@ describe("p2pd.signal", function()
     it("takes an answer of the right type from the right peer only", task(function()
       local alice <close> = start(one_broker())
       local peer <close> = core.mqtt.open { host = first.host, port = first.port }
-      local peer_id = id.new()
+      local peer_id = nodes.new_id()
       peer:subscribe(peer_id)
       assert(peer:wait_online(WAIT))
       local asking <close> = p2pd.spawn(alice.echo, alice, alice.address:gsub("%w+$", peer_id), "hello")
@@ -140,7 +141,7 @@ describe("p2pd.signal", function()
         }))
       end
       answer("RETURN_ADDR", peer_id)
-      answer("ECHO_REPLY", id.new(), message.to_hex "a stranger's")
+      answer("ECHO_REPLY", nodes.new_id(), message.to_hex "a stranger's")
       answer("ECHO_REPLY", peer_id, message.to_hex "the peer's")
       assert.equal("the peer's", (asking:join(WAIT)))
       assert.equal(2, alice:stats().signalling["wrong answer"])

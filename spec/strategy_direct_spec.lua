@@ -97,11 +97,11 @@ describe("p2pd.strategy.direct", function()
     assert.equal("127.0.0.1", (stream:getpeername()))
   end))
 
-  describe("dial()", function()
+  describe("dial(), bare", function()
     -- Dials a listener that answers as it is told; what dial() returns, and the line that came.
     local function dial_one_who_says(answer)
       local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
-      local dial = dials.new({ id = "me" }, { node_id = "you" }, {})
+      local dial = dials.new({ id = "me" }, { node_id = "you" }, { secure = false })
       local line
       local peer <close> = core.task.spawn(function()
         local stream <close> = listener:accept()

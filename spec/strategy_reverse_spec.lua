@@ -3,6 +3,7 @@ local core = require "p2pd.core"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local message = require "p2pd.message"
+local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local reverse = require "p2pd.strategy.reverse"
 local task = helper.task
@@ -80,7 +81,7 @@ describe("p2pd.strategy.reverse", function()
 
   it("says so when the peer does not answer", task(function()
     local alice <close> = start()
-    local nobody = alice.address:gsub("%w+$", id.new())
+    local nobody = alice.address:gsub("%w+$", nodes.new_id())
     local _, err = alice:connect(nobody, { strategies = { "reverse" }, timeout = 0.1 })
     assert.matches("^no answer within 0.[01]", err.reverse)
   end))
@@ -110,8 +111,10 @@ describe("p2pd.strategy.reverse", function()
     repeat p2pd.sleep(0) until next(alice.expected)
     local port = address.parse(alice.address).ipv4[1].port
     local stranger <close> = assert(core.tcp.connect("127.0.0.1", port))
-    stranger:write(("P2PD/1 back %s %s %s\n"):format(next(alice.expected), carol.id, alice.id))
-    assert.equal("P2PD/1 refused nobody waits for this pipe", stranger:read "l")
+    stranger:write(("P2PD/1 back %s\n"):format((next(alice.expected))))
+    local ok, reason = core.tls.server(stranger, carol.tls, alice.id, WAIT)
+    assert.is_nil(ok)
+    assert.matches("refused by the peer", reason)
     assert.is_nil((dialing:join(WAIT)))
   end))
 
@@ -128,19 +131,21 @@ describe("p2pd.strategy.reverse", function()
     local _, _, code = listener:accept(0)
     assert.equal("ETIMEDOUT", code)
     assert.equal(1, bob.accepted.answers)
+    assert.matches("^P2PD/1 back %w+$", stream:read "l")
     assert(stream:write "P2PD/1 refused nobody waits for this pipe\n")
   end))
 
   it("gives up on a dialer that never chooses", task(function()
     local bob <close> = start()
+    local dialer = nodes.new()
     local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
     local sender = { mqtt = { 0 }, ipv6 = {}, ipv4 = {
       { external = "127.0.0.1", internal = "127.0.0.1", port = select(2, listener:getsockname()) } } }
     local answering <close> = p2pd.spawn(reverse.answer, bob,
-      { pipe = id.new(), from = "dialer", id = id.new(), sender = sender })
+      { pipe = id.new(), from = dialer.id, id = id.new(), sender = sender })
     local stream = assert(listener:accept(WAIT))
-    assert.matches("^P2PD/1 back %w+ %w+ dialer$", stream:read "l")
-    assert.matches("^P2PD/1 ready %w+ %w+$", stream:read "l")
+    assert.matches("^P2PD/1 back %w+$", stream:read "l")
+    assert(core.tls.client(stream, dialer.context, bob.id, WAIT))
     stream:close()
     assert.same({ n = 3, nil, "the dialer chose another stream", "ECANCELED" },
       table.pack(answering:join(WAIT)))

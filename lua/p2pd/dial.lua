@@ -71,12 +71,14 @@ end
 --- Makes a dial; @{run} runs it.
 -- @tparam node node ours
 -- @tparam table peer a parsed address
--- @tparam table options strategies (names or modules), policy (name or function), timeout (seconds)
+-- @tparam table options strategies (names or modules), policy (name or function), timeout (seconds), secure
+-- (false: a stream without TLS)
 -- @raise for an unknown strategy or policy
 function dial.new(node, peer, options)
   local self = setmetatable({
     node = node,
     peer = peer,
+    bare = options.secure == false,
     pipe_id = id.new(),
     deadline = core.clock.monotonic() + check_timeout(options.timeout or dial.TIMEOUT),
     strategies = {},
@@ -86,6 +88,7 @@ function dial.new(node, peer, options)
     refreshed = task.condition(),
     policy = dial.find_policy(options.policy or "race"),
   }, Dial)
+  peer.bare = self.bare
   load_strategies(self, options.strategies or dial.STRATEGIES)
   return self
 end
@@ -107,14 +110,13 @@ function Expected:take()
   return stream
 end
 
---- The dialer's part on a connected stream: says who it is and whom it wants, and verifies who answers.
+--- The dialer's part on a connected stream: encrypts it, as the TLS client, and verifies who answers.
 -- @tparam stream stream taken over: closed when this fails
 -- @treturn stream a verified stream; or nil, message, code
 function Dial:secure(stream)
   local held <close> = task.hold(stream)
-  local ok, message, code = handshake.announce(stream,
-    { role = "dial", pipe = self.pipe_id, from = self.node.id, to = self.peer.node_id })
-  if ok then ok, message, code = handshake.verify(stream, self.pipe_id, self.peer.node_id) end
+  local ok, message, code = handshake.dial(stream, { pipe = self.pipe_id, from = self.node.id,
+    to = self.peer.node_id, context = self.node.tls, bare = self.bare })
   if not ok then return nil, message, code end
   return held:release()
 end
@@ -122,7 +124,7 @@ end
 --- Announces that the peer will connect to us for this pipe: `condition` wakes once `ended`, with a stream to
 -- `take()`. Closing it ends the expectation.
 function Dial:expect()
-  local entry = setmetatable({ node = self.node, pipe_id = self.pipe_id, peer = self.peer.node_id,
+  local entry = setmetatable({ node = self.node, pipe_id = self.pipe_id, dial = self,
     condition = task.condition() }, Expected)
   self.node.expected[self.pipe_id] = entry
   return entry
@@ -211,6 +213,7 @@ local function refresh(self)
   local given = address.format(self.peer)
   if answer and answer.sender.node_id == self.peer.node_id and answer.address ~= given then
     self.peer = answer.sender
+    self.peer.bare = self.bare
   end
   self.refresh_ended = true
   self.refreshed:broadcast()
@@ -240,11 +243,12 @@ function Dial:run()
   end
   local held <close> = task.hold(stream)
   local ok, reason
-  ok, reason, code = handshake.go(stream)
+  ok, reason, code = handshake.go(stream, self.pipe_id)
   if not ok then return nil, dial.failure(reason, code, self.attempts) end
   held:release()
   return pipe.new(stream, { strategy = name or self.makers[stream], peer = self.peer.node_id,
-    id = self.pipe_id, interface = self.node:interface_of(stream), attempts = self.attempts })
+    id = self.pipe_id, secure = not self.bare, interface = self.node:interface_of(stream),
+    attempts = self.attempts })
 end
 
 return dial

@@ -78,6 +78,9 @@ local function check_options(options)
   if options.interfaces ~= nil and type(options.interfaces) ~= "table" then
     error("node: interfaces is not a list of names", 3)
   end
+  if options.secure ~= nil and type(options.secure) ~= "boolean" then
+    error("node: secure is not true or false", 3)
+  end
   if options.policy ~= nil then dial.find_policy(options.policy) end
 end
 
@@ -85,7 +88,7 @@ end
 -- not stop it.
 -- @tparam[opt] table options name (its key is kept under it, see p2pd.keyring; without one a key is made for
 -- this run), key (to be used instead), port (0: any), interfaces (list of names), settings (table or path),
--- policy (of its dials: a name or a function)
+-- policy (of its dials: a name or a function), secure (false: it also takes, and makes, pipes without TLS)
 -- @treturn node the node, to be closed (`<close>`); or nil, message, code
 function node.new(options)
   options = options or {}
@@ -96,8 +99,13 @@ function node.new(options)
   local key = options.key
   if not key then key, reason, code = keyring.open(options.name) end
   if not key then return nil, reason, code end
+  local tls
+  tls, reason, code = core.tls.context(key)
+  if not tls then return nil, reason, code end
   local self = setmetatable({
     key = key,
+    tls = tls,
+    bare = options.secure == false,
     id = key:id(),
     name = options.name,
     settings = settings,
@@ -195,25 +203,27 @@ end
 -- The dialer has connected to us. Returns who takes the stream over.
 local function answer_dial(self, stream, hello)
   if #self.accepted >= ACCEPTED_MAX then
-    handshake.refuse(stream, "too busy")
+    handshake.refuse_busy(stream, hello)
     return nil, "too many pipes wait to be accepted"
   end
-  local ok, reason, code = handshake.answer(stream, hello.pipe, self.id)
-  if not ok then return nil, reason, code end
+  local found, reason, code = handshake.answer(stream, hello,
+    { to = self.id, context = self.tls, bare = self.bare })
+  if not found then return nil, reason, code end
   return function()
-    offer_pipe(self, stream, { strategy = "direct", peer = hello.from, id = hello.pipe })
+    offer_pipe(self, stream,
+      { strategy = "direct", peer = found.from, id = found.pipe, secure = not found.bare })
   end
 end
 
--- A peer has connected back, for a dial of ours.
+-- A peer has connected back, for a dial of ours. Until one has proved to be the peer, others may try.
 local function meet_dial(self, stream, hello)
   local entry = self.expected[hello.pipe]
-  if not entry or entry.ended or entry.peer ~= hello.from then
+  if not entry or entry.ended then
     handshake.refuse(stream, "nobody waits for this pipe")
     return nil, "an unexpected connection"
   end
-  local ok, reason = handshake.verify(stream, hello.pipe, hello.from)
-  if not ok then return nil, reason end
+  local ok, reason, code = entry.dial:secure(stream)
+  if not ok then return nil, reason, code end
   return function()
     if entry.ended then return stream:close() end
     entry.stream, entry.ended = stream, true
@@ -222,13 +232,9 @@ local function meet_dial(self, stream, hello)
 end
 
 local function meet(self, stream)
-  local hello, reason = handshake.receive(stream)
-  if not hello then return nil, reason end
-  if hello.to ~= self.id then
-    handshake.refuse(stream, "no such node here")
-    return nil, "meant for another node: " .. hello.to
-  end
-  return (hello.role == "dial" and answer_dial or meet_dial)(self, stream, hello)
+  local hello, reason, code = handshake.receive(stream)
+  if not hello then return nil, reason, code end
+  return (hello.role == "back" and meet_dial or answer_dial)(self, stream, hello)
 end
 
 -- The first lines of a stream that is among the strangers, until a pipe or a dial has it.
@@ -301,30 +307,36 @@ local function answer_request(self, name, m)
     self.answering[key] = nil
     accepted.answers = accepted.answers - 1
   end })
+  if m.bare and not self.bare then
+    return self.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = "only encrypted pipes here" })
+  end
   local module = strategy.find(name)
   local stream, reason, code = task.timeout(module.answer_timeout or ANSWER_TIMEOUT, module.answer, self, m)
-  if stream then return offer_pipe(self, stream, { strategy = name, peer = m.from, id = m.pipe }) end
+  if stream then
+    return offer_pipe(self, stream, { strategy = name, peer = m.from, id = m.pipe, secure = not m.bare })
+  end
   if code == "ECANCELED" then return end
   core.log.write("info", ("answering %s of %s failed: %s"):format(m.type, m.from, reason))
   self.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = reason:sub(1, 200):gsub("%c", " ") })
 end
 
---- The answerer's part on a stream that a strategy connected for a request: waits until the dialer has said
--- who it is and that it has chosen this stream.
+--- The answerer's part on a stream that a strategy connected for a request: waits until the dialer has proved
+-- who it is and has chosen this stream.
 -- @tparam stream stream taken over: closed when this fails
 -- @tparam table m the request
 -- @treturn stream a verified stream; or nil, message, code (ECANCELED when the dialer chose another)
 function methods:admit(stream, m)
   local held <close> = task.hold(stream)
   local hello, reason, code = handshake.receive(stream)
-  if not hello then return nil, reason, code end
-  if hello.pipe ~= m.pipe or hello.from ~= m.from or hello.to ~= self.id then
-    handshake.refuse(stream, "nobody waits for this pipe")
-    return nil, "an unexpected first line", "EPROTO"
+  if code == "EACCES" or code == "ECONNRESET" then
+    return nil, "the dialer does not wait any more", "ECANCELED"
   end
-  local ok
-  ok, reason, code = handshake.answer(stream, m.pipe, self.id)
-  if not ok then return nil, reason, code end
+  if not hello then return nil, reason, code end
+  if hello.role == "back" then return nil, "an unexpected first line", "EPROTO" end
+  local found
+  found, reason, code = handshake.answer(stream, hello,
+    { to = self.id, from = m.from, pipe = m.pipe, context = self.tls, bare = m.bare and self.bare })
+  if not found then return nil, reason, code end
   return held:release()
 end
 
@@ -343,11 +355,15 @@ function methods:handlers()
   return handlers
 end
 
-local function parse_peer(self, text)
+-- A node id that is no key can't be proved: it is only talked to by who does not mind (`bare`).
+local function parse_peer(self, text, bare)
   if self.closed then return nil, "the node is closed", "EBADF" end
   if type(text) ~= "string" then return nil, "the address is not a string", "EINVAL" end
   local peer, reason = address.parse(text, self.settings)
   if not peer then return nil, "not a peer address: " .. reason, "EINVAL" end
+  if not bare and not core.keys.is_id(peer.node_id) then
+    return nil, ("the node id %s is no key: only with secure = false"):format(peer.node_id), "EINVAL"
+  end
   return peer
 end
 
@@ -357,7 +373,7 @@ end
 -- @tparam[opt=10] number timeout seconds
 -- @treturn string data, and the round trip in seconds; or nil, message, code
 function methods:echo(peer_address, data, timeout)
-  local peer, reason, code = parse_peer(self, peer_address)
+  local peer, reason, code = parse_peer(self, peer_address, self.bare)
   if not peer then return nil, reason, code end
   if #data > 7000 then return nil, "more than 7000 bytes do not fit a message", "EMSGSIZE" end
   local started = core.clock.monotonic()
@@ -373,7 +389,7 @@ end
 -- @tparam[opt=10] number timeout seconds
 -- @treturn string; or nil, message, code
 function methods:get_address(peer_address, timeout)
-  local peer, reason, code = parse_peer(self, peer_address)
+  local peer, reason, code = parse_peer(self, peer_address, self.bare)
   if not peer then return nil, reason, code end
   local answer
   answer, reason, code = self.signal:request(peer, "GET_ADDR", nil, timeout)
@@ -383,15 +399,19 @@ end
 --- Connects to a peer.
 -- @tparam string peer_address
 -- @tparam[opt] table options timeout (seconds, 20), strategies (list of names or modules), policy ("race",
--- "sequence" or a function of the dial)
+-- "sequence" or a function of the dial), secure (false: without TLS, which the peer must want too; without it
+-- as the node's)
 -- @treturn pipe; or nil and an error object: its tostring is one sentence, its fields give each strategy's
 -- reason
 -- @raise for an unknown strategy or policy
 function methods:connect(peer_address, options)
   options = options or {}
-  local peer, reason, code = parse_peer(self, peer_address)
+  local secure = options.secure
+  if secure == nil then secure = not self.bare end
+  local peer, reason, code = parse_peer(self, peer_address, not secure)
   if not peer then return nil, dial.failure(reason, code) end
   return dial.new(self, peer, {
+    secure = secure,
     timeout = options.timeout,
     strategies = options.strategies,
     policy = options.policy or self.policy,

@@ -11,7 +11,8 @@ local Pipe = { __name = "p2pd.pipe", __index = methods }
 
 --- Makes a pipe of a stream that a strategy gave.
 -- @tparam stream stream
--- @tparam table about strategy, peer (node id), id, interface, attempts (what a dial tried)
+-- @tparam table about strategy, peer (node id), id, secure (is it TLS: then the peer's id is verified),
+-- interface, attempts (what a dial tried)
 -- @within Making
 function pipe.new(stream, about)
   return setmetatable({
@@ -19,6 +20,7 @@ function pipe.new(stream, about)
     strategy = about.strategy,
     peer = about.peer,
     id = about.id,
+    secure = about.secure,
     interface = about.interface,
     attempts = about.attempts,
     since = core.clock.monotonic(),
@@ -88,13 +90,15 @@ local function endpoint(stream, which)
 end
 
 --- What is known of the pipe.
--- @treturn table strategy, peer, id, interface, local and remote ("ip:port"), received and sent (bytes),
--- queued (bytes not yet taken by the kernel), rtt and age (seconds); or nil, message, code once closed
+-- @treturn table strategy, peer, id, secure, tls (protocol, cipher, ktls), interface, local and remote
+-- ("ip:port"), received and sent (bytes), queued (bytes not yet taken by the kernel), rtt and age (seconds);
+-- or nil, message, code once closed
 function methods:info()
   local stats, message, code = self.stream:stats()
   if not stats then return nil, message, code end
   stats.strategy, stats.peer, stats.id, stats.interface =
     self.strategy, self.peer, self.id, self.interface
+  stats.secure = self.secure
   stats["local"] = endpoint(self.stream, "getsockname")
   stats.remote = endpoint(self.stream, "getpeername")
   stats.age = core.clock.monotonic() - self.since

@@ -247,6 +247,7 @@ function Signal:send_until(peer, kind, fields, deadline, sent)
   local turn, interval, published = 0, RETRANSMIT, false
   while not self.closed and core.clock.monotonic() < deadline do
     local m = compose(self, peer.node_id, kind, fields)
+    m.bare = peer.bare or nil
     local at = publish_next(self, brokers, turn, m)
     local left = math.max(0, deadline - core.clock.monotonic())
     local wait = math.min(at and interval or JOIN_WAIT, left)

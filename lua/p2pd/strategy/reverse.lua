@@ -1,4 +1,5 @@
---- Reverse: the peer is asked over signalling to connect to our listener; the connection names the pipe.
+--- Reverse: the peer is asked over signalling to connect to our listener; the connection names the pipe, and
+-- TLS goes the same way round as ever: we are its client.
 -- @module p2pd.strategy.reverse
 local core = require "p2pd.core"
 local direct = require "p2pd.strategy.direct"
@@ -39,11 +40,9 @@ function reverse.answer(node, message)
       if not stream then return nil, reason, code end
       local held <close> = task.hold(stream)
       local ok
-      ok, reason, code = handshake.announce(stream,
-        { role = "back", pipe = message.pipe, from = node.id, to = message.from })
-      if ok then ok, reason, code = handshake.answer(stream, message.pipe, node.id) end
+      ok, reason, code = handshake.back(stream, message.pipe)
       if not ok then return nil, reason, code end
-      return held:release()
+      return node:admit(held:release(), message)
     end
   end
   if #attempts == 0 then return nil, "no address family in common", "EAFNOSUPPORT" end
