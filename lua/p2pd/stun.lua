@@ -35,8 +35,12 @@ local function give_up(ask, message, code)
   ask.over, ask.reason, ask.code = true, message, code
 end
 
--- What is wrong with an answer that belongs to the request: nil, or a sentence and a code.
-local function find_fault(message)
+--- What is wrong with an answer that belongs to the request.
+-- @tparam table message as `core.stun.decode` gives it
+-- @treturn[1] nil nothing
+-- @treturn[2] string a sentence
+-- @treturn[2] string "EPROTO"
+function stun.find_fault(message)
   if message.class == "error" then
     local err = message.error or { code = 0, reason = "without a code" }
     return ("error %d %s"):format(err.code, err.reason), "EPROTO"
@@ -85,7 +89,7 @@ local function accept(asks, data, ip, port)
     if not ask.over and ask.ip == ip and ask.port == port then
       local message = ask.transaction:feed(data)
       if message then
-        local fault, code = find_fault(message)
+        local fault, code = stun.find_fault(message)
         if not fault then return to_answer(ask, message) end
         give_up(ask, fault, code)
       end
@@ -194,7 +198,7 @@ local function await_answer(stream, ask, deadline)
     if not data then return nil, message, code end
     local answer, why, errno = ask.transaction:feed(data)
     if answer then
-      local fault, fault_code = find_fault(answer)
+      local fault, fault_code = stun.find_fault(answer)
       if fault then return nil, fault, fault_code end
       return to_answer(ask, answer)
     elseif errno ~= "ENOMSG" then
