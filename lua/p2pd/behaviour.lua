@@ -1,0 +1,161 @@
+--- The tests of RFC 5780 over UDP with one server: what a NAT does with datagrams.
+-- @module p2pd.behaviour
+local core = require "p2pd.core"
+local exchange = require "p2pd.exchange"
+local task = require "p2pd.task"
+
+local behaviour = {}
+
+behaviour.RTO = 0.1       -- seconds to the first retransmission, before any round trip is known
+behaviour.REQUESTS = 4
+
+local JITTER = 0.01       -- seconds by which a round trip differs from the last one
+local DELAY = 0.06        -- seconds for which an answer may be held up, before its absence means anything
+local MAX_TARGETS = 4     -- addresses of one server's name that are asked
+local HAIRPIN_RTO, HAIRPIN_RM = 0.02, 4
+local UNREACHABLE = { unspecified = true, multicast = true, broadcast = true }
+local BOTH, PORT_ONLY = { ip = true, port = true }, { port = true }
+
+local FIRST = { rto = behaviour.RTO, rc = behaviour.REQUESTS, rm = 2 }
+
+-- The timer when an answer is expected.
+local function expecting(rtt)
+  return { rto = 1.25 * rtt + JITTER, rc = 3, rm = 1.5 }
+end
+
+-- The timer when silence is to prove something: all requests leave early, and the last one is waited for.
+local function proving(rtt)
+  local rto = math.max(JITTER, rtt / 4)
+  return { rto = rto, rc = behaviour.REQUESTS, rm = (1.5 * rtt + DELAY) / rto }
+end
+
+--- Could that be an address of ours, or a server's?
+function behaviour.is_usable(ip, family)
+  local class, found = core.inet.class(ip)
+  return found == family and not UNREACHABLE[class]
+end
+
+--- A server's other address (RFC 5780 section 7.4), when it is one that it may have: of the same kind as its
+-- first one, so that nobody is sent into his own network.
+-- @tparam ?table other what the server says, `ip` and `port`
+-- @tparam table server its first address
+-- @tparam string family
+-- @treturn ?table
+function behaviour.other_address(other, server, family)
+  if not other or other.ip == server.ip or other.port == server.port or other.port == 0 then return nil end
+  if not behaviour.is_usable(other.ip, family) then return nil end
+  return core.inet.class(other.ip) == core.inet.class(server.ip) and other or nil
+end
+
+--- The first test: which of a server's addresses answers first, and what does it see? Waits.
+-- @tparam exchange socket
+-- @tparam table entry `host` and `port`, as in the settings
+-- @tparam {string,...} ips of the host
+-- @tparam string family
+-- @treturn[1] table `name`, `ip`, `server_port`, `port` (ours), `rtt`, `mapped`, `other` (its other address,
+-- or nil), `is_capable` (has one), `mapping` and `filtering`, to be filled in by @{examine}
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function behaviour.greet(socket, entry, ips, family)
+  local questions = {}
+  for i = 1, math.min(#ips, MAX_TARGETS) do
+    questions[i] = function()
+      local answer, rtt, from, port = socket:ask({ ip = ips[i], port = entry.port }, FIRST)
+      if not answer then return nil, rtt, from end
+      if not behaviour.is_usable(answer.mapped.ip, family) then
+        return nil, "says that our address is " .. answer.mapped.ip, "EBADMSG"
+      end
+      local server = { name = entry.host .. ":" .. entry.port, ip = from, server_port = port,
+        port = socket.port, rtt = rtt, mapped = answer.mapped, filtering = {},
+        mapping = { { ip = from, port = port, mapped = answer.mapped } } }
+      server.other = behaviour.other_address(answer.other, { ip = from, port = port }, family)
+      server.is_capable = server.other ~= nil
+      return server
+    end
+  end
+  return task.race(questions)
+end
+
+-- Does an answer come from where the server was asked to send it from? nil when that proves nothing.
+local function test_filter(socket, server, change)
+  local from = { ip = change.ip and server.other.ip or server.ip, port = server.other.port }
+  local options = proving(server.rtt)
+  options.change = change
+  function options.accept(ip, port)
+    if ip == from.ip and port == from.port then return true end
+    if ip == server.ip and port == server.server_port then
+      return false, "the server ignores CHANGE-REQUEST", "ENOTSUP"
+    end
+  end
+  local answer, _, code = socket:ask({ ip = server.ip, port = server.server_port }, options)
+  if answer then return true end
+  if code == "ETIMEDOUT" then return false end
+end
+
+-- From a socket that sends to nobody else, so that no other packet of ours opens the filter.
+local function test_filters(server, options)
+  local socket <close> = exchange.open(options)
+  if not socket then return end
+  local filtering = server.filtering
+  task.all(
+    function() filtering.both = test_filter(socket, server, BOTH) return true end,
+    function() filtering.port = test_filter(socket, server, PORT_ONLY) return true end)
+end
+
+local function find_mapping(socket, server, target)
+  local answer = socket:ask(target, expecting(server.rtt))
+  if not answer then return end
+  table.insert(server.mapping, { ip = target.ip, port = target.port, mapped = answer.mapped })
+end
+
+--- The other tests, with a server that has answered: mapping and filtering, when it can tell, and then the
+-- first test again. Waits about three round trips.
+-- @tparam exchange socket the one that @{greet} used
+-- @tparam table server what it returned; gets `mapping`, `filtering` (`both`, `port`) and `again` (our
+-- address as it saw it the second time)
+-- @tparam table options for further sockets, as for @{exchange.open}
+function behaviour.examine(socket, server, options)
+  local other, tests = server.other, {}
+  if server.is_capable then
+    for i, target in ipairs {
+      { ip = other.ip, port = server.server_port }, { ip = server.ip, port = other.port }, other,
+    } do
+      tests[i] = function() find_mapping(socket, server, target) return true end
+    end
+    table.insert(tests, function() test_filters(server, options) return true end)
+  end
+  task.all(tests)
+  local answer = socket:ask({ ip = server.ip, port = server.server_port }, expecting(server.rtt))
+  server.again = answer and answer.mapped
+end
+
+--- Does the NAT bring a packet back to its own inside (RFC 4787 section 6)? Waits.
+-- @tparam exchange socket
+-- @tparam table mapped its external address
+-- @tparam number rtt seconds to the outside and back, at most
+-- @tparam table options for another socket, which asks
+-- @treturn boolean
+function behaviour.hairpin(socket, mapped, rtt, options)
+  local asking <close> = exchange.open(options)
+  if not asking then return false end
+  local arrived, heard = task.condition(), false
+  local child <close> = task.spawn(function()
+    asking:ask(mapped, {
+      rto = HAIRPIN_RTO, rc = behaviour.REQUESTS, rm = HAIRPIN_RM,
+      accept = function() return false end,
+      on_id = function(id)
+        socket:expect(id, function()
+          heard = true
+          arrived:signal()
+        end)
+      end,
+    })
+    arrived:signal()
+  end)
+  arrived:wait(HAIRPIN_RTO * 2 ^ behaviour.REQUESTS + rtt)
+  child:cancel()
+  return heard
+end
+
+return behaviour
