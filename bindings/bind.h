@@ -50,5 +50,6 @@ int bind_editline(lua_State *L);
 int bind_udp(lua_State *L);
 int bind_stun(lua_State *L);
 int bind_punch(lua_State *L);
+int bind_ntp(lua_State *L);
 
 #endif

@@ -1,4 +1,5 @@
-/* The two clocks: one that never jumps, for deadlines, and the system's idea of the time of day. */
+/* The clocks: one that never jumps, for deadlines; the same with the time that the machine slept,
+ * for what goes on outside meanwhile; and the system's idea of the time of day. */
 #include <time.h>
 
 #include "bind.h"
@@ -9,15 +10,23 @@ static int l_monotonic(lua_State *L) {
     return 1;
 }
 
-static int l_realtime(lua_State *L) {
+static int push_clock(lua_State *L, clockid_t id) {
     struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
+    clock_gettime(id, &t);
     lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec * 1e-9);
     return 1;
 }
 
+static int l_boottime(lua_State *L) {
+    return push_clock(L, CLOCK_BOOTTIME);
+}
+
+static int l_realtime(lua_State *L) {
+    return push_clock(L, CLOCK_REALTIME);
+}
+
 static const luaL_Reg FUNCTIONS[] = {
-    {"monotonic", l_monotonic}, {"realtime", l_realtime}, {NULL, NULL}};
+    {"monotonic", l_monotonic}, {"boottime", l_boottime}, {"realtime", l_realtime}, {NULL, NULL}};
 
 int bind_clock(lua_State *L) {
     luaL_newlib(L, FUNCTIONS);

@@ -565,8 +565,11 @@ int bind_task(lua_State *L) {
     loop_get(); /* before there is a thread that could post */
     bind_class(L, TASK_CLASS, TASK_METHODS, TASK_META);
     condition_class(L);
-    lua_newtable(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key) == LUA_TNIL) { /* opened before: keep all */
+        lua_newtable(L);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
+    }
+    lua_pop(L, 1);
     luaL_newlib(L, FUNCTIONS);
     return 1;
 }

@@ -2,6 +2,7 @@
 -- @classmod p2pd.node
 local core = require "p2pd.core"
 local address = require "p2pd.address"
+local clock = require "p2pd.clock"
 local config = require "p2pd.config"
 local dial = require "p2pd.dial"
 local handshake = require "p2pd.handshake"
@@ -121,6 +122,7 @@ function node.new(options)
     tasks = task.group(),
   }, Node)
   local held <close> = task.hold(self)
+  self.time = clock.start(settings.ntp)
   self.signal = signal.new {
     node_id = self.id,
     mqtt = settings.mqtt,
@@ -423,6 +425,7 @@ function methods:close()
   if self.closed then return end
   self.closed = true
   self.tasks:cancel()
+  if self.time then self.time:close() end
   if self.signal then self.signal:close() end
   for _, listener in ipairs(self.listeners) do listener:close() end
   for stream in pairs(self.strangers) do stream:close() end

@@ -21,7 +21,7 @@ return {
     { host = "time.cloudflare.com", port = 123 },
     { host = "time.google.com", port = 123 },
     { host = "time.apple.com", port = 123 },
-    { host = "time.nist.gov", port = 123 },
+    { host = "time.aws.com", port = 123 },
   },
   -- None: relaying is paid for by somebody, so credentials are for the user to bring.
   turn = {},
