@@ -164,6 +164,27 @@ describe("p2pd.clock", function()
       wait_until(function() return server.asked > asked end)
     end))
 
+    -- A clock that is kept up every few milliseconds, until the server has been asked so often.
+    local function keep_up(times, seconds_ahead)
+      local server <close> = ntp_servers.new(function(request, n)
+        return ntp_servers.answer(request, nil, seconds_ahead(n))
+      end)
+      local started = clock.new { poll_min = 0.005, poll_max = 0.01, burst = QUICK }
+      local _ <close> = started:start { server }
+      wait_until(function() return server.asked > times end)
+      return started
+    end
+
+    it("asks again and again, once each time", helper.task(function()
+      local started = keep_up(3 + 5, function() return 0 end)
+      assert.is_true(started:offset().bound < 1)
+    end))
+
+    it("follows a correction of the server", helper.task(function()
+      local started = keep_up(3 + 3, function(n) return n > 3 and 30 or 0 end)
+      assert.near(30, started:offset().offset, 1)
+    end))
+
     it("without servers does nothing", helper.task(function()
       local idle = clock.new()
       local handle <close> = idle:start {}

@@ -26,11 +26,16 @@ local Clock = { __name = "p2pd.clock" }
 Clock.__index = Clock
 
 --- A clock of its own; the functions of this module are those of one that all share.
--- @tparam[opt] table options `skew`: seconds
+-- @tparam[opt] table options `skew`: seconds; `poll_min`, `poll_max`: seconds between two measurements in the
+-- background (64, 1024); `burst`: options of the first of them (see @{p2pd.ntp})
 -- @treturn clock with the methods `now`, `to_monotonic`, `offset`, `measure`, `start`
 function clock.new(options)
+  options = options or {}
   return setmetatable({
-    skew = options and options.skew or 0,
+    skew = options.skew or 0,
+    poll_min = options.poll_min or POLL_MIN,
+    poll_max = options.poll_max or POLL_MAX,
+    burst = options.burst or {},
     refreshers = {}, -- by what they ask
   }, Clock)
 end
@@ -80,12 +85,18 @@ local function adopt(self, result)
   return correction
 end
 
+local function with_update(options, on_update)
+  local passed = { on_update = on_update }
+  for _, name in ipairs { "count", "spacing", "spacing_max", "timeout", "grace" } do
+    passed[name] = options and options[name]
+  end
+  return passed
+end
+
 function Clock:measure(servers, options)
   local survey = ntp.survey(servers)
-  local passed = {}
-  for key, value in pairs(options or {}) do passed[key] = value end
-  function passed.on_update(result) adopt(self, result) end
-  local result, reason, code = survey:measure(passed)
+  local result, reason, code =
+    survey:measure(with_update(options, function(found) adopt(self, found) end))
   if not result then return nil, reason, code end
   adopt(self, result)
   return self:offset()
@@ -106,9 +117,9 @@ local function report_failure(self, reason)
 end
 
 -- How long to wait after a measurement.
-local function next_interval(interval, correction)
-  if not correction or math.abs(correction) > UNSTEADY_S then return math.max(POLL_MIN, interval / 2) end
-  if math.abs(correction) < STEADY_S then return math.min(POLL_MAX, interval * 2) end
+local function next_interval(self, interval, correction)
+  if math.abs(correction) > UNSTEADY_S then return math.max(self.poll_min, interval / 2) end
+  if math.abs(correction) < STEADY_S then return math.min(self.poll_max, interval * 2) end
   return interval
 end
 
@@ -120,26 +131,27 @@ local function refresh(self, survey, settled)
     local is_first = not adopt(self, result)
     if is_first then report_first(self) end
   end
+  local burst = settled and { count = 1 } or self.burst
   local started = boottime()
-  local result, reason = survey:measure { count = settled and 1 or nil, on_update = on_update }
+  local result, reason = survey:measure(with_update(burst, on_update))
   if not result then
     report_failure(self, reason)
     return false
   end
   adopt(self, result)
-  return survey:heard_since(started), before and result.offset - before.offset
+  return survey:heard_since(started), before and result.offset - before.offset or 0
 end
 
 local function run(self, refresher, survey)
-  local settled, interval, retry = false, POLL_MIN, RETRY_MIN
+  local settled, interval, retry = false, self.poll_min, RETRY_MIN
   while true do
     local ok, correction = refresh(self, survey, settled)
     local pause
     if ok then
-      if settled then interval = next_interval(interval, correction) end
+      if settled then interval = next_interval(self, interval, correction) end
       pause, retry, settled = interval, RETRY_MIN, true
     else
-      pause, retry = retry, math.min(retry * 2, POLL_MIN)
+      pause, retry = retry, math.min(retry * 2, self.poll_min)
     end
     if refresher.wake:wait(pause * (1 + JITTER * math.random())) then settled = false end
   end

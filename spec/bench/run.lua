@@ -4,7 +4,8 @@ local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 local servers = require "p2pd.testbed.servers"
 
-local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "idle_node", "tls", "tls_idle" }
+local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "idle_node", "tls", "tls_idle",
+  "clock" }
 
 local function run(name)
   local benchmark = require("spec.bench." .. name)
