@@ -40,8 +40,8 @@ describe("p2pd.ntp", function()
     end))
 
     it("works over IPv6 and by name", helper.task(function()
-      local server <close> = helper.chronyd { config = "bindaddress ::1" }
-      assert.equal(1, assert(measure { { host = "::1", port = server.port } }).servers)
+      local server <close> = helper.chronyd { host6 = "::1" }
+      assert.equal(1, assert(measure { { host = server.host6, port = server.port } }).servers)
       assert.equal(1, assert(measure { { host = "localhost", port = server.port } }).servers)
     end))
 

@@ -232,6 +232,7 @@ function chronyd:configure()
     "cmdport 0",
     "bindcmdaddress /",
     ("bindaddress %s"):format(self.host),
+    self.host6 and ("bindaddress %s"):format(self.host6) or "",
     ("port %d"):format(self.port),
     ("pidfile %s/pid"):format(self.folder),
     self.config,
@@ -242,16 +243,22 @@ end
 
 -- It does not say when its socket is open, so we look, in its own network namespace.
 function chronyd:is_ready()
-  local sockets = scratch.read(("/proc/%d/net/udp"):format(self.child:pid()))
   local a, b, c, d = self.host:match "^(%d+)%.(%d+)%.(%d+)%.(%d+)$"
-  local endpoint = (": %02X%02X%02X%02X:%04X 00000000:0000 "):format(d, c, b, a, self.port)
-  return sockets:find(endpoint, 1, true) ~= nil
+  local sockets = {
+    udp = (": %02X%02X%02X%02X:%04X 0+:0000 "):format(d, c, b, a, self.port),
+    udp6 = self.host6 and (": %%x+:%04X 0+:0000 "):format(self.port),
+  }
+  for name, socket in pairs(sockets) do
+    local open = scratch.read(("/proc/%d/net/%s"):format(self.child:pid(), name))
+    if not open:find(socket) then return false end
+  end
+  return true
 end
 
 --- Starts an NTP server that serves this machine's time.
--- @tparam[opt] table options `port`, `host` (the IPv4 address to listen on), `folder`, `within`; `config`:
--- further lines of its configuration
--- @treturn server `host`, `port`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
+-- @tparam[opt] table options `port`, `host` (the IPv4 address to listen on), `host6` (an IPv6 address; it is
+-- waited for only if it is given), `folder`, `within`; `config`: further lines of its configuration
+-- @treturn server `host`, `host6`, `port`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.chronyd(options)
   return start(chronyd, options or {})
 end
