@@ -145,6 +145,7 @@ static const struct {
     {"udp", bind_udp},
     {"stun", bind_stun},
     {"punch", bind_punch},
+    {"turn", bind_turn},
     {"ntp", bind_ntp},
     {"mqtt", bind_mqtt},
     {"process", bind_process},

@@ -17,7 +17,19 @@
 
 static const char *const CLASSES[] = {"request", "indication", "success", "error", NULL};
 
-enum kind { ADDRESS, TEXT, ERROR, CHANGE, PORT, LENGTH, TYPES, ALGORITHM, ALGORITHMS };
+enum kind {
+    ADDRESS,
+    TEXT,
+    ERROR,
+    CHANGE,
+    PORT,
+    NUMBER,
+    BYTE,
+    LENGTH,
+    TYPES,
+    ALGORITHM,
+    ALGORITHMS
+};
 
 static const struct field {
     const char *name;
@@ -35,6 +47,14 @@ static const struct field {
     {"change", STUN_CHANGE_REQUEST, 0, CHANGE},
     {"response_port", STUN_RESPONSE_PORT, 0, PORT},
     {"padding", STUN_PADDING, 0, LENGTH},
+    {"channel", STUN_CHANNEL_NUMBER, 0, PORT},
+    {"lifetime", STUN_LIFETIME, 0, NUMBER},
+    {"peer", STUN_XOR_PEER_ADDRESS, 0, ADDRESS},
+    {"relayed", STUN_XOR_RELAYED_ADDRESS, 0, ADDRESS},
+    {"data", STUN_DATA, 0, TEXT},
+    {"requested_family", STUN_REQUESTED_ADDRESS_FAMILY, 0, BYTE},
+    {"requested_transport", STUN_REQUESTED_TRANSPORT, 0, BYTE},
+    {"connection", STUN_CONNECTION_ID, 0, NUMBER},
     {"username", STUN_USERNAME, 0, TEXT},
     {"userhash", STUN_USERHASH, 0, TEXT},
     {"nonce", STUN_NONCE, 0, TEXT},
@@ -139,6 +159,10 @@ static void put_field(lua_State *L, struct stun_writer *w, const struct field *f
         return put_change(L, w);
     case PORT:
         return stun_put_u32(w, type, (uint32_t)check_range(L, field->name, 1, UINT16_MAX) << 16);
+    case NUMBER:
+        return stun_put_u32(w, type, (uint32_t)check_range(L, field->name, 0, UINT32_MAX));
+    case BYTE:
+        return stun_put_u32(w, type, (uint32_t)check_range(L, field->name, 0, UINT8_MAX) << 24);
     case LENGTH:
         return put_padding(L, w);
     case TYPES:
@@ -296,6 +320,7 @@ static void push_list(lua_State *L, const struct stun_attribute *a, bool paramet
 static bool push_value(lua_State *L, const struct stun_message *m, enum kind kind, uint16_t type) {
     struct stun_attribute a;
     struct inet_addr addr;
+    uint32_t number = 0;
     if (!type || !stun_find(m, type, &a))
         return false;
     switch (kind) {
@@ -315,6 +340,13 @@ static bool push_value(lua_State *L, const struct stun_message *m, enum kind kin
     case PORT:
     case ALGORITHM:
         lua_pushinteger(L, a.value[0] << 8 | a.value[1]);
+        break;
+    case NUMBER:
+        stun_get_u32(m, type, &number);
+        lua_pushinteger(L, number);
+        break;
+    case BYTE:
+        lua_pushinteger(L, a.value[0]);
         break;
     case LENGTH:
         lua_pushinteger(L, a.len);

@@ -16,8 +16,6 @@
 #define TEXT_MAX 763     /* 127 characters of UTF-8 (RFC 8489 §14.9 and others) */
 #define USERNAME_MAX 513 /* RFC 5389 §15.3; RFC 8489 §14.3 has 508 */
 
-enum { FAMILY_IPV4 = 1, FAMILY_IPV6 = 2 }; /* RFC 8489 §14.1 */
-
 static const struct known {
     uint16_t type, min, max; /* bytes of value */
     const char *name;
@@ -30,14 +28,25 @@ static const struct known {
     {STUN_MESSAGE_INTEGRITY, 20, 20, "MESSAGE-INTEGRITY"},
     {STUN_ERROR_CODE, 4, 4 + TEXT_MAX, "ERROR-CODE"},
     {STUN_UNKNOWN_ATTRIBUTES, 0, UINT16_MAX, "UNKNOWN-ATTRIBUTES"},
+    {STUN_CHANNEL_NUMBER, 4, 4, "CHANNEL-NUMBER"},
+    {STUN_LIFETIME, 4, 4, "LIFETIME"},
+    {STUN_XOR_PEER_ADDRESS, 8, 20, "XOR-PEER-ADDRESS"},
+    {STUN_DATA, 0, UINT16_MAX, "DATA"},
     {STUN_REALM, 0, TEXT_MAX, "REALM"},
     {STUN_NONCE, 0, TEXT_MAX, "NONCE"},
+    {STUN_XOR_RELAYED_ADDRESS, 8, 20, "XOR-RELAYED-ADDRESS"},
+    {STUN_REQUESTED_ADDRESS_FAMILY, 4, 4, "REQUESTED-ADDRESS-FAMILY"},
+    {STUN_EVEN_PORT, 1, 1, "EVEN-PORT"},
+    {STUN_REQUESTED_TRANSPORT, 4, 4, "REQUESTED-TRANSPORT"},
+    {STUN_DONT_FRAGMENT, 0, 0, "DONT-FRAGMENT"},
     {STUN_MESSAGE_INTEGRITY_SHA256, 16, 32, "MESSAGE-INTEGRITY-SHA256"},
     {STUN_PASSWORD_ALGORITHM, 4, UINT16_MAX, "PASSWORD-ALGORITHM"},
     {STUN_USERHASH, 32, 32, "USERHASH"},
     {STUN_XOR_MAPPED_ADDRESS, 8, 20, "XOR-MAPPED-ADDRESS"},
+    {STUN_RESERVATION_TOKEN, 8, 8, "RESERVATION-TOKEN"},
     {STUN_PADDING, 0, UINT16_MAX, "PADDING"},
     {STUN_RESPONSE_PORT, 2, 4, "RESPONSE-PORT"},
+    {STUN_CONNECTION_ID, 4, 4, "CONNECTION-ID"},
     {STUN_PASSWORD_ALGORITHMS, 0, UINT16_MAX, "PASSWORD-ALGORITHMS"},
     {STUN_SOFTWARE, 0, TEXT_MAX, "SOFTWARE"},
     {STUN_ALTERNATE_SERVER, 8, 20, "ALTERNATE-SERVER"},
@@ -91,9 +100,9 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct stun_message *m, 
 
 static int check_address(struct stun_message *m, const struct stun_attribute *a, const char *name) {
     int family = a->value[1];
-    if (family != FAMILY_IPV4 && family != FAMILY_IPV6)
+    if (family != STUN_FAMILY_IPV4 && family != STUN_FAMILY_IPV6)
         return refuse(m, -EBADMSG, "%s: family %d is neither IPv4 nor IPv6", name, family);
-    if (a->len != (family == FAMILY_IPV4 ? 8 : 20))
+    if (a->len != (family == STUN_FAMILY_IPV4 ? 8 : 20))
         return refuse(m, -EBADMSG, "%s: %d bytes do not fit its family", name, a->len);
     return 0;
 }
@@ -132,6 +141,8 @@ static int check_value(struct stun_message *m, const struct stun_attribute *a,
     switch (a->type) {
     case STUN_MAPPED_ADDRESS:
     case STUN_XOR_MAPPED_ADDRESS:
+    case STUN_XOR_PEER_ADDRESS:
+    case STUN_XOR_RELAYED_ADDRESS:
     case STUN_SOURCE_ADDRESS:
     case STUN_CHANGED_ADDRESS:
     case STUN_RESPONSE_ORIGIN:
@@ -268,7 +279,8 @@ bool stun_find(const struct stun_message *m, uint16_t type, struct stun_attribut
 }
 
 static bool is_xored(uint16_t type) {
-    return type == STUN_XOR_MAPPED_ADDRESS;
+    return type == STUN_XOR_MAPPED_ADDRESS || type == STUN_XOR_PEER_ADDRESS ||
+           type == STUN_XOR_RELAYED_ADDRESS;
 }
 
 /* Plain to xored and back (RFC 8489 §14.2): port and address against the cookie and the id. */
@@ -281,7 +293,7 @@ static void xor_address(uint8_t *value, size_t len, const uint8_t id[STUN_ID_SIZ
 
 static void read_address(const uint8_t *value, struct inet_addr *addr) {
     memset(addr, 0, sizeof *addr);
-    if (value[1] == FAMILY_IPV4) {
+    if (value[1] == STUN_FAMILY_IPV4) {
         addr->len = sizeof addr->v4;
         addr->v4.sin_family = AF_INET;
         memcpy(&addr->v4.sin_port, value + 2, 2);
@@ -298,14 +310,14 @@ static void read_address(const uint8_t *value, struct inet_addr *addr) {
 static size_t write_address(uint8_t *value, const struct inet_addr *addr) {
     value[0] = 0;
     if (addr->any.sa_family == AF_INET) {
-        value[1] = FAMILY_IPV4;
+        value[1] = STUN_FAMILY_IPV4;
         memcpy(value + 2, &addr->v4.sin_port, 2);
         memcpy(value + 4, &addr->v4.sin_addr, 4);
         return 8;
     }
     if (addr->any.sa_family != AF_INET6)
         return 0;
-    value[1] = FAMILY_IPV6;
+    value[1] = STUN_FAMILY_IPV6;
     memcpy(value + 2, &addr->v6.sin6_port, 2);
     memcpy(value + 4, &addr->v6.sin6_addr, 16);
     return 20;

@@ -130,10 +130,12 @@ describe("p2pd.core.inet", function()
     end))
 
     it("drops the result when time is up", helper.task(function()
-      local queue <close> = require("p2pd.task").group()
-      for _ = 1, 200 do queue:spawn(inet.resolve, "localhost", "ipv4") end
-      core.task.sleep(0)
-      assert_fails("ETIMEDOUT", inet.resolve("localhost", "any", 0))
+      local results
+      for _ = 1, 100 do -- a lookup may be faster than no time at all
+        results = table.pack(inet.resolve("localhost", "any", 0))
+        if not results[1] then break end
+      end
+      assert_fails("ETIMEDOUT", table.unpack(results, 1, results.n))
     end))
 
     it("drops the result when its task is cancelled", helper.task(function()
