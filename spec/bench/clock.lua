@@ -1,67 +1,57 @@
---- How wrong network time is: a real server of this machine's own time, behind a path with latency. So the
+--- How wrong network time is, in a lab with latency. Its NTP server serves this machine's own time, so the
 -- true offset is known.
-local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
-local ntp = require "p2pd.ntp"
-local servers = require "p2pd.testbed.servers"
+local lab = require "p2pd.testbed.lab"
 
-local SURVEYS = 40
+local SURVEYS, SURVEYS_S = 40, 60
 local PATHS = {
   { latency = 0, jitter = 0 },
-  { latency = 20, jitter = 0, goal = 1 },
-  { latency = 20, jitter = 5, goal = 3 },
+  { latency = 0.02, jitter = 0, goal = 0.001 },
+  { latency = 0.02, jitter = 0.005, goal = 0.003 },
 }
 
-local function error_of(result)
-  return math.abs(result.offset + core.clock.boottime() - core.clock.realtime())
-end
-
--- One survey: its first result, and its last.
-local function survey(port, found)
-  local started, first = core.clock.monotonic(), nil
-  local result = assert(ntp.survey({ { host = "127.0.0.1", port = port } }):measure {
-    spacing = 0.001, spacing_max = 0.001, on_update = function(early)
-      first = first or { wrong = error_of(early), seconds = core.clock.monotonic() - started }
-    end,
-  })
-  table.insert(found.first, first.wrong)
-  table.insert(found.seconds, first.seconds)
-  table.insert(found.last, error_of(result))
-  if found.last[#found.last] > result.bound then found.beyond = found.beyond + 1 end
-end
-
-local function survey_all(port)
-  local found = { first = {}, last = {}, seconds = {}, beyond = 0 }
-  for _ = 1, SURVEYS do survey(port, found) end
+local function survey(l)
+  local server = l.ntps[1]
+  local result = assert(l:run("a", { arg[-1], "spec/bench/peers/clock_error.lua", SURVEYS, server.host,
+    server.port }, SURVEYS_S))
+  assert(result.status == 0, result.err)
+  local found = { first = {}, seconds = {}, last = {}, beyond = 0 }
+  for line in result.out:gmatch "[^\n]+" do
+    local first, seconds, last, bound = line:match "^(%S+) (%S+) (%S+) (%S+)$"
+    table.insert(found.first, tonumber(first))
+    table.insert(found.seconds, tonumber(seconds))
+    table.insert(found.last, tonumber(last))
+    if tonumber(last) > tonumber(bound) then found.beyond = found.beyond + 1 end
+  end
   return found
 end
 
 local function summary(seconds)
   table.sort(seconds)
-  local function at(part) return seconds[math.ceil(part * #seconds)] * 1e3 end
-  return ("%.3f / %.3f / %.3f ms"):format(at(0.5), at(0.95), at(1)), at(1)
+  local function at(part) return seconds[math.ceil(part * #seconds)] end
+  return ("%.3f / %.3f / %.3f ms"):format(at(0.5) * 1e3, at(0.95) * 1e3, at(1) * 1e3), at(1)
 end
 
-local function row(path, server)
-  local delay <close> = harness.peer(2, "delay", server.port, path.latency, path.jitter)
-  local found = survey_all(tonumber(delay:line()))
-  delay:write "\n"
-  delay:finish()
+local function row(l, path)
+  assert(l:set_link("a", { latency = path.latency, jitter = path.jitter }))
+  local found = survey(l)
   local text, worst = summary(found.last)
   return {
-    what = ("clock error at %d ± %d ms one-way: median / p95 / max"):format(path.latency, path.jitter),
+    what = ("clock error at %g ± %g ms one-way: median / p95 / max"):format(path.latency * 1e3,
+      path.jitter * 1e3),
     ours = ("%s (the first of 8 samples: %s, after %.1f ms; %d of %d beyond the bound)"):format(text,
       summary(found.first), harness.median(found.seconds) * 1e3, found.beyond, SURVEYS),
-    goal = path.goal and ("<= %d ms"):format(path.goal),
-    theirs = path.goal and ("%d ms"):format(path.goal),
+    goal = path.goal and ("<= %g ms"):format(path.goal * 1e3),
+    theirs = path.goal and ("%g ms"):format(path.goal * 1e3),
     ratio = path.goal and worst / path.goal,
     met = path.goal and worst <= path.goal,
   }
 end
 
 return function()
-  local server, rows = servers.chronyd(), {}
-  for i, path in ipairs(PATHS) do rows[i] = row(path, server) end
-  servers.close_all()
+  assert(lab.is_possible())
+  local l <close> = assert(lab.open { hosts = { a = {} }, servers = { ntps = 1 } })
+  local rows = {}
+  for i, path in ipairs(PATHS) do rows[i] = row(l, path) end
   return rows
 end
