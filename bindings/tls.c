@@ -1,4 +1,5 @@
-/* core.tls: makes a stream an encrypted one, between two nodes that know each other's id. */
+/* core.tls: makes a stream an encrypted one, between two nodes that know each other's id, or to a
+ * server with a name. */
 #include "tls.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 
 struct lua_context {
     struct tls_context *context; /* NULL until made */
+    bool trusting;               /* peers have names, not keys */
 };
 
 static int m_close(lua_State *L) {
@@ -36,41 +38,68 @@ static int l_context(lua_State *L) {
     return self->context ? 1 : push_failure(L, "EIO", "no TLS context: OpenSSL failed");
 }
 
+/***
+What is needed to talk to servers with names, whose certificates authorities vouch for.
+@function authority
+@tparam[opt] string ca a file of certificates, or a folder of them; the system's without it
+@treturn p2pd.tls.context the context, for @{client} with the server's name or address; or nil,
+message, code
+*/
+static int l_authority(lua_State *L) {
+    const char *ca = luaL_optstring(L, 1, NULL);
+    struct lua_context *self = bind_new(L, CONTEXT_CLASS, sizeof *self);
+    self->trusting = true;
+    self->context = tls_context_trusting(ca);
+    if (self->context)
+        return 1;
+    return push_failure(L, "ENOENT", "no certificates of authorities in %s",
+                        ca ? ca : "the system");
+}
+
 /* -- the handshake: the stream's only reader until it is over ------------------------------ */
 
 struct wish {
     struct tls_context *context;
     enum tls_role role;
-    const uint8_t *peer; /* NULL: any */
+    struct tls_expected peer;
+    uint8_t key[KEYS_PUBLIC];
 };
 
-/* False when a server is to take anybody. */
-static bool check_peer(lua_State *L, int arg, enum tls_role role, uint8_t peer[KEYS_PUBLIC]) {
-    size_t len;
-    if (role == TLS_SERVER && lua_isnoneornil(L, arg))
-        return false;
-    const char *id = luaL_checklstring(L, arg, &len);
-    luaL_argcheck(L, keys_parse_id(id, len, peer) == 0, arg, "a node id that is a key expected");
-    return true;
-}
-
-static struct tls_context *check_context(lua_State *L, int arg) {
+static struct lua_context *check_context(lua_State *L, int arg) {
     struct lua_context *self = luaL_checkudata(L, arg, CONTEXT_CLASS);
     luaL_argcheck(L, self->context, arg, "a TLS context that was made expected");
-    return self->context;
+    return self;
+}
+
+/* Stack: stream, context, the peer's id or name. */
+static void check_peer(lua_State *L, enum tls_role role, struct wish *wish) {
+    const struct lua_context *context = check_context(L, 2);
+    *wish = (struct wish){.context = context->context, .role = role};
+    if (role == TLS_SERVER && !context->trusting && lua_isnoneornil(L, 3))
+        return; /* anybody */
+    size_t len;
+    const char *name = luaL_checklstring(L, 3, &len);
+    if (context->trusting) {
+        luaL_argcheck(L, role == TLS_CLIENT, 2, "the context of a node expected");
+        luaL_argcheck(L, len && len <= TLS_HOST_MAX && strlen(name) == len, 3,
+                      "a host name or an IP address expected");
+        wish->peer.host = name;
+        return;
+    }
+    luaL_argcheck(L, keys_parse_id(name, len, wish->key) == 0, 3,
+                  "a node id that is a key expected");
+    wish->peer.key = wish->key;
 }
 
 static struct transport *wrap(struct transport *lower, struct buffer early, void *arg) {
     const struct wish *wish = arg;
-    return tls_transport(wish->context, wish->role, lower, early, wish->peer);
+    return tls_transport(wish->context, wish->role, lower, early, &wish->peer);
 }
 
 /* Stack: stream, context, id, role. */
 static int begin(lua_State *L, struct lua_stream *self) {
-    struct wish wish = {check_context(L, 2), (enum tls_role)lua_tointeger(L, 4), NULL};
-    uint8_t peer[KEYS_PUBLIC];
-    if (check_peer(L, 3, wish.role, peer))
-        wish.peer = peer;
+    struct wish wish;
+    check_peer(L, (enum tls_role)lua_tointeger(L, 4), &wish);
     int err = stream_wrap(self->stream, wrap, &wish);
     if (!err)
         self->scanned = 0;
@@ -119,9 +148,8 @@ static int shake_k(lua_State *L, int status, lua_KContext ctx) {
 
 static int start(lua_State *L, enum tls_role role) {
     struct lua_stream *self = check_lua_stream(L, 1);
-    check_context(L, 2);
-    uint8_t peer[KEYS_PUBLIC];
-    check_peer(L, 3, role, peer);
+    struct wish wish;
+    check_peer(L, role, &wish);
     double deadline = task_deadline(L, 4);
     task_prepare(L);
     luaL_argcheck(L, !self->readers.first, 1, "another task is reading this stream");
@@ -139,7 +167,8 @@ the first read.
 @function client
 @tparam p2pd.stream stream
 @tparam p2pd.tls.context context
-@tparam string peer_id whose key the peer must hold
+@tparam string peer_id whose key the peer must hold; with the context of an @{authority} the
+server's name
 @tparam[opt] number timeout seconds
 @return true and the peer's id; or nil, message, code: EACCES for another node, or when it refuses
 us; EPROTO for what is not TLS 1.3; ECONNRESET when it hangs up; ETIMEDOUT
@@ -180,11 +209,9 @@ static int l_rekey(lua_State *L) {
 
 static const luaL_Reg CONTEXT_METHODS[] = {{NULL, NULL}};
 static const luaL_Reg CONTEXT_META[] = {{"__gc", m_close}, {NULL, NULL}};
-static const luaL_Reg FUNCTIONS[] = {{"context", l_context},
-                                     {"client", l_client},
-                                     {"server", l_server},
-                                     {"rekey", l_rekey},
-                                     {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {{"context", l_context}, {"authority", l_authority},
+                                     {"client", l_client},   {"server", l_server},
+                                     {"rekey", l_rekey},     {NULL, NULL}};
 
 int bind_tls(lua_State *L) {
     bind_class(L, CONTEXT_CLASS, CONTEXT_METHODS, CONTEXT_META);

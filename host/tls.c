@@ -359,12 +359,10 @@ static struct tls *new_tls(struct tls_context *context, struct transport *lower)
 
 struct transport *tls_transport(struct tls_context *context, enum tls_role role,
                                 struct transport *lower, struct buffer early,
-                                const uint8_t expected[KEYS_PUBLIC]) {
+                                const struct tls_expected *expected) {
     struct tls *t = new_tls(context, lower);
     t->wire.early = early;
-    t->pin.any = !expected;
-    if (expected)
-        memcpy(t->pin.expected, expected, KEYS_PUBLIC);
+    tls_pin_init(&t->pin, expected);
     t->ssl = tls_context_connection(context, role, &t->pin);
     if (t->ssl)
         attach(t);
@@ -390,7 +388,9 @@ int tls_handshake(struct transport *base) {
 
 const char *tls_peer(const struct transport *base) {
     const struct tls *t = to_tls(base);
-    return t && t->open ? t->pin.peer : NULL;
+    if (!t || !t->open)
+        return NULL;
+    return t->pin.host[0] ? t->pin.host : t->pin.peer;
 }
 
 const char *tls_reason(const struct transport *base) {

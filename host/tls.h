@@ -1,9 +1,12 @@
-/* TLS 1.3 between two nodes: a transport on top of another one, both ends pinned to node keys. */
+/* TLS as a transport on top of another one: 1.3 between two nodes, both ends pinned to node keys,
+ * or to a server with a name, whose certificate some authority vouches for. */
 #ifndef P2PD_TLS_H
 #define P2PD_TLS_H
 
 #include "keys.h"
 #include "stream.h"
+
+#define TLS_HOST_MAX 253 /* characters, RFC 1035 §2.3.4 */
 
 enum tls_role { TLS_CLIENT, TLS_SERVER };
 
@@ -13,26 +16,37 @@ struct tls_context;
 
 /* One reference, the caller's; NULL when OpenSSL fails. */
 struct tls_context *tls_context_new(const struct keys *keys);
+
+/* For clients of servers with names (TLS 1.2 and 1.3): `ca` is a file of certificates or a folder
+ * of them, NULL the system's. One reference, the caller's; NULL when nothing can be read there. */
+struct tls_context *tls_context_trusting(const char *ca);
+
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context *context); /* NULL is fine */
+
+/* Whom a connection is meant for: `host` (a name or an address) with a context that trusts
+ * authorities; else the node with that `key`, NULL: any node, see tls_peer(). Copied. */
+struct tls_expected {
+    const uint8_t *key;
+    const char *host;
+};
 
 /*
  * Takes `lower` and `early` over: the bytes that were read from lower and not used are the first of
  * TLS's input. Until the handshake is done reads and writes give -EAGAIN; it goes on while either
- * is wanted. Only the node that holds the expected key is talked to; NULL: any node, see
- * tls_peer(). Never NULL.
+ * is wanted. Nobody but the expected peer is talked to. Never NULL.
  */
 struct transport *tls_transport(struct tls_context *context, enum tls_role role,
                                 struct transport *lower, struct buffer early,
-                                const uint8_t expected[KEYS_PUBLIC]);
+                                const struct tls_expected *expected);
 
 /* Continues the handshake: 0 once the peer is verified, -EAGAIN (EV_READ tells when it is over), or
  * why it failed. The client is done when it has verified the server; whether the server takes the
  * client shows when it first reads. Only for a transport that is TLS. */
 int tls_handshake(struct transport *t);
 
-/* The id of the node at the other end, valid as long as t; NULL before the handshake is done, or
- * when t is not TLS. */
+/* The id of the node, or the name of the server, at the other end, valid as long as t; NULL before
+ * the handshake is done, or when t is not TLS. */
 const char *tls_peer(const struct transport *t);
 
 /* What went wrong, in words, valid as long as t; NULL when nothing has, or t is not TLS. */

@@ -1,14 +1,19 @@
 /*
- * One SSL_CTX a node. Its certificate only carries the node key: nobody looks at names, dates or
- * issuers, the peer's key is compared with the one that is expected, and TLS has it prove that it
- * holds the private half. Nothing is resumed: a session is worth less than what it says about us.
+ * One SSL_CTX a node, and one for each set of authorities. A node's certificate only carries the
+ * node key: nobody looks at names, dates or issuers, the peer's key is compared with the one that
+ * is expected, and TLS has it prove that it holds the private half. Nothing is resumed: a session
+ * is worth less than what it says about us.
  */
 #include "tls_context.h"
 
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #ifdef __aarch64__
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -19,6 +24,7 @@
 
 struct tls_context {
     SSL_CTX *ssl;
+    bool trusting; /* authorities, for servers with names */
     int references;
 };
 
@@ -81,6 +87,44 @@ static int verify(X509_STORE_CTX *store, void *unused) {
     return pin->verified;
 }
 
+/* -- a named server's ------------------------------------------------------------------------ */
+
+/* The chain has been looked at, up to this certificate. */
+static int on_chain(int ok, X509_STORE_CTX *store) {
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls_pin *pin = SSL_get_app_data(ssl);
+    pin->verified = ok && X509_STORE_CTX_get_error_depth(store) == 0;
+    if (!ok)
+        pin->fault = X509_STORE_CTX_get_error(store);
+    return ok;
+}
+
+static bool expect_host(SSL *ssl, const char *host) {
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (X509_VERIFY_PARAM_set1_ip_asc(param, host))
+        return true;
+    return X509_VERIFY_PARAM_set1_host(param, host, 0) && SSL_set_tlsext_host_name(ssl, host);
+}
+
+static bool load_authorities(SSL_CTX *ssl, const char *ca) {
+    if (!ca)
+        return SSL_CTX_set_default_verify_paths(ssl);
+    struct stat st;
+    if (stat(ca, &st) == 0 && S_ISDIR(st.st_mode))
+        return SSL_CTX_load_verify_dir(ssl, ca);
+    return SSL_CTX_load_verify_file(ssl, ca);
+}
+
+static bool trust(SSL_CTX *ssl, const char *ca) {
+    SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, on_chain);
+    return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) && load_authorities(ssl, ca);
+}
+
 /* -- the settings -------------------------------------------------------------------------- */
 
 static bool has_aes(void) {
@@ -136,16 +180,36 @@ static SSL_CTX *new_ssl(const struct keys *keys) {
     return NULL;
 }
 
-struct tls_context *tls_context_new(const struct keys *keys) {
-    SSL_CTX *ssl = new_ssl(keys);
-    if (!ssl)
-        return NULL;
+static struct tls_context *new_context(SSL_CTX *ssl, bool trusting) {
     struct tls_context *context = calloc(1, sizeof *context);
     if (!context)
         abort();
     context->ssl = ssl;
+    context->trusting = trusting;
     context->references = 1;
     return context;
+}
+
+struct tls_context *tls_context_new(const struct keys *keys) {
+    SSL_CTX *ssl = new_ssl(keys);
+    return ssl ? new_context(ssl, false) : NULL;
+}
+
+struct tls_context *tls_context_trusting(const char *ca) {
+    SSL_CTX *ssl = SSL_CTX_new(TLS_client_method());
+    if (ssl && trust(ssl, ca))
+        return new_context(ssl, true);
+    SSL_CTX_free(ssl);
+    ERR_clear_error();
+    return NULL;
+}
+
+void tls_pin_init(struct tls_pin *pin, const struct tls_expected *expected) {
+    *pin = (struct tls_pin){.any = !expected->key && !expected->host};
+    if (expected->key)
+        memcpy(pin->expected, expected->key, KEYS_PUBLIC);
+    if (expected->host)
+        snprintf(pin->host, sizeof pin->host, "%s", expected->host);
 }
 
 struct tls_context *tls_context_ref(struct tls_context *context) {
@@ -162,8 +226,11 @@ void tls_context_unref(struct tls_context *context) {
 
 SSL *tls_context_connection(struct tls_context *context, enum tls_role role, struct tls_pin *pin) {
     SSL *ssl = SSL_new(context->ssl);
-    if (!ssl)
+    if (!ssl || context->trusting != (pin->host[0] != 0) ||
+        (context->trusting && !expect_host(ssl, pin->host))) {
+        SSL_free(ssl);
         return NULL;
+    }
     SSL_set_app_data(ssl, pin);
     if (role == TLS_CLIENT)
         SSL_set_connect_state(ssl);

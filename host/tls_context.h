@@ -9,12 +9,16 @@
 /* Whom a connection accepts, and whom it has met. */
 struct tls_pin {
     uint8_t expected[KEYS_PUBLIC];
-    bool any; /* every node that holds its key is welcome */
+    char host[TLS_HOST_MAX + 1]; /* "": a node is expected */
+    bool any;                    /* every node that holds its key is welcome */
     bool verified;
     char peer[KEYS_ID_MAX]; /* the id in the certificate; "" when that has no node key */
+    int fault;              /* X509_V_ERR_... of a named server's certificate */
 };
 
-/* A connection, the caller's, that takes nobody but pin's node, or any; pin must outlive it. NULL
+void tls_pin_init(struct tls_pin *pin, const struct tls_expected *expected);
+
+/* A connection, the caller's, that takes nobody but whom pin expects; pin must outlive it. NULL
  * when OpenSSL fails. */
 SSL *tls_context_connection(struct tls_context *context, enum tls_role role, struct tls_pin *pin);
 

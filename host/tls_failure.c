@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/x509.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,9 @@ int tls_failure_below(struct tls_failure *failure, int error, bool open) {
 }
 
 int tls_failure_certificate(struct tls_failure *failure, const struct tls_pin *pin) {
+    if (pin->host[0])
+        return set(failure, EACCES, "the server's certificate is not good: %s",
+                   X509_verify_cert_error_string(pin->fault));
     if (pin->peer[0])
         return set(failure, EACCES, "the peer's certificate is of another node: %s", pin->peer);
     return set(failure, EACCES, "the peer's certificate has no node key");

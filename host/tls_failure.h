@@ -18,7 +18,7 @@ int tls_failure_set(struct tls_failure *failure, int code, const char *text);
 /* The transport below has failed with -errno, or ended (0); `open`: after the handshake. */
 int tls_failure_below(struct tls_failure *failure, int error, bool open);
 
-/* The peer is not the node that it should be. */
+/* The peer is not who it should be. */
 int tls_failure_certificate(struct tls_failure *failure, const struct tls_pin *pin);
 
 /* OpenSSL has: what is in its queue of errors. */
