@@ -126,14 +126,15 @@ end
 
 --- A key and a self-signed certificate for 127.0.0.1 and localhost.
 -- @tparam string folder where they go
+-- @tparam[opt] string ip for this address as well
 -- @treturn string path of the certificate
 -- @treturn string path of the key
-function servers.certificate(folder)
+function servers.certificate(folder, ip)
   local cert, key = folder .. "/cert.pem", folder .. "/key.pem"
   run_to_end {
     "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
     "-days", "2", "-subj", "/CN=localhost", "-addext",
-    "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert,
+    "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:" .. (ip or "127.0.0.1"), "-keyout", key, "-out", cert,
     env = { LD_PRELOAD = "" },
   }
   return cert, key
@@ -173,6 +174,24 @@ end
 
 local coturn = { name = "coturn", user = "user", pass = "secret", realm = "p2pd.test" }
 
+-- What an option adds to the configuration.
+local function coturn_lines(self)
+  local lines = { self.config }
+  if self.tls then
+    local cert, key = servers.certificate(self.folder, self.host)
+    self.ca, self.tls_port, self.tls_alt_port = cert, scratch.free_port(), scratch.free_port()
+    lines[#lines + 1] = ("cert=%s\npkey=%s"):format(cert, key)
+    lines[#lines + 1] = ("tls-listening-port=%d\nalt-tls-listening-port=%d")
+      :format(self.tls_port, self.tls_alt_port)
+  end
+  if self.no_udp then lines[#lines + 1] = "no-udp" end
+  if self.no_tcp_relay then lines[#lines + 1] = "no-tcp-relay" end
+  if self.no_udp_relay then lines[#lines + 1] = "no-udp-relay" end
+  if self.quota then lines[#lines + 1] = "user-quota=" .. self.quota end
+  if self.stale_nonce then lines[#lines + 1] = "stale-nonce=" .. self.stale_nonce end
+  return table.concat(lines, "\n")
+end
+
 function coturn:configure()
   self.alt_host, self.alt_port = self.alt_host or "127.0.0.2", self.alt_port or scratch.free_port()
   local path = scratch.write(self.folder .. "/turnserver.conf", ([[
@@ -192,15 +211,21 @@ pidfile=%s/pid
 userdb=%s/userdb
 %s
 ]]):format(self.host, self.alt_host, self.host, self.port, self.alt_port, self.realm, self.user,
-    self.pass, self.log_path, self.folder, self.folder, self.config or ""))
-  self.command = { "turnserver", "-c", path, "--no-tls", "--no-dtls", "--no-cli" }
+    self.pass, self.log_path, self.folder, self.folder, coturn_lines(self)))
+  self.command = { "turnserver", "-c", path, "--no-dtls", "--no-cli", not self.tls and "--no-tls" or nil }
+end
+
+function coturn:turn(transport)
+  return { host = self.host, port = transport == "tls" and self.tls_port or self.port,
+    transport = transport or "udp", user = self.user, pass = self.pass, ca = self.ca }
 end
 
 function coturn:is_ready(log)
   for _, host in ipairs { self.host, self.alt_host } do
     for _, port in ipairs { self.port, self.alt_port } do
       local endpoint = (" listener opened on ?: %s:%d\n"):format(host:gsub("%.", "%%."), port)
-      if not (log:find("UDP" .. endpoint) and log:find("TCP" .. endpoint)) then return false end
+      local udp = self.no_udp or log:find("UDP" .. endpoint)
+      if not (udp and log:find("TCP" .. endpoint)) then return false end
     end
   end
   return true
@@ -208,9 +233,11 @@ end
 
 --- Starts a STUN and TURN server with two addresses and two ports, so that it answers RFC 5780.
 -- @tparam[opt] table options `port`, `alt_port`, `host` (127.0.0.1), `alt_host` (127.0.0.2), `folder`,
--- `within`; `config`: further lines of its configuration
+--  `within`; `tls = true` (then `tls_port` and `ca` of the result are set); `no_udp`: listens on TCP only;
+--  `no_tcp_relay`, `no_udp_relay`: what it does not allocate; `quota`: allocations of a user; `stale_nonce`:
+--  seconds for which a nonce is good; `config`: further lines of its configuration
 -- @treturn server `host`, `port`, `alt_host`, `alt_port`, `user`, `pass`, `realm`; `:stop()`,
---  `:start()`, `:close()`, `:log()`, `:signal()`
+--  `:start()`, `:close()`, `:log()`, `:signal()`; `:turn(transport)`: its entry in the settings' `turn` list
 function servers.coturn(options)
   return start(coturn, options or {})
 end
