@@ -144,6 +144,7 @@ static const struct {
     {"netif", bind_netif},
     {"udp", bind_udp},
     {"stun", bind_stun},
+    {"turn", bind_turn},
     {"punch", bind_punch},
     {"turn", bind_turn},
     {"ntp", bind_ntp},

@@ -17,6 +17,8 @@ bool turn_is_channel_data(uint8_t first) {
 
 ssize_t turn_frame_length(const uint8_t head[TURN_HEADER_SIZE]) {
     size_t body = get_length(head);
+    if (turn_is_channel_data(head[0]) && (head[0] & 0x30))
+        return -EBADMSG; /* no channel is above 0x4fff, RFC 8656 §12 */
     if (turn_is_channel_data(head[0]))
         return TURN_HEADER_SIZE + (ssize_t)padded_length(body);
     if ((head[0] & 0xc0) || body % 4)
