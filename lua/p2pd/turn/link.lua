@@ -1,0 +1,122 @@
+--- The way to a TURN server: datagrams, or frames on a TCP or TLS stream, all with the same face.
+-- @module p2pd.turn.link
+local core = require "p2pd.core"
+local task = require "p2pd.task"
+
+local link = {}
+
+local HEAD = 4 -- bytes that tell a frame's length
+
+-- ICMP errors that no retransmission can mend (RFC 1122 section 4.2.3.9).
+local HARD = { ECONNREFUSED = true, ENOPROTOOPT = true }
+
+-- -- datagrams
+
+local Datagrams = { __name = "p2pd.turn.datagrams" }
+Datagrams.__index = Datagrams
+
+function Datagrams:send(bytes)
+  local ip, port, code = self.socket:sendto(bytes, self.ip, self.port)
+  if ip then
+    self.from_ip, self.from_port = ip, port
+    return true
+  end
+  return code == "EAGAIN" or code == "ENOBUFS" or nil, port, code
+end
+
+-- The next packet from the server; garbage and strangers' packets are skipped by whoever feeds it.
+function Datagrams:receive()
+  while true do
+    local data, ip, port, from_ip = self.socket:recvfrom()
+    if data and ip == self.from_ip and port == self.from_port then return data end
+    if not data and not from_ip then return nil, ip, port end
+    if not data and HARD[port] and from_ip == self.from_ip then return nil, ip, port end
+  end
+end
+
+function Datagrams:close()
+  self.socket:close()
+end
+
+Datagrams.__close = Datagrams.close
+
+-- -- streams
+
+local Frames = { __name = "p2pd.turn.frames", reliable = true }
+Frames.__index = Frames
+
+function Frames:send(bytes)
+  return self.stream:write(bytes)
+end
+
+local function read_exactly(stream, n)
+  if n == 0 then return "" end
+  local data, message, code = stream:read(n)
+  if data and #data == n then return data end
+  if message then return nil, message, code end
+  return nil, "the relay server closed the connection", "ECONNRESET"
+end
+
+--- One frame of a stream, to the byte.
+-- @tparam stream stream
+-- @treturn string; or nil, message, code
+function link.read_frame(stream)
+  local head, message, code = read_exactly(stream, HEAD)
+  if not head then return nil, message, code end
+  local length
+  length, message, code = core.turn.frame_length(head)
+  if not length then return nil, message, code end
+  local body
+  body, message, code = read_exactly(stream, length - HEAD)
+  if not body then return nil, message, code end
+  return head .. body
+end
+
+function Frames:receive()
+  return link.read_frame(self.stream)
+end
+
+function Frames:close()
+  self.stream:close()
+end
+
+Frames.__close = Frames.close
+
+-- -- opening
+
+--- A stream to the server, encrypted when its transport says so.
+-- @tparam table server an entry of the settings' list
+-- @tparam string ip one of its addresses
+-- @tparam number deadline on the monotonic clock
+-- @treturn stream; or nil, message, code
+function link.connect(server, ip, deadline)
+  local left = math.max(0, deadline - core.clock.monotonic())
+  local stream, message, code = core.tcp.connect(ip, server.port, nil, left)
+  if not stream or server.transport ~= "tls" then return stream, message, code end
+  local held <close> = task.hold(stream)
+  local context
+  context, message, code = core.tls.authority(server.ca)
+  if not context then return nil, message, code end
+  local ok
+  left = math.max(0, deadline - core.clock.monotonic())
+  ok, message, code = core.tls.client(stream, context, server.host, left)
+  if not ok then return nil, message, code end
+  return held:release()
+end
+
+--- Opens the way to one address of a server.
+-- @tparam table server an entry of the settings' list
+-- @tparam string ip one of its addresses
+-- @tparam number deadline on the monotonic clock
+-- @return an object with `send(bytes)`, `receive()`, `close()` and `reliable`; or nil, message, code
+function link.open(server, ip, deadline)
+  if server.transport == "tcp" or server.transport == "tls" then
+    local stream, message, code = link.connect(server, ip, deadline)
+    return stream and setmetatable({ stream = stream }, Frames), message, code
+  end
+  local any = ip:find(":", 1, true) and "::" or "0.0.0.0"
+  local socket, message, code = core.udp.bind { ip = any }
+  return socket and setmetatable({ socket = socket, ip = ip, port = server.port }, Datagrams), message, code
+end
+
+return link
