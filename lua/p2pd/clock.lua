@@ -19,6 +19,7 @@ local STEADY_S, UNSTEADY_S = 1e-3, 2e-3 -- corrections that make the polls rarer
 local JITTER = 0.1                  -- of the time between polls
 local ASLEEP_S = 1                  -- a machine that slept so long has its clock measured anew
 local DRIFT = 50e-6                 -- as NTP_DRIFT in host/ntp.h
+local READINGS, CLOSE_S = 5, 5e-6   -- of two clocks at once, and how close they have to be
 
 local monotonic, boottime, realtime = core.clock.monotonic, core.clock.boottime, core.clock.realtime
 
@@ -40,29 +41,33 @@ function clock.new(options)
   }, Clock)
 end
 
--- Time that the machine has slept since it was started.
-local function slept()
-  return boottime() - monotonic()
-end
-
-local function system_time(self)
-  return realtime() + self.skew
+-- By how much a clock is ahead of the monotonic one. Whoever is interrupted between two readings reads again.
+local function lead(read)
+  local best, least = nil, math.huge
+  for _ = 1, READINGS do
+    local before, there, after = monotonic(), read(), monotonic()
+    if after - before < least then best, least = there - (before + after) / 2, after - before end
+    if least < CLOSE_S then break end
+  end
+  return best
 end
 
 local function wake_refreshers(self)
-  self.slept = slept()
+  self.slept = lead(boottime)
   for _, refresher in pairs(self.refreshers) do refresher.wake:broadcast() end
 end
 
 function Clock:now()
   local found = self.found
-  if not found then return system_time(self) end
-  if slept() - self.slept > ASLEEP_S then wake_refreshers(self) end
+  if not found then return realtime() + self.skew end
+  if lead(boottime) - self.slept > ASLEEP_S then wake_refreshers(self) end
   return found.offset + boottime()
 end
 
 function Clock:to_monotonic(network_time)
-  return network_time - self:now() + monotonic()
+  local found = self.found
+  if not found then return network_time - (lead(realtime) + self.skew) end
+  return network_time - (found.offset + lead(boottime))
 end
 
 function Clock:offset()
@@ -70,7 +75,7 @@ function Clock:offset()
   if not found then return { offset = 0, bound = math.huge, source = "system", servers = 0 } end
   local age = boottime() - found.at
   return {
-    offset = found.offset + boottime() - system_time(self),
+    offset = found.offset + lead(boottime) - lead(realtime) - self.skew,
     bound = found.bound + DRIFT * age,
     source = "ntp",
     servers = found.servers,
@@ -81,7 +86,7 @@ end
 -- Takes a result over; returns by how many seconds it corrects what was known, nil when nothing was.
 local function adopt(self, result)
   local correction = self.found and result.offset - self.found.offset
-  self.found, self.slept = result, slept()
+  self.found, self.slept = result, lead(boottime)
   return correction
 end
 
