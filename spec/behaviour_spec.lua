@@ -31,6 +31,16 @@ describe("p2pd.behaviour", function()
     coturn:stop()
   end))
 
+  it("insists until one try succeeds, or fails for good", task(function()
+    local tries = 0
+    local function second() tries = tries + 1 return tries == 2 and "here", "not yet", "ETIMEDOUT" end
+    assert.equal("here", (behaviour.insist({ 0, 0, 0 }, second)))
+    assert.same({ nil, "never", "ECONNREFUSED" },
+      { behaviour.insist({ 0, 1e6 }, function() return nil, "never", "ECONNREFUSED" end) })
+    assert.same({ nil, "late", "ETIMEDOUT" },
+      { behaviour.insist({ 0, 0 }, function() return nil, "late", "ETIMEDOUT" end) })
+  end))
+
   it("greets whichever address of a name answers", task(function()
     local server <close> = stuns.open { mapped = stuns.open_internet }
     local socket <close> = open()

@@ -95,6 +95,15 @@ describe("p2pd.evidence", function()
     assert.matches("disagree about how ports", table.concat(result.missing, "; "))
   end)
 
+  it("prefers a rule to none when two are even", function()
+    local result = judge { udp = { udp("1", STRICT) }, tcp = { tcp "1", tcp "2" },
+      lanes = { lane("1", random), lane("2", up) } }
+    assert.same({ 5, 4, 1 }, kind(result))
+    result = judge { udp = { udp("1", STRICT) }, tcp = { tcp "1", tcp "2", tcp "3" },
+      lanes = { lane("1", random), lane("2", up), lane("3", random) } }
+    assert.same({ 5, 6, 0 }, kind(result))
+  end)
+
   it("does not ask a liar about ports", function()
     local liar = tcp "1"
     liar.mapped.ip = "203.0.113.7"

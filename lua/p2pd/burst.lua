@@ -13,6 +13,7 @@ local ROUND_TRIPS = 2        -- of a probe over TCP: connect, ask
 local LATE, SLACK = 1.25, 0.02 -- how much longer than it should a probe may take, and seconds of jitter
 local PATIENCE = 0.15        -- seconds more, when what has come by then proves nothing
 local MAX_BURSTS = 3         -- with one server
+local PROOFS_OF_RANDOM = 2   -- bursts: what spoils a rule in one hardly does so in another
 
 -- -- one probe: our port, the external address, and what holds the mapping open
 
@@ -95,6 +96,12 @@ local function fire(probes, rtt, left, is_enough)
   return probes
 end
 
+-- Do these show a rule, or often enough that there is none?
+local function is_conclusive(bursts)
+  local kind = delta.infer(bursts)
+  return kind ~= nil and (kind ~= nat.DELTA_RANDOM or #bursts >= PROOFS_OF_RANDOM)
+end
+
 --- Bursts of probes to one server until they show a rule, three at most. Waits about two round trips for
 -- each.
 -- @tparam function send @{tcp} or @{udp}
@@ -112,7 +119,7 @@ function burst.run(send, options, target, rtt, left)
     end
     bursts[#bursts + 1] = probes
     fire(probes, rtt, left, function() return delta.infer(bursts) ~= nil end)
-  until delta.infer(bursts) or #bursts == MAX_BURSTS or left() <= 0
+  until is_conclusive(bursts) or #bursts == MAX_BURSTS or left() <= 0
   return bursts
 end
 

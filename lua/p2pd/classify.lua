@@ -12,12 +12,15 @@ local task = require "p2pd.task"
 
 local classify = {}
 
-classify.TIMEOUT = 0.8         -- seconds for all of it
+classify.TIMEOUT = 0.8         -- seconds for all of it, unless all servers are far away
+
+local ROUND_TRIPS = 8          -- that it takes at most, without loss
+local TIMEOUT_MAX = 2.5        -- seconds, however far they are
 
 local GRACE = 0.05             -- seconds at least that others have after the first one that answered
 local TCP_WAITS = { 0, 0.15, 0.45 } -- seconds until a connection is tried, and tried again
 local TCP_DEAD = 0.6           -- seconds after which no TCP server answers any more
-local SILENT = 0.3             -- seconds that the first three requests of behaviour.greet take
+local LAST_REQUEST = behaviour.WAITS[#behaviour.WAITS] -- seconds until a silent server has got all of them
 local LANES = 2                -- servers that see bursts; a third one when they disagree
 local MAPPING_TRIES = 3
 
@@ -68,6 +71,11 @@ local function is_translated(self, server)
   return server.mapped.ip ~= self.ip or server.mapped.port ~= server.port
 end
 
+-- Servers that are far away get the time that they need.
+local function extend(self, rtt)
+  self.deadline = math.max(self.deadline, self.started + math.min(ROUND_TRIPS * rtt, TIMEOUT_MAX))
+end
+
 local function ask_udp(self, entry, ips)
   local server, reason, code = behaviour.greet(self.socket, entry, ips, self.family)
   if not server then
@@ -76,6 +84,7 @@ local function ask_udp(self, entry, ips)
   table.insert(self.udp, server)
   if not self.first_udp then
     self.first_udp = { at = now(), rtt = server.rtt }
+    extend(self, server.rtt)
     if is_translated(self, server) then
       self:start("hairpin", find_hairpin, server)
     end
@@ -128,7 +137,10 @@ end
 -- The server that answers by TCP shows the rule of ports; two that agree are enough.
 local function use_tcp(self, server)
   table.insert(self.tcp, server)
-  self.first_tcp = self.first_tcp or { at = now(), rtt = server.rtt }
+  if not self.first_tcp then
+    self.first_tcp = { at = now(), rtt = server.rtt }
+    extend(self, server.rtt)
+  end
   if not is_translated(self, server) then return end
   if self.lanes_started < LANES then run_lane(self, burst.tcp, "tcp", server) end
   if not self.has_mapping_test then
@@ -139,23 +151,14 @@ end
 
 -- A lost SYN would be repeated after a second only, so we try again, from another port, much sooner.
 local function ask_tcp(self, entry, ips)
-  local tries, target = {}, { ip = ips[1], port = entry.port }
-  for i, wait in ipairs(TCP_WAITS) do
-    tries[i] = function()
-      task.sleep(wait)
-      local probe, stream, code = burst.tcp(self.options, target, nil, self:left())
-      if not probe then
-        if code == "ETIMEDOUT" then return nil, stream, code end
-        return { failure = stream, code = code } -- which trying again would not mend
-      end
-      stream:abort()
-      return { probe = probe }
-    end
-  end
-  local result, reason, code = task.race(tries)
-  if not result then return self:excuse(entry, "TCP", reason, code) end
-  local probe = result.probe
-  if not probe then return self:excuse(entry, "TCP", result.failure, result.code) end
+  local target = { ip = ips[1], port = entry.port }
+  local probe, reason, code = behaviour.insist(TCP_WAITS, function()
+    local found, stream, errno = burst.tcp(self.options, target, nil, self:left())
+    if not found then return nil, stream, errno end
+    stream:abort()
+    return found
+  end)
+  if not probe then return self:excuse(entry, "TCP", reason, code) end
   if not behaviour.is_usable(probe.ip, self.family) then
     return self:excuse(entry, "TCP", "says that our address is " .. probe.ip)
   end
@@ -171,11 +174,11 @@ local function is_udp_settled(self)
   if pending.udp == 0 then return pending.examine == 0 end
   if not first then
     local tcp = self.first_tcp
-    return tcp and self:is_past(self.started + SILENT + math.max(2 * GRACE, 2 * tcp.rtt))
+    return tcp and self:is_past(self.started + LAST_REQUEST + math.max(2 * GRACE, 2 * tcp.rtt))
   end
   if pending.examine > 0 or not self:is_past(first.at + math.max(GRACE, first.rtt)) then return false end
   if self.is_capable or not self.may_be_capable then return true end
-  return self:is_past(self.started + behaviour.RTO + math.max(2 * GRACE, 2 * first.rtt))
+  return self:is_past(self.started + behaviour.WAITS[2] + math.max(2 * GRACE, 2 * first.rtt))
 end
 
 -- When nobody answers by TCP, bursts over UDP show at least what the NAT does with those.
@@ -236,7 +239,8 @@ end
 --- Classifies what is between an address and the outside. Waits.
 -- @tparam table options `ip` (the NIC's address, to bind), `family`, `interface` (to bind to, where
 -- permitted; nil: the address has to do), `servers` (`{ host, port, behaviour }`), `resolve` (function(host,
--- family): addresses, or nil, message, code), `timeout` (seconds, 0.8)
+-- family): addresses, or nil, message, code), `timeout` (seconds, 0.8: longer when
+-- eight round trips are)
 -- @treturn[1] table as @{evidence.judge} gives it
 -- @treturn[2] nil when nothing can leave from the address
 -- @treturn[2] string message

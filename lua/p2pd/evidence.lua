@@ -13,6 +13,8 @@ local NO_BEHAVIOUR = "no server that answers RFC 5780 was reached, so how unsoli
 local NO_LANE = "no server showed how TCP ports are allotted: random is assumed"
 local OVER_UDP = "no server answers STUN over TCP: the delta is that of UDP"
 
+local RANDOM = nat.DELTA_RANDOM .. " 0"
+
 local function map(list, fn)
   local result = {}
   for i, value in ipairs(list) do result[i] = fn(value) end
@@ -117,10 +119,22 @@ function evidence.delta_of(lane)
   return nil, value
 end
 
+-- Where it is even, one rule counts more than none: a rule does not show by accident, but may be spoilt by
+-- one.
+local function prefer_rule(votes, n)
+  local rule
+  for i = 1, n do
+    local vote = votes[i] ~= RANDOM and votes[i] or nil
+    if vote and rule and vote ~= rule then return nil end
+    rule = rule or vote
+  end
+  return rule
+end
+
 local function find_delta(lanes, missing)
   local votes, gap = {}, nil
   for i, lane in ipairs(lanes) do votes[i], gap = evidence.delta_of(lane) end
-  local winner = nat.vote(votes, #lanes)
+  local winner = nat.vote(votes, #lanes) or prefer_rule(votes, #lanes)
   if winner then
     if lanes[1].transport == "udp" then note(missing, OVER_UDP) end
     local kind, value = winner:match "^(%d+) (%-?%d+)$"
