@@ -201,8 +201,7 @@ static bool ask_for_slice(void) {
 static const char *become_punctual(void) {
     prctl(PR_SET_NAME, "p2pd-punch");
     prctl(PR_SET_TIMERSLACK, 1UL);
-    struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
-    if (pthread_setschedparam(pthread_self(), SCHED_FIFO, &lowest) == 0)
+    if (sched_getscheduler(0) == SCHED_FIFO)
         return "fifo";
     return ask_for_slice() ? "slice" : "normal";
 }
@@ -236,7 +235,14 @@ static int open_set(void) {
     return err;
 }
 
-static int start_thread(void) {
+static void make_real_time(pthread_attr_t *attr) {
+    struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
+    pthread_attr_setinheritsched(attr, PTHREAD_EXPLICIT_SCHED);
+    pthread_attr_setschedpolicy(attr, SCHED_FIFO);
+    pthread_attr_setschedparam(attr, &lowest);
+}
+
+static int create_thread(bool real_time) {
     pthread_attr_t attr;
     pthread_t thread;
     sigset_t all, before;
@@ -245,12 +251,19 @@ static int start_thread(void) {
         return -err;
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, STACK_SIZE);
+    if (real_time)
+        make_real_time(&attr);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     err = pthread_create(&thread, &attr, run, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     return -err;
+}
+
+/* From its birth: a thread that has yet to ask for it may have to wait until it runs at all. */
+static int start_thread(void) {
+    return create_thread(true) == 0 ? 0 : create_thread(false);
 }
 
 static int provide_thread(void) {
