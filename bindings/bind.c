@@ -148,6 +148,7 @@ static const struct {
     {"punch", bind_punch},
     {"turn", bind_turn},
     {"ntp", bind_ntp},
+    {"reliable", bind_reliable},
     {"mqtt", bind_mqtt},
     {"process", bind_process},
     {"editline", bind_editline},

@@ -53,5 +53,6 @@ int bind_turn(lua_State *L);
 int bind_punch(lua_State *L);
 int bind_turn(lua_State *L);
 int bind_ntp(lua_State *L);
+int bind_reliable(lua_State *L);
 
 #endif

@@ -1,0 +1,108 @@
+/*
+ * A packet is lost when one sent later has come and either three more have, or some time is over:
+ * RFC 9002 §6.1, after RFC 6675 and RACK (RFC 8985). Once something was only late the count of
+ * three is given up, and each time the patience grows.
+ */
+#include "sent.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REORDER_PACKETS 3
+#define PATIENCE_MAX 16
+#define FIRST_ROOM 16
+
+struct sent_packet *sent_get(const struct sent *s, uint64_t number) {
+    return &s->list[number % s->room];
+}
+
+bool sent_is_full(const struct sent *s, size_t reserve) {
+    return s->next - s->base + reserve >= SENT_MAX;
+}
+
+static void grow(struct sent *s) {
+    size_t room = s->room ? 2 * s->room : FIRST_ROOM;
+    struct sent_packet *list = malloc(room * sizeof *list);
+    if (!list)
+        abort();
+    for (uint64_t n = s->base; n < s->next; n++)
+        list[n % room] = *sent_get(s, n);
+    free(s->list);
+    s->list = list;
+    s->room = room;
+}
+
+struct sent_packet *sent_add(struct sent *s, double now) {
+    if (s->next - s->base == s->room)
+        grow(s);
+    struct sent_packet *p = sent_get(s, s->next++);
+    *p = (struct sent_packet){.at = now};
+    s->out++;
+    s->last_at = now;
+    return p;
+}
+
+static void be_patient(struct sent *s, uint64_t number) {
+    if (number < s->patient_to || s->patience == PATIENCE_MAX)
+        return;
+    s->patience++;
+    s->patient_to = s->next;
+}
+
+bool sent_came(struct sent *s, uint64_t number, bool *late) {
+    struct sent_packet *p = sent_get(s, number);
+    *late = p->fate == SENT_LOST;
+    if (p->fate == SENT_CAME)
+        return false;
+    if (p->fate == SENT_OUT)
+        s->out--;
+    p->fate = SENT_CAME;
+    if (*late)
+        be_patient(s, number);
+    if (number >= s->highest)
+        s->highest = number + 1;
+    return true;
+}
+
+static double tolerance(const struct sent *s, const struct rtt *r) {
+    double longest = fmax(fmax(r->smoothed, r->latest), 1e-3);
+    return longest * (1 + (1 + s->patience) / 8.0);
+}
+
+struct sent_packet *sent_lose(struct sent *s, const struct rtt *r, double now, uint64_t *number,
+                              double *due) {
+    double wait = tolerance(s, r);
+    for (uint64_t n = *number < s->base ? s->base : *number; n + 1 < s->highest; n++) {
+        struct sent_packet *p = sent_get(s, n);
+        if (p->fate != SENT_OUT)
+            continue;
+        bool overtaken = !s->patience && s->highest - 1 - n >= REORDER_PACKETS;
+        if (overtaken || p->at + wait <= now) {
+            p->fate = SENT_LOST;
+            s->out--;
+            *number = n + 1;
+            return p;
+        }
+        *due = fmin(*due, p->at + wait);
+    }
+    return NULL;
+}
+
+void sent_settle(struct sent *s, const struct rtt *r, double now) {
+    double old = now - 2 * rtt_timeout(r);
+    while (s->base < s->next) {
+        const struct sent_packet *p = sent_get(s, s->base);
+        if (p->fate == SENT_OUT || (p->fate == SENT_LOST && p->at > old))
+            return;
+        s->base++;
+    }
+    free(s->list);
+    s->list = NULL;
+    s->room = 0;
+}
+
+void sent_fini(struct sent *s) {
+    free(s->list);
+    *s = (struct sent){0};
+}

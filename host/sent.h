@@ -1,0 +1,56 @@
+/* What has become of the packets that were sent: on their way, come, or lost. */
+#ifndef P2PD_SENT_H
+#define P2PD_SENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rtt.h"
+
+#define SENT_MAX 1024 /* packets of which the fate is still open */
+
+enum sent_fate { SENT_OUT, SENT_CAME, SENT_LOST };
+
+struct sent_packet {
+    double at;
+    uint64_t position, units; /* of its data; units 0: none */
+    uint16_t size;
+    uint8_t fate;
+    bool opens; /* nobody may have been there to hear it */
+};
+
+/* Zeroed: nothing was sent. */
+struct sent {
+    struct sent_packet *list;
+    size_t room;
+    uint64_t base, next; /* the numbers of the oldest that is kept, and of the next one */
+    uint64_t highest;    /* that has come, and 1; 0: none */
+    size_t out;          /* on their way */
+    double last_at;      /* when the newest left */
+    int patience;        /* in how many rounds we took for lost what was only late */
+    uint64_t patient_to; /* the first number of the next round */
+};
+
+struct sent_packet *sent_get(const struct sent *s, uint64_t number);
+
+/* Whether no more than `reserve` fit in. */
+bool sent_is_full(const struct sent *s, size_t reserve);
+
+/* The new packet, with its number as s->next - 1; aborts when out of memory. */
+struct sent_packet *sent_add(struct sent *s, double now);
+
+/* True when this is news; *late: it had been given up. */
+bool sent_came(struct sent *s, uint64_t number, bool *late);
+
+/* The next packet from *number on that is lost by now; NULL: none. After the last, *due is the
+ * instant to look again (INFINITY: never). */
+struct sent_packet *sent_lose(struct sent *s, const struct rtt *r, double now, uint64_t *number,
+                              double *due);
+
+/* Forgets what is settled; lost ones are kept until they are not expected any more. */
+void sent_settle(struct sent *s, const struct rtt *r, double now);
+
+void sent_fini(struct sent *s);
+
+#endif
