@@ -113,19 +113,19 @@ end
 -- @tparam string meeting as @{meeting} gives it
 -- @tparam[opt="internet"] string purpose
 -- @tparam[opt=1] integer attempt from the second on, a cone's ports are looked at even where a rule is known
--- @treturn table `rule`; `count`: local ports; `probes`: 0, 1 (one port beside them, right before) or `count`
--- (each of them, held open); `neighbours`: whether they follow the probe's local port; `listen`: whether
--- to accept on them
+-- @treturn table `rule`; `count`: local ports; `probes`: how many are needed; `each`: whether they come from
+-- those ports and hold them open, else it is one from another port, right before; `neighbours`: whether the
+-- local ports follow that one; `listen`: whether to accept on them
 function predict.needs(ours, meeting, purpose, attempt)
   local near = purpose == "lan" or purpose == "machine"
   local rule = near and "equal" or predict.rule(ours)
   if rule == "equal" and (attempt or 1) % 2 == 0 and not near and CONE[tcp_type(ours)] then rule = "held" end
   local needs = { rule = rule, count = predict.COUNT, probes = 0 }
-  if rule == "held" then needs.probes = needs.count end
   if rule == "distance" then needs.probes = 1 end
   if rule == "counter" then needs.probes, needs.count = 1, predict.SEQUENCE end
   if meeting == "many ours" then needs.count = predict.MANY end
-  if meeting == "many theirs" then needs.count, needs.probes = 1, math.min(needs.probes, 1) end
+  if meeting == "many theirs" then needs.count = 1 end
+  if rule == "held" then needs.each, needs.probes = true, needs.count end
   needs.neighbours = rule == "counter"
   needs.listen = near or predict.filter(ours) ~= "port"
   return needs
@@ -189,16 +189,18 @@ local function externals(mappings)
 end
 
 --- Points our mappings at the peer's: the first at its first port, and so on: both sides pair them alike.
--- Where the peer's ports are not known ours point at a local one, which opens a filter of addresses.
+-- Where the peer's ports are not known ours point at any, which opens a filter of addresses.
 -- @tparam {table,...} mappings ours
 -- @tparam {table,...} theirs the peer's
 -- @treturn {table,...} ours with their reply ports
 function predict.aim(mappings, theirs)
   local ports, aimed = externals(theirs), {}
-  if not ports[1] then ports = { theirs[1].local_port } end
   for i, mapping in ipairs(mappings) do
-    aimed[i] = { local_port = mapping.local_port, reply_port = ports[(i - 1) % #ports + 1],
-      external_port = mapping.external_port }
+    aimed[i] = {
+      local_port = mapping.local_port,
+      reply_port = ports[1] and ports[(i - 1) % #ports + 1] or mapping.local_port,
+      external_port = mapping.external_port,
+    }
   end
   return aimed
 end
