@@ -22,6 +22,29 @@ local function is_hex(value)
   return is_text(value, message.MAX_BYTES) and #value % 2 == 0 and not value:find "[^0-9a-f]"
 end
 
+local function is_flag(value)
+  return value == nil or type(value) == "boolean"
+end
+
+local function is_seconds(value)
+  return math.type(value) ~= nil and value >= 0 and value <= message.MAX_TTL
+end
+
+local function is_offset(value)
+  return math.type(value) == "integer" and value >= 0 and value <= 65535
+end
+
+-- A family, and the interfaces' offsets in the two addresses.
+local function is_pair(value)
+  return type(value) == "table" and #value == 3 and (value[1] == "ipv4" or value[1] == "ipv6")
+    and is_offset(value[2]) and is_offset(value[3])
+end
+
+-- Only the shape: p2pd.rendezvous says what is wrong with the ports.
+local function is_mappings(value)
+  return type(value) == "table"
+end
+
 -- What each type carries besides the fields that all have.
 local TYPES = {
   ECHO = { data = is_hex },
@@ -29,6 +52,12 @@ local TYPES = {
   GET_ADDR = {},
   RETURN_ADDR = { re = id.is_id },
   P2P_DIRECT = { pipe = id.is_id },
+  INITIAL_MAPPINGS = { pipe = id.is_id, pair = is_pair, mappings = is_mappings, many = is_flag,
+    try = function(v) return math.type(v) == "integer" and v >= 1 and v <= 100 end,
+    delay = function(v) return v == nil or is_seconds(v) end },
+  UPDATED_MAPPINGS = { re = id.is_id, pipe = id.is_id, mappings = is_mappings, many = is_flag,
+    wait = is_seconds, window = is_seconds, spent = is_seconds,
+    meet = function(v) return math.type(v) ~= nil end, asked = function(v) return math.type(v) ~= nil end },
   REFUSED = { re = id.is_id, pipe = id.is_id,
     reason = function(v) return is_text(v, 512) and not v:find "%c" end },
 }

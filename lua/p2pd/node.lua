@@ -79,8 +79,10 @@ local function check_options(options)
   if options.interfaces ~= nil and type(options.interfaces) ~= "table" then
     error("node: interfaces is not a list of names", 3)
   end
-  if options.secure ~= nil and type(options.secure) ~= "boolean" then
-    error("node: secure is not true or false", 3)
+  for _, name in ipairs { "secure", "many_ports" } do
+    if options[name] ~= nil and type(options[name]) ~= "boolean" then
+      error(("node: %s is not true or false"):format(name), 3)
+    end
   end
   if options.policy ~= nil then dial.find_policy(options.policy) end
 end
@@ -89,7 +91,8 @@ end
 -- not stop it.
 -- @tparam[opt] table options name (its key is kept under it, see p2pd.keyring; without one a key is made for
 -- this run), key (to be used instead), port (0: any), interfaces (list of names), settings (table or path),
--- policy (of its dials: a name or a function), secure (false: it also takes, and makes, pipes without TLS)
+-- policy (of its dials: a name or a function), secure (false: it also takes, and makes, pipes without TLS),
+-- many_ports (false: never try many ports to meet a peer whose NAT gives out random ones)
 -- @treturn node the node, to be closed (`<close>`); or nil, message, code
 function node.new(options)
   options = options or {}
@@ -111,6 +114,7 @@ function node.new(options)
     name = options.name,
     settings = settings,
     policy = options.policy,
+    many_ports = options.many_ports ~= false,
     routes = {},
     listeners = {},
     expected = {}, -- dials that wait for the peer's connection, by pipe id

@@ -18,7 +18,7 @@ local RETRANSMIT_MAX = 8.0
 local JOIN_WAIT = 5.0     -- seconds for which a request waits for a broker that we have to join
 local SEEN_IDS = 4096     -- remembered in each of two generations
 
-local ANSWERS = { ECHO = "ECHO_REPLY", GET_ADDR = "RETURN_ADDR" }
+local ANSWERS = { ECHO = "ECHO_REPLY", GET_ADDR = "RETURN_ADDR", INITIAL_MAPPINGS = "UPDATED_MAPPINGS" }
 
 local Signal = { __name = "p2pd.signal" }
 Signal.__index = Signal

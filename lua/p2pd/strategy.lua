@@ -7,13 +7,13 @@
 local strategy = {}
 
 --- The names of ours, the cheapest first.
-strategy.NAMES = { "direct", "reverse" }
+strategy.NAMES = { "direct", "reverse", "punch" }
 
 local BUILT_IN = {}
 for _, name in ipairs(strategy.NAMES) do BUILT_IN[name] = require("p2pd.strategy." .. name) end
 
 -- Strategies of the design that this version can't run yet: a dial says so and goes on.
-local PLANNED = { punch = true, relay = true }
+local PLANNED = { relay = true }
 local NOT_YET = { whole = true, dial = function() return nil, "not in this version", "ENOSYS" end }
 
 local function is_module(value)

@@ -1,0 +1,343 @@
+--- Punch: both sides connect to each other at the same instant, through the holes that this opens in their
+-- NATs. Which ports those are, p2pd.predict says; when, the answerer.
+-- @module p2pd.strategy.punch
+local core = require "p2pd.core"
+local clock = require "p2pd.clock"
+local hole = require "p2pd.hole"
+local nat = require "p2pd.nat"
+local predict = require "p2pd.predict"
+local probe = require "p2pd.probe"
+local rendezvous = require "p2pd.rendezvous"
+local task = require "p2pd.task"
+
+local punch = {}
+
+punch.whole = true -- pairs are tried in turn, the best one first
+punch.request = "INITIAL_MAPPINGS"
+punch.answer_timeout = 15
+punch.ATTEMPTS = 8
+
+local ANSWER_WAIT = 4      -- seconds for an answer
+local PAUSE = 0.03         -- seconds between attempts, so that the peer has ended the last one
+local GAP = 0.001          -- seconds until a SYN that was refused is sent again, on average
+local LOW_TTL = { [2] = 2, [4] = 3, [6] = 4 } -- of the answerer's first SYN, by attempt
+local HOLD, HOLD_DELAYS = 0.1, 3 -- seconds, and delays over signalling, that one of many ports is given
+local NO_RETRY = 5 -- times as long as that no port is tried again
+local NEVER = { unspecified = true, multicast = true, broadcast = true }
+local INNER = { private = true, ["link-local"] = true }
+
+-- -- who the two are to each other
+
+local function is_machine(pair)
+  local ip = pair.theirs.external
+  return ip == pair.ours.external and ip == pair.ours.nic
+end
+
+local function shares_router(pair)
+  return pair.theirs.external == pair.ours.external
+    or core.inet.same_subnet(pair.theirs.external, pair.ours.nic, pair.ours.prefix or 24)
+end
+
+local function shares_lan(pair)
+  local ours = pair.ours
+  return shares_router(pair) or core.inet.same_subnet(pair.theirs.internal, ours.nic, ours.prefix or 24)
+end
+
+-- How a pair can meet; nil and why not.
+local function find_meeting(pair, many)
+  if is_machine(pair) then return predict.meeting(pair.ours.nat, pair.theirs.nat, "machine"), "machine" end
+  local meeting, reason = predict.meeting(pair.ours.nat, pair.theirs.nat, "internet", many)
+  if meeting and not meeting:find "^many" then return meeting, "internet" end
+  if shares_router(pair) then return predict.meeting(pair.ours.nat, pair.theirs.nat, "lan"), "lan" end
+  return meeting, meeting and "internet" or reason
+end
+
+-- A stranger must not have us speak to our own machine, or to somebody's inner network.
+local function check_address(pair, ip)
+  local class, family = core.inet.class(ip)
+  if family ~= pair.family or NEVER[class] then return nil, ip .. " is no address to connect to", "EACCES" end
+  if class == "loopback" and not pair.ours.loopback then
+    return nil, ip .. " is on this machine", "EACCES"
+  end
+  if INNER[class] and not INNER[core.inet.class(pair.ours.external)] and not shares_lan(pair) then
+    return nil, ip .. " is not on our LAN", "EACCES"
+  end
+  return true
+end
+
+-- -- our side: ports, mappings, and what is fired
+
+local function with_device(node, route)
+  local names = {}
+  for _, other in ipairs(node.routes) do names[other.name] = true end
+  local is_one = next(names) == nil or next(names, next(names)) == nil
+  return setmetatable({ device = not (is_one or route.loopback) and route.name or nil }, { __index = route })
+end
+
+local function local_ports(mappings)
+  local set = {}
+  for _, mapping in ipairs(mappings or {}) do set[mapping.local_port] = true end
+  return set
+end
+
+-- Looks at our NAT; the observation holds the mappings open.
+local function observe(node, side, avoid)
+  local ours = side.pair.ours
+  local needs = predict.needs(ours.nat, side.meeting, side.purpose, side.attempt)
+  local observation, reason, code = probe.observe(with_device(node, ours), needs, node.settings.stun, avoid)
+  if not observation then return nil, reason, code end
+  local held <close> = task.hold(observation)
+  local mappings, why = predict.mappings(ours.nat, needs, observation)
+  if not mappings then return nil, why, "EHOSTUNREACH" end
+  side.needs, side.mappings = needs, mappings
+  return held:release()
+end
+
+-- A link-local address is one of an interface.
+local function scoped(ip, route)
+  return core.inet.class(ip) == "link-local" and ip .. "%" .. route.name or ip
+end
+
+local function add_syn(list, side, local_port, remote_ip, remote_port)
+  if remote_ip == side.route.nic and remote_port == local_port then return end
+  local is_link_local = core.inet.class(remote_ip) == "link-local"
+  remote_ip = scoped(remote_ip, side.route)
+  list[#list + 1] = {
+    ip = scoped(is_link_local and side.route.internal or side.route.nic, side.route),
+    port = local_port,
+    device = remote_ip ~= side.route.nic and side.route.device or nil,
+    remote_ip = remote_ip,
+    remote_port = remote_port,
+    ttl = side.ttl,
+  }
+end
+
+-- Many of the peer's ports are open, and we try them from our one.
+local function aim_many(side)
+  local list, mapping = {}, side.mappings[1]
+  for _, port in ipairs(predict.guesses(predict.TRIES)) do
+    add_syn(list, side, mapping.local_port, side.pair.theirs.external, port)
+  end
+  return list
+end
+
+local function aim(side, theirs)
+  local list, pair = {}, side.pair
+  if side.meeting == "many theirs" then return aim_many(side) end
+  local internal = pair.theirs.internal
+  for i, mapping in ipairs(predict.aim(side.mappings, theirs)) do
+    if side.purpose == "internet" then
+      add_syn(list, side, mapping.local_port, pair.theirs.external, mapping.reply_port)
+    end
+    local inner = theirs[(i - 1) % math.max(1, #theirs) + 1]
+    local is_near = side.purpose ~= "internet" or shares_lan(pair) and internal ~= pair.theirs.external
+    if inner and is_near and check_address(pair, internal) then
+      add_syn(list, side, mapping.local_port, internal, inner.local_port)
+    end
+  end
+  return list
+end
+
+local function listening_ports(side)
+  local ports = {}
+  if not side.needs.listen and not shares_lan(side.pair) then return ports end
+  for i, mapping in ipairs(side.mappings) do ports[i] = mapping.local_port end
+  return ports
+end
+
+-- Fires and waits for the stream that `verify` takes.
+local function meet(node, side, theirs, verify)
+  side.route = with_device(node, side.pair.ours)
+  local hold = side.meeting == "many theirs" and HOLD + HOLD_DELAYS * side.delay
+  local mappings = aim(side, theirs)
+  if not mappings[1] then return nil, "no endpoint of the peer's to connect to", "EHOSTUNREACH" end
+  return hole.open {
+    fire = {
+      at = side.at,
+      deadline = side.at + side.window,
+      gap = hold and hold * NO_RETRY or GAP,
+      hold = hold or nil,
+      mappings = mappings,
+    },
+    ip = side.route.nic,
+    listen = listening_ports(side),
+    peers = { [side.pair.theirs.external] = true, [side.pair.theirs.internal] = true },
+    verify = verify,
+    choose = side.is_dialer,
+  }
+end
+
+-- -- the dialer
+
+local function rank(choice)
+  local fixed = choice.meeting == "both" and 0 or choice.meeting:find "^many" and 2 or 1
+  return (choice.purpose == "internet" and 10 or 0) + fixed
+end
+
+-- The pairs that can meet, the best one first; nil and why none can.
+local function choices(dial)
+  local list, reasons = {}, {}
+  for order, pair in ipairs(dial.node:pairs(dial.peer)) do
+    local meeting, purpose = find_meeting(pair, dial.node.many_ports)
+    local ok, reason = check_address(pair, pair.theirs.external)
+    if meeting and ok then
+      list[#list + 1] = { pair = pair, meeting = meeting, purpose = purpose, order = order }
+    else
+      reasons[#reasons + 1] = reason or purpose
+    end
+  end
+  table.sort(list, function(a, b)
+    if rank(a) ~= rank(b) then return rank(a) < rank(b) end
+    return a.order < b.order
+  end)
+  if list[1] then return list end
+  if not reasons[1] then return nil, "no address family in common", "EAFNOSUPPORT" end
+  return nil, table.concat(reasons, ", "), "EHOSTUNREACH"
+end
+
+local function ask(dial, side)
+  local pair = side.pair
+  side.began = clock.monotonic()
+  local answer, reason, code = dial.node.signal:request(dial.peer, punch.request, {
+    pipe = dial.pipe_id,
+    pair = { pair.family, pair.ours.interface, pair.theirs.interface },
+    mappings = rendezvous.to_wire(side.mappings),
+    many = dial.node.many_ports,
+    try = side.attempt,
+    delay = side.delay,
+  }, math.min(ANSWER_WAIT, math.max(0, dial.deadline - clock.monotonic())))
+  if not answer then return nil, reason, code end
+  local theirs, fault = rendezvous.from_wire(answer.mappings)
+  if not theirs then return nil, "the peer's " .. fault, "EBADMSG" end
+  if side.meeting:find "^many" and not answer.many then
+    return nil, "the peer does not agree to many ports", "EACCES"
+  end
+  return answer, theirs
+end
+
+-- When the peer fires, on our clock.
+local function agree(side, answer)
+  local now = clock.monotonic()
+  local elapsed, longest = clock.now() - answer.asked, now - side.began
+  if not (elapsed >= 0 and elapsed <= longest) then elapsed = longest end
+  local left, delay, code = rendezvous.until_meeting(answer, elapsed, clock.to_monotonic(answer.meet) - now,
+    clock.offset().bound)
+  if not left then return nil, delay, code end
+  if LOW_TTL[side.attempt] then left = left + PAUSE end -- the peer opens its hole first
+  side.at, side.window, side.delay = now + left, answer.window, delay
+  return true
+end
+
+local function try(dial, side)
+  local observation <close>, fault, errno = observe(dial.node, side)
+  if not observation then return nil, fault, errno end
+  local answer, theirs, refusal = ask(dial, side)
+  if not answer then return nil, theirs, refusal end
+  local ok, reason, code = agree(side, answer)
+  if not ok then return nil, reason, code end
+  return meet(dial.node, side, theirs, function(stream) return dial:secure(stream) end)
+end
+
+local FINAL = { EACCES = true, EBADMSG = true, EBADF = true, ENOTCONN = true, EINVAL = true }
+
+--- @tparam dial dial
+-- @treturn stream a verified stream; or nil, message, code
+function punch.dial(dial)
+  local reason, code, delay
+  for attempt = 1, punch.ATTEMPTS do
+    local list, why, errno = choices(dial)
+    if not list then return nil, why, errno end
+    local choice = list[(attempt - 1) % #list + 1]
+    local side = { pair = choice.pair, meeting = choice.meeting, purpose = choice.purpose, attempt = attempt,
+      delay = delay, is_dialer = true, ttl = choice.meeting == "many ours" and LOW_TTL[attempt] or nil }
+    local stream
+    stream, reason, code = try(dial, side)
+    if stream then return stream end
+    if FINAL[code] and #list == 1 then return nil, reason, code end
+    delay = side.delay
+    local left = side.at and side.at + side.window - clock.monotonic() or 0
+    task.sleep(math.max(0, left) + PAUSE * (1 + math.random()))
+  end
+  return nil, reason, code
+end
+
+-- -- the answerer
+
+local function record_of(list, offset)
+  for _, record in ipairs(list) do
+    if record.interface == offset then return record end
+  end
+end
+
+-- The pair that the dialer means, as we see it.
+local function find_pair(node, m)
+  local family = m.pair[1]
+  local pair = { family = family, theirs = record_of(m.sender[family], m.pair[2]) }
+  for _, route in ipairs(node.routes) do
+    if route.family == family and route.interface == m.pair[3] then pair.ours = pair.ours or route end
+  end
+  if pair.ours and pair.theirs then return pair end
+  return nil, "no such pair of interfaces", "EINVAL"
+end
+
+-- Who names ports knows more of its NAT than its address says.
+local function believe(pair, mappings)
+  if #mappings == 0 or predict.rule(pair.theirs.nat) ~= "unknown" then return end
+  pair.theirs.nat = { type = nat.TYPES["port-restricted"], delta = nat.DELTA_RANDOM, value = 0 }
+end
+
+local function consider(node, m)
+  local pair, reason, code = find_pair(node, m)
+  if not pair then return nil, reason, code end
+  local theirs
+  theirs, reason, code = rendezvous.from_wire(m.mappings)
+  if not theirs then return nil, reason, code end
+  local ok
+  ok, reason, code = check_address(pair, pair.theirs.external)
+  if not ok then return nil, reason, code end
+  believe(pair, theirs)
+  local meeting, purpose = find_meeting(pair, m.many and node.many_ports)
+  if not meeting then return nil, purpose, "EHOSTUNREACH" end
+  if #theirs == 0 and (meeting == "both" or meeting == "knock" or meeting == "many ours") then
+    return nil, "mappings: none", "EINVAL"
+  end
+  local ttl = pair.family == "ipv4" and meeting ~= "many theirs" and LOW_TTL[m.try] or nil
+  return { pair = pair, meeting = meeting, purpose = purpose, attempt = m.try, ttl = ttl }, theirs
+end
+
+local function reply(node, m, side, arrived)
+  local is_many = side.meeting:find "^many" ~= nil
+  local wait, window = rendezvous.plan(side.delay, is_many)
+  local now = clock.monotonic()
+  side.at, side.window = now + wait, window
+  return node.signal:reply(m, "UPDATED_MAPPINGS", {
+    pipe = m.pipe,
+    mappings = rendezvous.to_wire(side.mappings),
+    many = is_many,
+    wait = wait,
+    window = window,
+    spent = now - arrived,
+    meet = clock.now() + wait,
+    asked = m.time,
+  })
+end
+
+--- The peer's part: says its mappings and when to meet, and meets.
+-- @tparam node node
+-- @tparam table message INITIAL_MAPPINGS
+-- @treturn stream a stream that the dialer has chosen; or nil, message, code
+function punch.answer(node, message)
+  local arrived, delay = clock.monotonic(), rendezvous.delay(message, clock.now())
+  local side, theirs, code = consider(node, message)
+  if not side then return nil, theirs, code end
+  side.delay = delay
+  local avoid = shares_router(side.pair) and local_ports(theirs) or nil
+  local observation <close>, fault, errno = observe(node, side, avoid)
+  if not observation then return nil, fault, errno end
+  local ok, reason
+  ok, reason, code = reply(node, message, side, arrived)
+  if not ok then return nil, reason, code end
+  return meet(node, side, theirs, function(stream) return node:admit(stream, message) end)
+end
+
+return punch

@@ -1,0 +1,76 @@
+--- Nodes in the hosts of a lab, and dials between them.
+local agent = require "spec.lab.agent"
+
+local peers = {}
+peers.__index = peers
+
+local START = [[
+  local options, nats, skew = ...
+  local getenv = os.getenv
+  os.getenv = function(name) return name == "P2PD_SKEW" and tostring(skew or 0) or getenv(name) end
+  core.log.level(getenv "P2PD_LOG" or "error")
+  options.settings = options.settings or getenv "P2PD_SETTINGS"
+  local node = assert(require "p2pd".node(options))
+  for i, known in ipairs(nats or {}) do
+    for _, route in ipairs(node.routes) do
+      if route.family == "ipv4" and route.interface == i - 1 then route.nat = known end
+    end
+  end
+  state.node = node
+  state.accepting = task.spawn(function()
+    for pipe in node:pipes() do
+      task.spawn(function()
+        local pipe <close> = pipe
+        for line in pipe:lines() do pipe:write(line, "\n") end
+      end)
+    end
+  end)
+  local waited = core.clock.monotonic() + 5
+  local clock = require "p2pd.clock"
+  while options.settings and #node.settings.ntp > 0 and clock.offset().source == "system"
+    and core.clock.monotonic() < waited do task.sleep(0.02) end
+  return node.address
+]]
+
+local DIAL = [[
+  local address, options, holds = ...
+  local started = core.clock.monotonic()
+  local pipe, err = state.node:connect(address, options)
+  local seconds = core.clock.monotonic() - started
+  if not pipe then return { ok = false, seconds = seconds, reason = tostring(err) } end
+  local held <close> = task.hold(pipe)
+  pipe:settimeout(5)
+  assert(pipe:write "ping\n")
+  local line = pipe:read "l"
+  local info = pipe:info()
+  return { ok = line == "ping", seconds = seconds, strategy = pipe.strategy,
+    reason = line ~= "ping" and "no echo" or nil, mine = info["local"], theirs = info.remote }
+]]
+
+--- Starts a node in a host.
+-- @tparam lab l
+-- @tparam string host
+-- @tparam[opt] table options `node` (of p2pd.node), `nats` (what its interfaces are to say of their NATs),
+-- `skew` (seconds)
+function peers.start(l, host, options)
+  options = options or {}
+  local self = setmetatable({ agent = agent.start(l, host) }, peers)
+  self.address = self.agent:call(START, options.node or {}, options.nats, options.skew)
+  return self
+end
+
+--- Dials by punching alone; `ok`, `seconds`, `reason`.
+function peers:dial(other, options)
+  local wanted = { strategies = { "punch" }, timeout = 10 }
+  for key, value in pairs(options or {}) do wanted[key] = value end
+  return self.agent:call(DIAL, other.address, wanted)
+end
+
+--- Runs a chunk there, see spec.lab.agent.
+function peers:call(...) return self.agent:call(...) end
+
+function peers:close() self.agent:close() end
+
+peers.__close = peers.close
+
+return peers
