@@ -96,9 +96,10 @@ static void check_address(lua_State *L, struct fields f, const char *field, cons
 static void check_local(lua_State *L, struct fields f, struct punch_mapping *m) {
     int port = opt_whole(L, f, "port", 0, 65535, 0);
     const char *ip = opt_text(L, f, "ip");
-    if (ip || port)
-        check_address(L, f, "ip", ip, port, &m->local);
-    if (ip && m->local.any.sa_family != m->remote.any.sa_family)
+    if (!ip)
+        ip = m->remote.any.sa_family == AF_INET6 ? "::" : "0.0.0.0";
+    check_address(L, f, "ip", ip, port, &m->local);
+    if (m->local.any.sa_family != m->remote.any.sa_family)
         bad_field(L, f, "ip", "an address of the family of 'remote_ip'");
     lua_pop(L, 1);
 }
@@ -148,8 +149,8 @@ static void check_mapping(lua_State *L, int place, struct punch_mapping *m) {
 }
 
 static bool are_same(const struct punch_mapping *a, const struct punch_mapping *b) {
-    return inet_equal(&a->remote, &b->remote) && a->local.len && inet_port(&a->local) &&
-           b->local.len && inet_equal(&a->local, &b->local) && strcmp(a->device, b->device) == 0;
+    return inet_equal(&a->remote, &b->remote) && inet_port(&a->local) &&
+           inet_equal(&a->local, &b->local) && strcmp(a->device, b->device) == 0;
 }
 
 static void check_distinct(lua_State *L, const struct punch_mapping *mappings, int n) {
@@ -236,24 +237,23 @@ static int refuse(lua_State *L, const struct punch_plan *plan) {
 }
 
 static int push_unopened(lua_State *L, int err, const struct punch_plan *plan, int place) {
-    char local[INET_TEXT_MAX] = "any address";
+    char local[INET_TEXT_MAX];
     if (place < 0)
         return push_error(L, err, "punch");
-    const struct punch_mapping *m = &plan->mappings[place];
-    if (m->local.len)
-        inet_format(&m->local, local);
-    return push_error(L, err, "mappings[%d]: a socket on %s", place + 1, local);
+    return push_error(L, err, "mappings[%d]: a socket on %s", place + 1,
+                      inet_format(&plan->mappings[place].local, local));
 }
 
 /*** Starts a punch: connect() from each mapping's local to its remote endpoint at the instant, and
  * again after a failure, until the deadline.
  * @function start
  * @tparam table plan at, deadline (seconds on clock.monotonic()'s scale; `at` up to 60 s ahead, or
- * past: at once); gap (s, 0.005; each is taken x0.2 to x1.8); mappings: up to 1024 of { ip, port
- * (0: a free one), device, remote_ip, remote_port, after (s beyond `at`), ttl (of the first SYN,
- * IPv4) }; spread (s, 0: the first SYNs are spread evenly over so long, in their order); max_open
- * (256, sockets at a time), hold (s after its first SYN a mapping is given up, never), rate (1000,
- * SYNs a second), ttl_for (s after the first SYN its TTL is the usual one again, 0)
+ * past: at once); gap (s, 0.005; each is taken x0.2 to x1.8); mappings: up to 1024 of { ip
+ * (any), port (0: a free one, kept over the retries), device, remote_ip, remote_port, after (s
+ * beyond `at`), ttl (of the first SYN, IPv4) }; spread (s, 0: the first SYNs are spread evenly over
+ * so long, in their order); max_open (256, sockets at a time), hold (s after its first SYN a
+ * mapping is given up, never), rate (1000, SYNs a second), ttl_for (s after the first SYN its TTL
+ * is the usual one again, 0)
  * @treturn punch or nil, message, code: EINVAL, ETIMEDOUT (the deadline has passed), EADDRINUSE,
  * EADDRNOTAVAIL, EMFILE, ENODEV, ...: of the socket that could not be made; then none is left
  */

@@ -18,7 +18,7 @@
 struct punch;
 
 struct punch_mapping {
-    struct inet_addr local;  /* len 0: the kernel chooses; port 0: a free one, kept over retries */
+    struct inet_addr local;  /* port 0: a free one, kept over the retries */
     struct inet_addr remote; /* of the same family */
     char device[IFNAMSIZ];   /* "": any */
     double after_s;          /* its first SYN leaves so long after the plan's instant */

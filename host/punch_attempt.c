@@ -1,7 +1,8 @@
 /*
  * A socket is used for all the tries of its mapping: Linux lets a bound socket whose connect()
- * failed be dissolved (connect() to AF_UNSPEC sends nothing) and connected again. So the port is
- * never free in between, and a retry needs no descriptor.
+ * failed be dissolved (connect() to AF_UNSPEC sends nothing) and connected again. So a retry
+ * needs no descriptor, and the port stays ours; but for one that the kernel chose, which it takes
+ * back with the first failure: that is bound again at once, by its number.
  *
  * A low TTL lets the first SYN open our NAT and die before it meets the peer's. The router where it
  * dies tells, and that would end the socket: unless IP_MINTTL is set, against which the kernel
@@ -26,11 +27,16 @@ static void set_min_ttl(int fd, int ttl) {
     setsockopt(fd, IPPROTO_IP, IP_MINTTL, &ttl, sizeof ttl);
 }
 
+static void note_port(struct attempt *a) {
+    struct inet_addr local;
+    if (tcp_local(a->fd, &local) == 0)
+        inet_set_port(&a->mapping.local, inet_port(&local));
+}
+
 int attempt_open(struct attempt *a) {
     const struct punch_mapping *m = &a->mapping;
-    struct tcp_options options = {.local = m->local.len ? &m->local : NULL,
-                                  .device = *m->device ? m->device : NULL,
-                                  .reuse_port = true};
+    struct tcp_options options = {
+        .local = &m->local, .device = *m->device ? m->device : NULL, .reuse_port = true};
     int fd = tcp_socket(m->remote.any.sa_family, &options);
     if (fd < 0)
         return fd;
@@ -41,6 +47,9 @@ int attempt_open(struct attempt *a) {
         a->is_low = true;
     }
     a->fd = fd;
+    a->floats = inet_port(&m->local) == 0;
+    if (a->floats)
+        note_port(a);
     return 0;
 }
 
@@ -66,10 +75,15 @@ bool attempt_may_retry(int err) {
            err != -EAFNOSUPPORT;
 }
 
-void attempt_rewind(struct attempt *a) {
+int attempt_rewind(struct attempt *a) {
     struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    const struct inet_addr *local = &a->mapping.local;
     connect(a->fd, &nobody, sizeof nobody);
     attempt_raise_ttl(a);
+    if (a->floats && bind(a->fd, &local->any, local->len) < 0)
+        return -errno;
+    a->floats = false;
+    return 0;
 }
 
 void attempt_raise_ttl(struct attempt *a) {

@@ -19,6 +19,7 @@ struct attempt {
     enum attempt_state state;
     int fd;               /* -1: none */
     bool watched, is_low; /* in the epoll set; its TTL is low */
+    bool floats;          /* the kernel chose its port, and takes it back when connect() fails */
     int last_error;
     double planned, lateness_s;
     double ends;          /* given up then, at the latest */
@@ -37,8 +38,8 @@ int attempt_verdict(const struct attempt *a);
 /* Does another try after this error make sense? */
 bool attempt_may_retry(int err);
 
-/* After a failure: makes the socket, which keeps its port, ready for another connect(). */
-void attempt_rewind(struct attempt *a);
+/* After a failure: makes the socket, on the same port, ready for another connect(). 0 or -errno. */
+int attempt_rewind(struct attempt *a);
 
 void attempt_raise_ttl(struct attempt *a);
 

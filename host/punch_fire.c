@@ -103,7 +103,12 @@ static void fail(struct attempt *a, int err) {
         give_up(a);
         return;
     }
-    attempt_rewind(a);
+    err = attempt_rewind(a);
+    if (err < 0) {
+        note_error(a, err);
+        give_up(a);
+        return;
+    }
     set_due(a, loop_now() + p->plan.gap_s * (GAP_LEAST + GAP_SPAN * erand48(p->seed)));
 }
 
