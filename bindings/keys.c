@@ -191,6 +191,42 @@ static int m_open(lua_State *L) {
     return error ? push_unsealed(L, error) : 1;
 }
 
+/* seal_hidden(to_id, info, aad, plaintext) -> sealed | nil, message, code; nobody else learns whose
+ */
+static int m_seal_hidden(lua_State *L) {
+    const struct keys *keys = check_keys(L, 1);
+    uint8_t to[KEYS_PUBLIC];
+    int error = parse_peer(L, 2, to);
+    struct hpke_text info = check_info(L, 3), aad = check_plain(L, 4), plain = check_plain(L, 5);
+    luaL_Buffer buffer;
+    if (error)
+        return push_bad_id(L);
+    size_t len = plain.len + ENVELOPE_HIDDEN_OVERHEAD;
+    uint8_t *sealed = (uint8_t *)luaL_buffinitsize(L, &buffer, len);
+    error = envelope_seal_hidden(keys, to, info, aad, plain, sealed);
+    luaL_pushresultsize(&buffer, error ? 0 : len);
+    return error ? push_error(L, error, "seal") : 1;
+}
+
+/* open_hidden(info, aad, sealed) -> plaintext, from_id | nil, message, code; EBADMSG: forged */
+static int m_open_hidden(lua_State *L) {
+    const struct keys *keys = check_keys(L, 1);
+    struct hpke_text info = check_info(L, 2), aad = check_text(L, 3), sealed = check_text(L, 4);
+    uint8_t from[KEYS_PUBLIC];
+    char id[KEYS_ID_MAX];
+    luaL_Buffer buffer;
+    if (sealed.len < ENVELOPE_HIDDEN_OVERHEAD)
+        return push_unsealed(L, -EBADMSG);
+    size_t len = sealed.len - ENVELOPE_HIDDEN_OVERHEAD;
+    uint8_t *plain = (uint8_t *)luaL_buffinitsize(L, &buffer, len);
+    int error = envelope_open_hidden(keys, info, aad, sealed, plain, from);
+    luaL_pushresultsize(&buffer, error ? 0 : len);
+    if (error)
+        return push_unsealed(L, error);
+    lua_pushstring(L, keys_id(from, id));
+    return 2;
+}
+
 /* -- HPKE with bare X25519 keys, for the published vectors --------------------------------- */
 
 static EVP_PKEY *private_key(const uint8_t *bytes) {
@@ -237,8 +273,15 @@ static int l_hpke_open(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-    {"id", m_id},     {"public", m_public}, {"save", m_save}, {"seal", m_seal},
-    {"open", m_open}, {"close", m_close},   {NULL, NULL},
+    {"seal_hidden", m_seal_hidden},
+    {"open_hidden", m_open_hidden},
+    {"id", m_id},
+    {"public", m_public},
+    {"save", m_save},
+    {"seal", m_seal},
+    {"open", m_open},
+    {"close", m_close},
+    {NULL, NULL},
 };
 static const luaL_Reg META[] = {
     {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};

@@ -8,7 +8,10 @@
 #include "envelope.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <string.h>
+
+static const uint8_t NOBODY[KEYS_PUBLIC]; /* stands for a sender who is not known yet */
 
 struct info {
     uint8_t bytes[ENVELOPE_INFO_MAX + 2 * KEYS_PUBLIC];
@@ -46,4 +49,44 @@ int envelope_open(const struct keys *to, const uint8_t from[KEYS_PUBLIC], struct
         return error;
     return hpke_open(keys_x25519(to), sender, bind_info(&full, info, from, keys_public(to)), aad,
                      sealed, plain);
+}
+
+int envelope_seal_hidden(const struct keys *from, const uint8_t to[KEYS_PUBLIC],
+                         struct hpke_text info, struct hpke_text aad, struct hpke_text plain,
+                         uint8_t *sealed) {
+    struct info full, name_full;
+    uint8_t receiver[HPKE_KEY];
+    if (info.len > ENVELOPE_INFO_MAX)
+        return -EMSGSIZE;
+    int error = keys_to_x25519(to, receiver);
+    if (error)
+        return error;
+    const struct hpke_named m = {
+        .name = keys_public(from),
+        .name_info = bind_info(&name_full, info, NOBODY, to),
+        .info = bind_info(&full, info, keys_public(from), to),
+        .aad = aad,
+        .plain = plain,
+    };
+    return hpke_seal_named(keys_x25519(from), receiver, &m, sealed);
+}
+
+int envelope_open_hidden(const struct keys *to, struct hpke_text info, struct hpke_text aad,
+                         struct hpke_text sealed, uint8_t *plain, uint8_t from[KEYS_PUBLIC]) {
+    struct info full;
+    struct hpke_half half;
+    uint8_t sender[HPKE_KEY];
+    const uint8_t *public = keys_public(to);
+    if (info.len > ENVELOPE_INFO_MAX)
+        return -EMSGSIZE;
+    int error = hpke_open_name(keys_x25519(to), bind_info(&full, info, NOBODY, public), aad, sealed,
+                               from, &half);
+    if (error)
+        return error;
+    if (keys_to_x25519(from, sender)) {
+        OPENSSL_cleanse(&half, sizeof half);
+        return -EBADMSG;
+    }
+    return hpke_open_rest(keys_x25519(to), sender, &half, bind_info(&full, info, from, public), aad,
+                          sealed, plain);
 }

@@ -15,6 +15,18 @@ int envelope_seal(const struct keys *from, const uint8_t to[KEYS_PUBLIC], struct
 int envelope_open(const struct keys *to, const uint8_t from[KEYS_PUBLIC], struct hpke_text info,
                   struct hpke_text aad, struct hpke_text sealed, uint8_t *plain);
 
+/* The same with the sender's key sealed as well: nobody but the receiver learns who it is. Writes
+ * plain.len + ENVELOPE_HIDDEN_OVERHEAD bytes. */
+int envelope_seal_hidden(const struct keys *from, const uint8_t to[KEYS_PUBLIC],
+                         struct hpke_text info, struct hpke_text aad, struct hpke_text plain,
+                         uint8_t *sealed);
+
+/* Opens it, and tells who sealed it: writes sealed.len - ENVELOPE_HIDDEN_OVERHEAD bytes, and from.
+ * 0, -EBADMSG, -ENOMEM or -EIO. */
+int envelope_open_hidden(const struct keys *to, struct hpke_text info, struct hpke_text aad,
+                         struct hpke_text sealed, uint8_t *plain, uint8_t from[KEYS_PUBLIC]);
+
+#define ENVELOPE_HIDDEN_OVERHEAD HPKE_NAMED_OVERHEAD
 #define ENVELOPE_INFO_MAX 256 /* bytes of info; longer is -EMSGSIZE */
 
 #endif

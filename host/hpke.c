@@ -22,6 +22,14 @@
 
 enum mode { MODE_BASE = 0, MODE_AUTH = 2 }; /* RFC 9180 table 1 */
 
+/* What both sides know: the results of one exchange or two, and whose keys they come from. */
+struct exchange {
+    enum mode mode;
+    uint8_t dh[2 * HPKE_KEY];
+    uint8_t keys[3 * HPKE_KEY]; /* ephemeral, receiver, sender */
+};
+_Static_assert(sizeof(struct exchange) <= sizeof(struct hpke_half), "a half is an exchange");
+
 static const struct hpke_text VERSION = {"HPKE-v1", 7};
 static const struct hpke_text KEM_SUITE = {"KEM\x00\x20", 5};
 static const struct hpke_text SUITE = {"HPKE\x00\x20\x00\x01\x00\x03", 10};
@@ -100,13 +108,6 @@ static int diffie_hellman(EVP_PKEY *private, const uint8_t public[HPKE_KEY],
     EVP_PKEY_free(peer);
     return error;
 }
-
-/* What both sides know: the results of one exchange or two, and whose keys they come from. */
-struct exchange {
-    enum mode mode;
-    uint8_t dh[2 * HPKE_KEY];
-    uint8_t keys[3 * HPKE_KEY]; /* ephemeral, receiver, sender */
-};
 
 static bool derive_shared(EVP_MAC_CTX *ctx, const struct exchange *x, uint8_t shared[HASH]) {
     bool auth = x->mode == MODE_AUTH;
@@ -212,17 +213,20 @@ static int encapsulate(struct exchange *x, EVP_PKEY *ephemeral, EVP_PKEY *sender
     return error;
 }
 
-static int decapsulate(struct exchange *x, EVP_PKEY *receiver, const uint8_t *sender,
-                       const uint8_t ephemeral[HPKE_KEY]) {
-    x->mode = sender ? MODE_AUTH : MODE_BASE;
+static int decapsulate(struct exchange *x, EVP_PKEY *receiver, const uint8_t ephemeral[HPKE_KEY]) {
+    x->mode = MODE_BASE;
     memcpy(x->keys, ephemeral, HPKE_KEY);
     int error = get_public(receiver, x->keys + HPKE_KEY);
     if (!error)
         error = diffie_hellman(receiver, ephemeral, x->dh);
-    if (!error && sender) {
-        memcpy(x->keys + 2 * HPKE_KEY, sender, HPKE_KEY);
-        error = diffie_hellman(receiver, sender, x->dh + HPKE_KEY);
-    }
+    return error == -EINVAL ? -EBADMSG : error;
+}
+
+/* mode_auth from mode_base: the sender's part. */
+static int authenticate(struct exchange *x, EVP_PKEY *receiver, const uint8_t sender[HPKE_KEY]) {
+    x->mode = MODE_AUTH;
+    memcpy(x->keys + 2 * HPKE_KEY, sender, HPKE_KEY);
+    int error = diffie_hellman(receiver, sender, x->dh + HPKE_KEY);
     return error == -EINVAL ? -EBADMSG : error;
 }
 
@@ -270,11 +274,90 @@ int hpke_open(EVP_PKEY *receiver, const uint8_t *sender, struct hpke_text info,
         aad.len > HPKE_PLAIN_MAX)
         return -EBADMSG;
     ERR_set_mark();
-    int error = decapsulate(&x, receiver, sender, bytes);
+    int error = decapsulate(&x, receiver, bytes);
+    if (!error && sender)
+        error = authenticate(&x, receiver, sender);
     if (!error)
         error = derive_secrets(&x, info, &s);
     if (!error)
         error = decrypt(&s, aad, bytes + HPKE_KEY, sealed.len - HPKE_OVERHEAD, plain);
+    forget(&x, &s);
+    return error;
+}
+
+/* -- with a hidden sender ------------------------------------------------------------------ */
+
+#define NAME_END (HPKE_KEY + HPKE_NAME + HPKE_TAG)
+
+/* The contexts share an ephemeral key and nothing else: the mode is in every secret of theirs. */
+static int seal_both(struct exchange *x, const struct hpke_named *m, uint8_t *sealed) {
+    struct exchange base = *x;
+    struct secrets s;
+    base.mode = MODE_BASE;
+    const struct hpke_text name = {m->name, HPKE_NAME};
+    int error = derive_secrets(&base, m->name_info, &s);
+    if (!error)
+        error = encrypt(&s, m->aad, name, sealed + HPKE_KEY);
+    if (!error)
+        error = derive_secrets(x, m->info, &s);
+    if (!error)
+        error = encrypt(&s, m->aad, m->plain, sealed + NAME_END);
+    if (!error)
+        memcpy(sealed, x->keys, HPKE_KEY);
+    OPENSSL_cleanse(&base, sizeof base);
+    OPENSSL_cleanse(&s, sizeof s);
+    return error;
+}
+
+int hpke_seal_named(EVP_PKEY *sender, const uint8_t receiver[HPKE_KEY], const struct hpke_named *m,
+                    uint8_t *sealed) {
+    struct exchange x;
+    if (m->plain.len > HPKE_PLAIN_MAX || m->aad.len > HPKE_PLAIN_MAX)
+        return -EMSGSIZE;
+    ERR_set_mark();
+    EVP_PKEY *ephemeral = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");
+    int error = ephemeral ? encapsulate(&x, ephemeral, sender, receiver) : -EIO;
+    if (!error)
+        error = seal_both(&x, m, sealed);
+    OPENSSL_cleanse(&x, sizeof x);
+    EVP_PKEY_free(ephemeral);
+    ERR_pop_to_mark();
+    return error;
+}
+
+int hpke_open_name(EVP_PKEY *receiver, struct hpke_text info, struct hpke_text aad,
+                   struct hpke_text sealed, uint8_t name[HPKE_NAME], struct hpke_half *half) {
+    struct exchange x;
+    struct secrets s;
+    const uint8_t *bytes = sealed.data;
+    if (sealed.len < HPKE_NAMED_OVERHEAD || sealed.len - HPKE_NAMED_OVERHEAD > HPKE_PLAIN_MAX ||
+        aad.len > HPKE_PLAIN_MAX)
+        return -EBADMSG;
+    ERR_set_mark();
+    int error = decapsulate(&x, receiver, bytes);
+    if (!error)
+        error = derive_secrets(&x, info, &s);
+    if (!error)
+        error = decrypt(&s, aad, bytes + HPKE_KEY, HPKE_NAME, name);
+    memcpy(half, &x, sizeof x);
+    forget(&x, &s);
+    return error;
+}
+
+int hpke_open_rest(EVP_PKEY *receiver, const uint8_t sender[HPKE_KEY], struct hpke_half *half,
+                   struct hpke_text info, struct hpke_text aad, struct hpke_text sealed,
+                   uint8_t *plain) {
+    struct exchange x;
+    struct secrets s;
+    const uint8_t *bytes = sealed.data;
+    memcpy(&x, half, sizeof x);
+    OPENSSL_cleanse(half, sizeof *half);
+    ERR_set_mark();
+    int error = authenticate(&x, receiver, sender);
+    if (!error)
+        error = derive_secrets(&x, info, &s);
+    if (!error)
+        error = decrypt(&s, aad, bytes + NAME_END, sealed.len - HPKE_NAMED_OVERHEAD, plain);
     forget(&x, &s);
     return error;
 }

@@ -237,6 +237,46 @@ describe("core.keys", function()
     end)
   end)
 
+  describe("seal_hidden() and open_hidden()", function()
+    local alice, bob = key_of(first), key_of(second)
+    local sealed = alice:seal_hidden(bob:id(), "info", "aad", "hello")
+
+    it("bring bytes of any length, and who has sealed them", function()
+      for _, text in ipairs { "", "x", ("\0\xff"):rep(5000) } do
+        local out, from = bob:open_hidden("info", "aad", alice:seal_hidden(bob:id(), "info", "aad", text))
+        assert.is_true(out == text)
+        assert.equal(alice:id(), from)
+      end
+    end)
+    it("add 96 bytes, in which nobody is named", function()
+      assert.equal(5 + 96, #sealed)
+      assert.is_nil(sealed:find(alice:public(), 1, true))
+    end)
+    it("refuse another info, aad, receiver, and any bit that differs", function()
+      local function check(key, ...)
+        assert.same({ nil, "not sealed by that node for this one, or altered", "EBADMSG", n = 3 },
+          table.pack(key:open_hidden(...)))
+      end
+      check(bob, "other", "aad", sealed)
+      check(bob, "info", "other", sealed)
+      check(alice, "info", "aad", sealed)
+      for at = 1, #sealed do
+        local changed = string.char(sealed:byte(at) ~ (1 << at % 8))
+        check(bob, "info", "aad", sealed:sub(1, at - 1) .. changed .. sealed:sub(at + 1))
+        check(bob, "info", "aad", sealed:sub(1, at - 1))
+      end
+    end)
+    it("refuse a sender's name on somebody else's message", function()
+      local other = bob:seal_hidden(bob:id(), "info", "aad", "hello")
+      assert.is_nil((bob:open_hidden("info", "aad", sealed:sub(1, 80) .. other:sub(81))))
+    end)
+    it("refuse who is no node", function()
+      assert.equal("EINVAL", select(3, alice:seal_hidden("bob", "", "", "")))
+      assert.error_matches(function() alice:seal_hidden(bob:id(), ("i"):rep(257), "", "") end, "256 bytes")
+      assert.error_matches(function() bob:open_hidden(("i"):rep(257), "", sealed) end, "256 bytes")
+    end)
+  end)
+
   describe("a key", function()
     it("shows its id and no secret", function()
       assert.equal(("p2pd.key (%s)"):format(first.id), tostring(key_of(first)))

@@ -1,7 +1,8 @@
 /*
- * libFuzzer on sealed messages (`make fuzz`). The first byte says what the rest is: even, a sealed
- * message from anybody, which must not open; odd, a message with its info and aad, which must open
- * as it was, and must not once a bit of it is different.
+ * libFuzzer on sealed messages (`make fuzz`), with a known sender and with a hidden one. The first
+ * byte says what the rest is: even, a sealed message from anybody, which must not open; odd, a
+ * message with its info and aad, which must open as it was, and must not once a bit of it is
+ * different.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,6 +40,8 @@ static void open_anything(const uint8_t *data, size_t size) {
     size_t len = size < HPKE_OVERHEAD ? 0 : size - HPKE_OVERHEAD;
     uint8_t *plain = allocate(len);
     require(envelope_open(bob, keys_public(alice), none, none, sealed, plain) == -EBADMSG);
+    uint8_t from[KEYS_PUBLIC];
+    require(envelope_open_hidden(bob, none, none, sealed, plain, from) == -EBADMSG);
     free(plain);
 }
 
@@ -69,11 +72,27 @@ static void seal_and_change(const uint8_t *data, size_t size) {
     free(plain);
 }
 
+static void hide_and_change(const uint8_t *data, size_t size) {
+    struct message m = divide(data, size);
+    size_t len = m.plain.len + ENVELOPE_HIDDEN_OVERHEAD;
+    uint8_t *sealed = allocate(len), *plain = allocate(m.plain.len), from[KEYS_PUBLIC];
+    const struct hpke_text text = {sealed, len};
+    require(envelope_seal_hidden(alice, keys_public(bob), m.info, m.aad, m.plain, sealed) == 0);
+    require(envelope_open_hidden(bob, m.info, m.aad, text, plain, from) == 0);
+    require(memcmp(plain, m.plain.data, m.plain.len) == 0);
+    require(memcmp(from, keys_public(alice), KEYS_PUBLIC) == 0);
+    size_t at = (size_t)(data[2] << 8 | data[0]) % len;
+    sealed[at] ^= (uint8_t)(1 << data[1] % 8);
+    require(envelope_open_hidden(bob, m.info, m.aad, text, plain, from) == -EBADMSG);
+    free(sealed);
+    free(plain);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!alice)
         make_keys();
     if (size > 3 && data[0] & 1)
-        seal_and_change(data + 1, size - 1);
+        (data[0] & 2 ? hide_and_change : seal_and_change)(data + 1, size - 1);
     else if (size > 0)
         open_anything(data + 1, size - 1);
     return 0;
