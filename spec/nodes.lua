@@ -1,5 +1,6 @@
 --- Nodes reduced to their keys, and encrypted streams between them.
 local core = require "p2pd.core"
+local message = require "p2pd.message"
 local task = require "p2pd.task"
 
 local nodes = {}
@@ -17,6 +18,24 @@ end
 function nodes.new_id()
   local key <close> = assert(core.keys.generate())
   return key:id()
+end
+
+--- The payload of a message from such a node, by the bytes of docs/protocol.md.
+-- @tparam table node
+-- @tparam string to whose key it is sealed for
+-- @tparam table|string m the message, or its text
+-- @tparam[opt] string tag 16 bytes
+function nodes.seal(node, to, m, tag)
+  local header = "\2" .. (tag or core.random.bytes(16))
+  local text = type(m) == "string" and m or message.encode(m)
+  return header .. assert(node.key:seal_hidden(to, "p2pd signalling 2", header, text))
+end
+
+--- The message in a payload for such a node; or nil and why it is none.
+function nodes.open(node, payload)
+  local text = node.key:open_hidden("p2pd signalling 2", payload:sub(1, 17), payload:sub(18))
+  if not text then return nil, "forged" end
+  return message.decode(text, node.id, core.clock.realtime())
 end
 
 --- Both handshakes at once; what they return, in two tables.

@@ -2,7 +2,6 @@ local address = require "p2pd.address"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
-local message = require "p2pd.message"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local reverse = require "p2pd.strategy.reverse"
@@ -95,7 +94,7 @@ describe("p2pd.strategy.reverse", function()
     local function refuse(node, re)
       local m = { type = "REFUSED", id = id.new(), re = re, from = node.id, to = alice.id, pipe = "p",
         address = node.address, time = core.clock.realtime(), ttl = 60, reason = "go away" }
-      alice.signal:deliver(message.encode(m))
+      alice.signal:deliver(nodes.seal(node, alice.id, m))
     end
     refuse(carol, request)
     refuse(bob, id.new())

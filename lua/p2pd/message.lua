@@ -1,4 +1,5 @@
---- Signalling messages: tables to bytes and back. Pure: no broker, no clock of its own.
+--- Signalling messages: tables to text and back; p2pd.envelope seals the text. Pure: no broker, no
+-- clock of its own.
 -- docs/protocol.md states the bytes. A message that is not exactly as stated is refused, with a reason
 -- from a short list, so that refusals can be counted.
 -- @module p2pd.message
@@ -11,7 +12,7 @@ local message = {}
 message.VERSION = 1
 message.MAX_BYTES = 16 * 1024
 message.TTL = 60 -- seconds for which a message is good
-message.MAX_TTL = 300
+message.MAX_TTL = 60
 message.MAX_AHEAD = 60 -- seconds a sender's clock may be ahead of ours
 
 local function is_text(value, max)
@@ -70,6 +71,7 @@ local COMMON = {
   time = function(v) return math.type(v) ~= nil end,
   ttl = function(v) return math.type(v) ~= nil and v > 0 and v <= message.MAX_TTL end,
   bare = function(v) return v == nil or v == true end,
+  ticket = function(v) return v == nil or is_hex(v) and #v == 32 end,
 }
 
 --- Bytes as the text that fits a field.

@@ -128,7 +128,8 @@ function node.new(options)
   local held <close> = task.hold(self)
   self.time = clock.start(settings.ntp)
   self.signal = signal.new {
-    node_id = self.id,
+    key = key,
+    bare = self.bare,
     mqtt = settings.mqtt,
     address = function() return self.address end,
     handlers = self:handlers(),

@@ -1,10 +1,12 @@
---- Signalling: messages between nodes over the MQTT brokers of their addresses.
+--- Signalling: messages between nodes over the MQTT brokers of their addresses, sealed (p2pd.envelope) and
+-- let in by p2pd.gate.
 -- A node subscribes to its id on each of its brokers. A request goes out on a broker that both share and,
 -- unanswered after a retransmit time, on the next; each copy is a message of its own with its own id, so
 -- a receiver can drop every id it has seen. A broker that both do not share is joined for the request.
 -- @module p2pd.signal
 local core = require "p2pd.core"
 local clock = require "p2pd.clock"
+local gate = require "p2pd.gate"
 local id = require "p2pd.id"
 local message = require "p2pd.message"
 local task = require "p2pd.task"
@@ -16,7 +18,6 @@ signal.START_WAIT = 1.0   -- seconds for which a node's start waits for a first 
 local RETRANSMIT = 1.0    -- seconds until a request is repeated, on the next broker
 local RETRANSMIT_MAX = 8.0
 local JOIN_WAIT = 5.0     -- seconds for which a request waits for a broker that we have to join
-local SEEN_IDS = 4096     -- remembered in each of two generations
 
 local ANSWERS = { ECHO = "ECHO_REPLY", GET_ADDR = "RETURN_ADDR", INITIAL_MAPPINGS = "UPDATED_MAPPINGS" }
 
@@ -24,18 +25,20 @@ local Signal = { __name = "p2pd.signal" }
 Signal.__index = Signal
 
 --- Makes the signalling of a node; @{start} connects it.
--- @tparam table options node_id, mqtt (the settings' list), address (function: our address as text),
--- handlers (type -> function(message))
+-- @tparam table options key (the node's), mqtt (the settings' list), address (function: our address as text),
+-- handlers (type -> function(message)), bare (see p2pd.gate), allow (function of the sender's id and the
+-- message: whether a request is wanted; refuses all else)
 function signal.new(options)
   return setmetatable({
-    node_id = options.node_id,
+    node_id = options.key:id(),
+    gate = gate.new { key = options.key, bare = options.bare },
+    allow = options.allow or function() return true end,
     servers = options.mqtt,
     address = options.address,
     handlers = options.handlers,
     brokers = {},   -- by offset: { offset, client, reader }
     chosen = {},    -- offsets of our address, best first
     exchanges = {}, -- by the id of a request under way
-    seen = { {}, {}, count = 0 },
     counts = { received = 0, sent = 0 },
     tasks = task.group(),
     changed = task.condition(),
@@ -52,35 +55,36 @@ end
 
 -- -- receiving
 
--- Ids of the last thousands of messages, in two generations so that forgetting costs nothing.
-function Signal:is_seen(message_id)
-  local seen = self.seen
-  if seen[1][message_id] or seen[2][message_id] then return true end
-  seen[1][message_id] = true
-  seen.count = seen.count + 1
-  if seen.count >= SEEN_IDS then
-    seen[1], seen[2], seen.count = {}, seen[1], 0
-  end
-  return false
-end
-
---- Takes one payload that came over a broker: dispatches it, or drops and counts it.
-function Signal:deliver(payload, broker)
-  self:count "received"
-  local m, reason = message.decode(payload, self.node_id, clock.now())
-  if m and self:is_seen(m.id) then m, reason = nil, "duplicate" end
-  if not m then
-    core.log.write("debug", "signalling: message dropped: " .. reason)
-    return self:count(reason)
-  end
-  m.broker = broker
-  if self.handlers[m.type] then return self.handlers[m.type](m) end
+-- An answer to a request of ours.
+local function take_answer(self, m)
   local exchange = self.exchanges[m.re]
   if not exchange then return self:count "late" end
   local fits = m.type == exchange.answer_type or m.type == "REFUSED"
   if not fits or m.from ~= exchange.peer_id then return self:count "wrong answer" end
   exchange.answer = exchange.answer or m
   exchange.condition:broadcast()
+end
+
+-- A request of somebody's.
+local function take_request(self, m)
+  if self.allow(m.from, m) then return self.handlers[m.type](m) end
+  self:drop("not allowed", m.from)
+  if m.pipe then self:reply(m, "REFUSED", { pipe = m.pipe, reason = "not allowed" }) end
+end
+
+--- Counts a message that is not taken.
+function Signal:drop(reason, from)
+  self:count(reason)
+  core.log.write("debug", ("signalling: a message of %s was dropped: %s"):format(from or "somebody", reason))
+end
+
+--- Takes one payload that came over a broker: dispatches it, or drops and counts it.
+function Signal:deliver(payload, broker)
+  self:count "received"
+  local m, reason, from = self.gate:take(payload, clock.monotonic(), clock.now())
+  if not m then return self:drop(reason, from) end
+  m.broker = broker
+  return (self.handlers[m.type] and take_request or take_answer)(self, m)
 end
 
 local function read_broker(self, broker)
@@ -193,8 +197,8 @@ local function compose(self, to, kind, fields)
   return m
 end
 
-function Signal:publish(broker, m)
-  local ok, reason, code = broker.client:publish(m.to, message.encode(m), m.ttl)
+function Signal:publish(broker, m, payload)
+  local ok, reason, code = broker.client:publish(m.to, payload, m.ttl)
   if ok then self:count "sent" end
   return ok, reason, code
 end
@@ -206,10 +210,12 @@ end
 function Signal:reply(m, kind, fields)
   local answer = compose(self, m.from, kind, fields)
   answer.re = m.id
-  if self:publish(m.broker, answer) then return true end
+  local payload, reason, code = self.gate:pack(answer, m.ticket, clock.monotonic())
+  if not payload then return nil, reason, code end
+  if self:publish(m.broker, answer, payload) then return true end
   for _, offset in ipairs(m.sender.mqtt) do
     local broker = self.brokers[offset]
-    if broker and self:publish(broker, answer) then return true end
+    if broker and self:publish(broker, answer, payload) then return true end
   end
   return nil, "no broker takes the answer", "ENOTCONN"
 end
@@ -225,10 +231,10 @@ local function route(self, peer)
 end
 
 -- Publishes one copy on the first of the brokers, from the `turn`-th on, that takes it.
-local function publish_next(self, brokers, turn, m)
+local function publish_next(self, brokers, turn, m, payload)
   for i = 0, #brokers - 1 do
     local at = (turn + i) % #brokers
-    if self:publish(brokers[at + 1], m) then return at + 1 end
+    if self:publish(brokers[at + 1], m, payload) then return at + 1 end
   end
   return nil
 end
@@ -243,12 +249,15 @@ end
 -- @treturn boolean true when `sent` ended it; else nil, message, code
 function Signal:send_until(peer, kind, fields, deadline, sent)
   local brokers = route(self, peer)
+  self.gate:befriend(peer.node_id, clock.monotonic())
   if #brokers == 0 then return nil, "the address names no broker of our settings", "EINVAL" end
   local turn, interval, published = 0, RETRANSMIT, false
   while not self.closed and core.clock.monotonic() < deadline do
     local m = compose(self, peer.node_id, kind, fields)
     m.bare = peer.bare or nil
-    local at = publish_next(self, brokers, turn, m)
+    local payload, reason, code = self.gate:pack(m, nil, clock.monotonic())
+    if not payload then return nil, reason, code end
+    local at = publish_next(self, brokers, turn, m, payload)
     local left = math.max(0, deadline - core.clock.monotonic())
     local wait = math.min(at and interval or JOIN_WAIT, left)
     if at then
