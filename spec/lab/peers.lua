@@ -25,11 +25,26 @@ local START = [[
       end)
     end
   end)
-  local waited = core.clock.monotonic() + 5
-  local clock = require "p2pd.clock"
-  while options.settings and #node.settings.ntp > 0 and clock.offset().source == "system"
-    and core.clock.monotonic() < waited do task.sleep(0.02) end
   return node.address
+]]
+
+-- As if NTP were blocked and the system's clock wrong.
+local SKEW = [[
+  local skew = ...
+  local clock = require "p2pd.clock"
+  state.clock = state.clock or { now = clock.now, to_monotonic = clock.to_monotonic, offset = clock.offset }
+  for name, fn in pairs(state.clock) do clock[name] = fn end
+  if skew == 0 then return end
+  function clock.now() return state.clock.now() + skew end
+  function clock.to_monotonic(t) return state.clock.to_monotonic(t - skew) end
+  function clock.offset() return { offset = 0, bound = math.huge, source = "system", servers = 0 } end
+]]
+
+local WAIT_FOR_TIME = [[
+  local clock = require "p2pd.clock"
+  local deadline = core.clock.monotonic() + 5
+  while clock.offset().source == "system" and core.clock.monotonic() < deadline do task.sleep(0.02) end
+  return clock.offset().source
 ]]
 
 local DIAL = [[
@@ -65,6 +80,12 @@ function peers:dial(other, options)
   for key, value in pairs(options or {}) do wanted[key] = value end
   return self.agent:call(DIAL, other.address, wanted)
 end
+
+--- Waits until the node has network time.
+function peers:wait_for_time() return self.agent:call(WAIT_FOR_TIME) end
+
+--- From now on its clock is wrong by so many seconds, and it knows no better; 0 mends it.
+function peers:set_skew(seconds) self.agent:call(SKEW, seconds) end
 
 --- Runs a chunk there, see spec.lab.agent.
 function peers:call(...) return self.agent:call(...) end

@@ -20,7 +20,8 @@ punch.ATTEMPTS = 8
 local ANSWER_WAIT = 4      -- seconds for an answer
 local PAUSE = 0.03         -- seconds between attempts, so that the peer has ended the last one
 local GAP = 0.001          -- seconds until a SYN that was refused is sent again, on average
-local LOW_TTL = { [2] = 2, [4] = 3, [6] = 4 } -- of the answerer's first SYN, by attempt
+local LOW_TTL = { [2] = 2, [4] = 3, [6] = 4 }  -- of the answerer's first SYN, by attempt
+local MANY_TTL = { 2, 3, [4] = 4, [5] = 2 }    -- of the first SYNs of the side that opens many ports
 local HOLD, HOLD_DELAYS = 0.1, 3 -- seconds, and delays over signalling, that one of many ports is given
 local NO_RETRY = 5 -- times as long as that no port is tried again
 local NEVER = { unspecified = true, multicast = true, broadcast = true }
@@ -91,6 +92,14 @@ local function observe(node, side, avoid)
   if not mappings then return nil, why, "EHOSTUNREACH" end
   side.needs, side.mappings = needs, mappings
   return held:release()
+end
+
+-- A first SYN that gets out of our NAT, but not as far as one that would answer it with a reset.
+local function first_ttl(side, attempt)
+  if side.pair.family ~= "ipv4" or side.purpose ~= "internet" then return nil end
+  if side.meeting == "many theirs" then return nil end
+  if side.meeting == "many ours" then return MANY_TTL[attempt] end
+  return not side.is_dialer and LOW_TTL[attempt] or nil
 end
 
 -- A link-local address is one of an interface.
@@ -249,7 +258,8 @@ function punch.dial(dial)
     if not list then return nil, why, errno end
     local choice = list[(attempt - 1) % #list + 1]
     local side = { pair = choice.pair, meeting = choice.meeting, purpose = choice.purpose, attempt = attempt,
-      delay = delay, is_dialer = true, ttl = choice.meeting == "many ours" and LOW_TTL[attempt] or nil }
+      delay = delay, is_dialer = true }
+    side.ttl = first_ttl(side, attempt)
     local stream
     stream, reason, code = try(dial, side)
     if stream then return stream end
@@ -301,8 +311,9 @@ local function consider(node, m)
   if #theirs == 0 and (meeting == "both" or meeting == "knock" or meeting == "many ours") then
     return nil, "mappings: none", "EINVAL"
   end
-  local ttl = pair.family == "ipv4" and meeting ~= "many theirs" and LOW_TTL[m.try] or nil
-  return { pair = pair, meeting = meeting, purpose = purpose, attempt = m.try, ttl = ttl }, theirs
+  local side = { pair = pair, meeting = meeting, purpose = purpose, attempt = m.try }
+  side.ttl = first_ttl(side, m.try)
+  return side, theirs
 end
 
 local function reply(node, m, side, arrived)
