@@ -142,6 +142,9 @@ gcstress: all | deps-test
 	@$(RUN_ENV) $(SAN_ENV) $(LUA) -e "collectgarbage('incremental', 1, 1000, 6)" \
 		spec/run.lua -o spec/report.lua $(SPECS)
 
+matrix: all | deps-test
+	@$(RUN_ENV) $(LUA) spec/lab/matrix.lua
+
 matrix-nat: all | deps-test
 	@$(RUN_ENV) $(LUA) spec/lab/matrix_nat.lua
 
@@ -223,6 +226,7 @@ help:
 	@echo 'make demo            two peers on this machine, connected in every way there is'
 	@echo 'make test            the specs; SAN=address,undefined runs them under the sanitizers'
 	@echo 'make gcstress        the specs with the garbage collector always at work'
+	@echo 'make matrix          every NAT dials every NAT by punching; resumable; table in build/matrix.html'
 	@echo 'make matrix-nat      every NAT of the lab recognised, P2PD_RUNS=20 times at two latencies'
 	@echo 'make fuzz            every parser, for FUZZ_SECONDS=60 each'
 	@echo 'make lint            luacheck, clang-format and cppcheck; `make format` formats'
@@ -236,4 +240,4 @@ always:
 
 .DELETE_ON_ERROR:
 .PHONY: all always bench clean demo deps deps-all deps-build deps-demo deps-test docs format \
-	fuzz gcstress help install lint lint-c lint-format lint-lua matrix-nat test
+	fuzz gcstress help install lint lint-c lint-format lint-lua matrix matrix-nat test
