@@ -12,6 +12,7 @@
 #include "fd.h"
 #include "inet.h"
 #include "loop.h"
+#include "reliable_link.h"
 #include "task.h"
 #include "tcp.h"
 #include "tls.h"
@@ -55,7 +56,8 @@ static int push_closed(lua_State *L) {
 }
 
 static int push_broken(lua_State *L, const struct stream *s, int err, const char *call) {
-    const char *reason = tls_reason(s->transport);
+    const struct reliable *r = reliable_link_of(s->transport);
+    const char *reason = r ? reliable_reason(r) : tls_reason(s->transport);
     if (!reason)
         return push_error(L, err, "%s", call);
     return push_failure(L, strerrorname_np(abs(err)), "%s: %s", call, reason);
@@ -439,6 +441,10 @@ static void set_tls(lua_State *L, const struct transport *t) {
     lua_setfield(L, -2, "tls");
 }
 
+static double transport_rtt(const struct transport *t) {
+    return t->rtt ? t->rtt(t) : tcp_rtt(t->ops->fd(t));
+}
+
 static int m_stats(lua_State *L) {
     struct stream *s = check_self(L)->stream;
     if (!s)
@@ -451,7 +457,7 @@ static int m_stats(lua_State *L) {
     lua_pushinteger(L, (lua_Integer)s->out.len);
     lua_setfield(L, -2, "queued");
     set_tls(L, s->transport);
-    double rtt = tcp_rtt(s->transport->ops->fd(s->transport));
+    double rtt = transport_rtt(s->transport);
     if (rtt >= 0) {
         lua_pushnumber(L, rtt);
         lua_setfield(L, -2, "rtt");

@@ -7,7 +7,8 @@
 
 #include "reliable_machine.h"
 
-#define LOOKAHEAD (32 * 1024) /* bytes that are taken beyond what may leave now */
+#define CLOSED "the link was closed" /* what the peer is told */
+#define LOOKAHEAD (32 * 1024)        /* bytes that are taken beyond what may leave now */
 
 struct reliable *reliable_new(const struct reliable_options *options, double now) {
     struct reliable *r = calloc(1, sizeof *r);
@@ -24,7 +25,7 @@ struct reliable *reliable_new(const struct reliable_options *options, double now
     r->outflow.messages = options->messages;
     r->open_due = r->spoke = r->began = now;
     r->open_wait = OPEN_FIRST_S;
-    r->loss_due = r->pace_due = r->gone_at = INFINITY;
+    r->loss_due = r->pace_due = r->gone_at = r->leave_by = INFINITY;
     r->heard = -INFINITY;
     congestion_init(&r->congestion, r->size + DATAGRAM_COST);
     return r;
@@ -52,6 +53,7 @@ void reliable_fail(struct reliable *r, int error, const char *why) {
     r->state = RELIABLE_FAILED;
     r->error = error;
     r->resets = 0;
+    r->gone_at = r->left ? -INFINITY : r->gone_at;
     snprintf(r->reason, sizeof r->reason, "%s", why);
 }
 
@@ -59,6 +61,8 @@ void reliable_fail(struct reliable *r, int error, const char *why) {
 void reliable_give_up(struct reliable *r, int error, const char *why, double now) {
     char text[sizeof r->reason];
     bool opening = r->state == RELIABLE_OPENING;
+    if (r->state >= RELIABLE_FAILED)
+        return;
     if (!why)
         snprintf(text, sizeof text, "the peer has %s for %g s",
                  opening ? "not answered" : "been silent", r->options.silence);
@@ -71,8 +75,13 @@ void reliable_give_up(struct reliable *r, int error, const char *why, double now
 /* Both halves are through: in RELIABLE_ENDED the peer may ask for the last acknowledgement again,
  * and each question makes it last. It need not if we know that the peer has it. */
 void reliable_check_end(struct reliable *r, double now) {
-    if (!outflow_is_done(&r->outflow) || !inflow_is_done(&r->inflow))
+    if (!outflow_is_done(&r->outflow))
         return;
+    if (!inflow_is_done(&r->inflow)) {
+        if (r->left)
+            reliable_give_up(r, -ECONNRESET, CLOSED, now);
+        return;
+    }
     if (r->state != RELIABLE_ENDED)
         r->ended = now;
     r->state = RELIABLE_ENDED;
@@ -81,11 +90,15 @@ void reliable_check_end(struct reliable *r, double now) {
 
 void reliable_leave(struct reliable *r, double now) {
     bool was_heard = r->heard != -INFINITY;
+    bool draining = r->state == RELIABLE_OPENED && r->outflow.shut;
     if (r->left)
         return;
     r->left = true;
-    if (r->state < RELIABLE_ENDED)
-        reliable_give_up(r, -ECONNRESET, "the link was closed", now);
+    r->leave_by = draining ? now + LEAVE_S : INFINITY;
+    if (draining)
+        reliable_check_end(r, now);
+    else if (r->state < RELIABLE_ENDED)
+        reliable_give_up(r, -ECONNRESET, CLOSED, now);
     if (r->state == RELIABLE_FAILED && (!was_heard || !r->resets))
         r->gone_at = now;
 }
@@ -107,6 +120,7 @@ const char *reliable_reason(const struct reliable *r) {
 void reliable_info(const struct reliable *r, struct reliable_info *info) {
     *info = r->counts;
     info->state = r->state;
+    info->messages = r->options.messages;
     info->rtt = r->rtt.smoothed;
     info->size = r->size;
     info->window = r->congestion.window;

@@ -38,6 +38,7 @@ enum reliable_state {
 
 struct reliable_info {
     enum reliable_state state;
+    bool messages;
     double rtt;            /* seconds, smoothed; 0: unknown */
     size_t size;           /* of a datagram now */
     size_t window, flight; /* bytes */
@@ -90,8 +91,9 @@ bool reliable_is_flushed(const struct reliable *r);  /* all that was written has
 /* Ends our half after what was written. 0 or -errno. */
 int reliable_shutdown(struct reliable *r);
 
-/* Nobody will read or write any more. Whatever is unfinished is given up, and the peer told so, a
- * few times; see RELIABLE_GONE. */
+/* Nobody will read or write any more. After reliable_shutdown() what was written may still come,
+ * for 10 s; whatever else is unfinished is given up, and the peer told so, a few times. See
+ * RELIABLE_GONE. */
 void reliable_leave(struct reliable *r, double now);
 
 /* The carrier has failed: RELIABLE_FAILED at once, with this error. */

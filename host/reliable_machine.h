@@ -17,6 +17,7 @@
 #define LINGER_TIMEOUTS 3   /* for the last acknowledgement to be asked for again */
 #define LINGER_MOST_S 3.0
 #define ENDED_MOST_S 10.0 /* however often it is asked for */
+#define LEAVE_S 10.0      /* for what was written to come */
 #define SENT_RESERVE 64   /* of SENT_MAX, for probes */
 #define RESETS 3          /* a reset is not acknowledged */
 #define DATAGRAM_COST 48  /* bytes of IP and UDP headers, in what congestion control counts */
@@ -60,6 +61,7 @@ struct reliable {
     uint64_t end_told; /* the first packet that told the peer: its end has come; and 1 */
     bool end_known;    /* and it has come */
     bool left;         /* by reliable_leave() */
+    double leave_by;   /* what is on its way then is given up */
     int resets;        /* to be sent */
     double reset_due;
     double heard, spoke; /* when the last datagram came, and left */

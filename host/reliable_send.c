@@ -59,6 +59,8 @@ static void speak_up(struct reliable *r, double now) {
 static void run_timers(struct reliable *r, double now) {
     if (now >= silence_due(r))
         reliable_give_up(r, -ETIMEDOUT, NULL, now);
+    if (now >= r->leave_by && r->state < RELIABLE_ENDED)
+        reliable_give_up(r, -ECONNRESET, "the link was closed", now);
     if (now >= r->gone_at && (r->state == RELIABLE_ENDED || r->left))
         r->state = RELIABLE_GONE;
     if (r->state < RELIABLE_FAILED)
@@ -81,6 +83,7 @@ double reliable_due(const struct reliable *r) {
         probe_due(r),
         keepalive_due(r),
         silence_due(r),
+        r->state < RELIABLE_ENDED ? r->leave_by : INFINITY,
         r->open_due,
         r->loss_due,
         r->pace_due,

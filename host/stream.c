@@ -26,6 +26,10 @@ int stream_lingering(void) {
     return lingering;
 }
 
+void stream_linger(int change) {
+    lingering += change;
+}
+
 static void update_wants(struct stream *s) {
     int events = (s->reading ? EV_READ : 0) | (s->out.len || s->blocked ? EV_WRITE : 0);
     s->transport->ops->want(s->transport, events);

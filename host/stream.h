@@ -31,7 +31,8 @@ struct transport_ops {
 struct transport {
     const struct transport_ops *ops;
     void (*on_ready)(struct transport *, int events); /* set by the owner */
-    void *owner;      /* the stream, or the transport on top of it */
+    void *owner;                             /* the stream, or the transport on top of it */
+    double (*rtt)(const struct transport *); /* s, < 0: unknown; NULL: the descriptor tells */
     size_t sticky;    /* after -EAGAIN the next write begins with so many of the same bytes */
     bool resets;      /* a close over unread input would destroy what the peer has not read yet */
     bool takes_leave; /* the peer is told of the end: shutdown comes before free */
@@ -97,7 +98,10 @@ void stream_close(struct stream *s);
 /* Frees the stream and drops what is queued. */
 void stream_abort(struct stream *s);
 
-/* How many closed streams still drain. */
+/* How many closed streams still drain, with the transports that outlive theirs. */
 int stream_lingering(void);
+
+/* By such a transport: 1 when it begins, -1 when it is over. */
+void stream_linger(int change);
 
 #endif

@@ -18,6 +18,7 @@
 
 #include "fd.h"
 #include "loop.h"
+#include "tcp.h"
 #include "tls_context.h"
 #include "tls_failure.h"
 #include "tls_wire.h"
@@ -319,6 +320,11 @@ static int tls_fd(const struct transport *base) {
     return lower->ops->fd(lower);
 }
 
+static double tls_rtt(const struct transport *base) {
+    const struct transport *lower = ((const struct tls *)base)->wire.lower;
+    return lower->rtt ? lower->rtt(lower) : tcp_rtt(lower->ops->fd(lower));
+}
+
 static int tls_detach(struct transport *base) {
     (void)base;
     return -EOPNOTSUPP;
@@ -345,8 +351,11 @@ static struct tls *new_tls(struct tls_context *context, struct transport *lower)
     struct tls *t = calloc(1, sizeof *t);
     if (!t)
         abort();
-    t->base = (struct transport){
-        .ops = &OPS, .sticky = RECORD_MAX, .resets = lower->resets, .takes_leave = true};
+    t->base = (struct transport){.ops = &OPS,
+                                 .sticky = RECORD_MAX,
+                                 .resets = lower->resets,
+                                 .takes_leave = true,
+                                 .rtt = tls_rtt};
     t->context = tls_context_ref(context);
     t->read_needs = EV_READ;
     t->wire.lower = lower;

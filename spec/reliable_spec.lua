@@ -31,7 +31,7 @@ local function part(world)
   world.answerer:leave(world.now)
   world:run(function()
     return world.dialer:info().state == "gone" and world.answerer:info().state == "gone"
-  end, 12)
+  end, 15)
 end
 
 local function failure(machine)
