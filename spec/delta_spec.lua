@@ -103,6 +103,14 @@ describe("p2pd.delta", function()
       end)
     end
 
+    it("passes over a mapping of old", function()
+      for run = 1, delta.RUNS do
+        local probes = burst(counter(1))
+        for i = 2 * run - 1, 2 * run do probes[i].external = probes[i].external - 700 end
+        assert.same({ INDEPENDENT, 1 }, { delta.infer { probes } })
+      end
+    end)
+
     it("takes two poor bursts together", function()
       local rule = counter(3)
       local first, second = lose(burst(rule), 2, 3, 5, 8, 9, 11), lose(burst(rule), 1, 2, 6, 7)

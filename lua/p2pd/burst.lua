@@ -13,7 +13,8 @@ local ROUND_TRIPS = 2        -- of a probe over TCP: connect, ask
 local LATE, SLACK = 1.25, 0.02 -- how much longer than it should a probe may take, and seconds of jitter
 local PATIENCE = 0.15        -- seconds more, when what has come by then proves nothing
 local MAX_BURSTS = 3         -- with one server
-local PROOFS_OF_RANDOM = 2   -- bursts: what spoils a rule in one hardly does so in another
+local PROOFS = 2             -- bursts that show the lack of a rule: what spoils one rarely spoils another
+local LACKS = { [nat.DELTA_RANDOM] = true, [nat.DELTA_DEPENDENT] = true } -- what is left of a spoilt rule
 
 -- -- one probe: our port, the external address, and what holds the mapping open
 
@@ -99,7 +100,7 @@ end
 -- Do these show a rule, or often enough that there is none?
 local function is_conclusive(bursts)
   local kind = delta.infer(bursts)
-  return kind ~= nil and (kind ~= nat.DELTA_RANDOM or #bursts >= PROOFS_OF_RANDOM)
+  return kind ~= nil and (not LACKS[kind] or #bursts >= PROOFS)
 end
 
 --- Bursts of probes to one server until they show a rule, three at most. Waits about two round trips for

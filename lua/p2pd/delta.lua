@@ -52,23 +52,36 @@ local function main_address(bursts)
   return most_frequent(ips)
 end
 
--- What the rules look at: each mapping's offset from its local port; each run's first offset; and the steps
--- from one mapping to the next, `near` for neighbouring local ports, `far` from one run to another.
+-- The runs of a burst, as far as they are known: what each has first and last, and where.
+local function runs_of(burst, probes)
+  local runs, run = {}, nil
+  for i, probe in ipairs(probes) do
+    local is_near = i > 1 and burst[i].port == burst[i - 1].port + 1
+    if not is_near then run = nil end
+    if probe and run then
+      run.last, run.last_at = probe.external, i
+    elseif probe then
+      run = { port = probe.port, first = probe.external, first_at = i, last = probe.external, last_at = i }
+      runs[#runs + 1] = run
+    end
+  end
+  return runs
+end
+
+-- What the rules look at: each mapping's offset from its local port; the steps between neighbouring local
+-- ports; the runs of each burst; each run's offset.
 local function observe(bursts, ip)
-  local seen = { offsets = {}, runs = {}, near = {}, far = {} }
+  local seen = { offsets = {}, near = {}, bursts = {}, run_offsets = {} }
   for _, burst in ipairs(bursts) do
     local probes = clean(burst, ip)
     for i, probe in ipairs(probes) do
-      local last = i > 1 and probes[i - 1]
-      local is_near = i > 1 and burst[i].port == burst[i - 1].port + 1
-      if probe then
-        table.insert(seen.offsets, probe.external - probe.port)
-        if not (is_near and last) then table.insert(seen.runs, probe.external - probe.port) end
-      end
-      if probe and last then
-        table.insert(is_near and seen.near or seen.far, probe.external - last.external)
-      end
+      local last = i > 1 and burst[i].port == burst[i - 1].port + 1 and probes[i - 1]
+      if probe then table.insert(seen.offsets, probe.external - probe.port) end
+      if probe and last then table.insert(seen.near, probe.external - last.external) end
     end
+    local runs = runs_of(burst, probes)
+    table.insert(seen.bursts, runs)
+    for _, run in ipairs(runs) do table.insert(seen.run_offsets, run.first - run.port) end
   end
   return seen
 end
@@ -81,42 +94,97 @@ local function equal(seen)
 end
 
 local function preserving(seen)
-  local _, count, of = most_frequent(seen.runs)
+  local _, count, of = most_frequent(seen.run_offsets)
   if is_enough(count, of, ALL_BUT_A_FEW) then return nat.DELTA_PRESERVING, 0 end
 end
 
-local function count_multiples(steps, unit)
+-- Can a counter have gone so far while so many mappings were made?
+local function is_count(step, unit, mappings)
+  local times = step / unit
+  return times >= 1 and times <= FOREIGN_MAX * mappings and times % 1 == 0
+end
+
+local function count_near(seen, unit)
   local count = 0
-  for _, step in ipairs(steps) do
-    local times = step / unit
-    if times >= 1 and times <= FOREIGN_MAX and times % 1 == 0 then count = count + 1 end
+  for _, step in ipairs(seen.near) do
+    if is_count(step, unit, 1) then count = count + 1 end
   end
   return count
 end
 
--- The unit of a counter that goes up (direction 1) or down (-1): what divides all steps that are no leap.
-local function find_unit(seen, direction)
-  local steps, least = {}, math.huge
-  for _, list in ipairs { seen.near, seen.far } do
-    for _, step in ipairs(list) do
-      step = step * direction
-      if step > 0 then steps[#steps + 1], least = step, math.min(least, step) end
+-- The most links of a chain of these runs that a counter may have made, from one to another: those with a
+-- mapping of old, which is no news, are passed over.
+local function chain(runs, from, to, unit)
+  local links, most = {}, 0
+  for i = from, to do
+    links[i] = 0
+    for j = from, i - 1 do
+      local mappings = runs[i].first_at - runs[j].last_at
+      local is_next = is_count(runs[i].first - runs[j].last, unit, mappings)
+      if is_next then links[i] = math.max(links[i], links[j] + 1) end
     end
+    most = math.max(most, links[i])
   end
-  local unit = 0
-  for _, step in ipairs(steps) do
-    if step <= least * FOREIGN_MAX then unit = gcd(unit, step) end
-  end
-  return unit > 0 and unit * direction or nil
+  return most
 end
 
+-- A counter may begin again once.
+local function count_links(seen, unit)
+  local count, of = 0, 0
+  for _, runs in ipairs(seen.bursts) do
+    local most = 0
+    for split = 1, #runs do
+      most = math.max(most, chain(runs, 1, split, unit) + chain(runs, split + 1, #runs, unit))
+    end
+    count, of = count + most, of + math.max(0, #runs - 1)
+  end
+  return count, of
+end
+
+local function each_step(seen, fn)
+  for _, step in ipairs(seen.near) do fn(step) end
+  for _, runs in ipairs(seen.bursts) do
+    for i = 2, #runs do fn(runs[i].first - runs[i - 1].last) end
+  end
+end
+
+-- What divides all steps of a counter that goes up (direction 1) or down (-1) and are no leap; and the
+-- steps that may be its unit, the largest first.
+local function find_units(seen, direction)
+  local least, divisor, steps = math.huge, 0, {}
+  each_step(seen, function(step)
+    if step * direction > 0 then least = math.min(least, step * direction) end
+  end)
+  each_step(seen, function(step)
+    step = step * direction
+    if step > 0 and step <= least * FOREIGN_MAX then
+      divisor = gcd(divisor, step)
+      steps[#steps + 1] = step
+    end
+  end)
+  table.sort(steps, function(a, b) return a > b end)
+  return divisor, steps
+end
+
+-- How many neighbours and links a unit leaves unexplained, or nil when too many.
+local function count_misses(seen, unit)
+  local near, links, of = count_near(seen, unit), count_links(seen, unit)
+  if is_enough(near, #seen.near) and is_enough(links, of) then return #seen.near - near + of - links end
+end
+
+-- A mapping of old between two new ones spoils a divisor, but others' traffic hardly leaves all steps but a
+-- few divisible by more than the unit.
 local function independent(seen)
   for _, direction in ipairs { 1, -1 } do
-    local unit = find_unit(seen, direction)
-    if unit then
-      local near, far = count_multiples(seen.near, unit), count_multiples(seen.far, unit)
-      if is_enough(near, #seen.near) and is_enough(far, #seen.far) then return nat.DELTA_INDEPENDENT, unit end
+    local divisor, steps = find_units(seen, direction)
+    local least = divisor > 0 and count_misses(seen, divisor * direction)
+    for _, step in ipairs(least and steps or {}) do
+      local misses = count_misses(seen, step * direction)
+      if misses and misses - least <= math.min(step // divisor - 1, 2) then
+        return nat.DELTA_INDEPENDENT, step * direction
+      end
     end
+    if least then return nat.DELTA_INDEPENDENT, divisor * direction end
   end
 end
 
@@ -162,7 +230,8 @@ function delta.infer(bursts)
     local kind, value = rule(seen)
     if kind then return kind, value end
   end
-  if #seen.near < LEAST or #seen.far < LEAST then return nil, "too many mappings are unknown" end
+  local _, links = count_links(seen, 1)
+  if #seen.near < LEAST or links < LEAST then return nil, "too many mappings are unknown" end
   return nat.DELTA_RANDOM, 0
 end
 

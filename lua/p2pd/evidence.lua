@@ -13,8 +13,6 @@ local NO_BEHAVIOUR = "no server that answers RFC 5780 was reached, so how unsoli
 local NO_LANE = "no server showed how TCP ports are allotted: random is assumed"
 local OVER_UDP = "no server answers STUN over TCP: the delta is that of UDP"
 
-local RANDOM = nat.DELTA_RANDOM .. " 0"
-
 local function map(list, fn)
   local result = {}
   for i, value in ipairs(list) do result[i] = fn(value) end
@@ -119,16 +117,19 @@ function evidence.delta_of(lane)
   return nil, value
 end
 
--- Where it is even, one rule counts more than none: a rule does not show by accident, but may be spoilt by
--- one.
+-- Where it is even, one rule counts more than none, and one about all ports more than one about neighbours: a
+-- rule does not show by accident, but may be spoilt by one.
 local function prefer_rule(votes, n)
-  local rule
-  for i = 1, n do
-    local vote = votes[i] ~= RANDOM and votes[i] or nil
-    if vote and rule and vote ~= rule then return nil end
-    rule = rule or vote
+  for _, weak in ipairs { nat.DELTA_RANDOM, nat.DELTA_DEPENDENT } do
+    local rule, are_one = nil, true
+    for i = 1, n do
+      local vote = votes[i]
+      if vote and math.tointeger(vote:match "^%d+") == weak then vote = nil end
+      are_one = are_one and not (vote and rule and vote ~= rule)
+      rule = rule or vote
+    end
+    if rule and are_one then return rule end
   end
-  return rule
 end
 
 local function find_delta(lanes, missing)
