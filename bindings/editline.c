@@ -33,8 +33,9 @@ static int l_open(lua_State *L) {
     return self->editor ? 1 : push_error(L, errno, "line editor");
 }
 
+/* is_terminal([descriptor]) -> boolean; standard input's without one */
 static int l_is_terminal(lua_State *L) {
-    lua_pushboolean(L, isatty(STDIN_FILENO));
+    lua_pushboolean(L, isatty((int)luaL_optinteger(L, 1, STDIN_FILENO)));
     return 1;
 }
 

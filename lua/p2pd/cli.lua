@@ -11,6 +11,7 @@ local COMMANDS = {
   { name = "connect", summary = "connect to a peer; standard input and output are the pipe" },
   { name = "demo", summary = "two peers on this machine, connected by every strategy" },
   { name = "id", summary = "show the id of a node's key" },
+  { name = "nat", summary = "what this host's network lets peers do" },
   { name = "node", summary = "run a node that accepts pipes" },
   { name = "ping", summary = "round trips to a peer, over signalling and over a pipe" },
 }
@@ -56,6 +57,14 @@ end
 --- Writes a line for people.
 function cli.say(format, ...)
   io.stderr:write("p2pd: ", format:format(...), "\n")
+end
+
+--- Shows what a command is at, in a terminal: a line that each call replaces, and none takes away.
+-- @tparam[opt] string text
+function cli.progress(text)
+  if not core.editline.is_terminal(2) then return end
+  io.stderr:write("\r\27[K", text or "")
+  io.stderr:flush()
 end
 
 --- Makes an argparse parser for a command.

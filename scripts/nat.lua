@@ -1,0 +1,45 @@
+-- p2pd nat: what this host's network lets peers do.
+local p2pd = require "p2pd"
+local cli = require "p2pd.cli"
+local config = require "p2pd.config"
+local json = require "dkjson"
+local report = require "p2pd.report"
+local survey = require "p2pd.survey"
+
+local parser = cli.add_node_options(cli.parser("nat",
+  "Show this host's interfaces, their NATs, the servers of the settings, and which peers can be reached."))
+parser:epilog "Exit status: 0 when an address is known to the outside, else 1."
+parser:flag("--json", "Print one JSON object.")
+
+local function is_known_outside(found)
+  for _, route in ipairs(found.routes) do
+    if route.external_known then return true end
+  end
+  return false
+end
+
+local function main(args)
+  local settings, reason = config.resolve(args.settings)
+  local found
+  if settings then
+    found, reason = survey.run(settings, {
+      interfaces = cli.node_options(args).interfaces,
+      progress = function(ended, of) cli.progress(("looking around: %d of %d"):format(ended, of)) end,
+    })
+    cli.progress()
+  end
+  if not found then
+    cli.say("%s", reason)
+    return cli.FAILED
+  end
+  if args.json then
+    print(json.encode(report.object(found), { indent = false }))
+  else
+    io.write(report.text(found))
+  end
+  return is_known_outside(found) and cli.OK or cli.FAILED
+end
+
+local args, status = cli.parse(parser, ...)
+if not args then return status end
+return p2pd.run(main, args)
