@@ -6,7 +6,7 @@ local nats = require "spec.lab.nats"
 
 local RUNS = math.tointeger(tonumber(os.getenv "P2PD_RUNS" or "20"))
 local LATENCIES, LOSS = { 0.001, 0.05 }, 0.01
-local ROW = "%-22s %-34s %6s  %7s  %7s  %s"
+local ROW = "%-22s %-50s %6s  %7s  %7s  %s"
 
 local function median(values)
   table.sort(values)
@@ -14,7 +14,9 @@ local function median(values)
 end
 
 local function describe(expected)
-  return ("%s, %s %d"):format(expected.type, expected.delta, expected.value)
+  local texts = {}
+  for i, one in ipairs(expected) do texts[i] = ("%s, %s %d"):format(one.type, one.delta, one.value) end
+  return table.concat(texts, "; ")
 end
 
 local function measure(l, one)
@@ -23,7 +25,7 @@ local function measure(l, one)
   for i = 1, RUNS do
     local result = nats.classify(inside, l.settings)
     seconds[i] = result.seconds
-    local fault = nats.difference(one.expected, result.routes[1].nat)
+    local fault = nats.difference(one, result)
     if fault then faults[#faults + 1] = fault else right = right + 1 end
   end
   print(ROW:format(one.name, describe(one.expected), ("%d/%d"):format(right, RUNS),

@@ -27,12 +27,16 @@ end
 local function case(name, router, changed)
   local expected = expectation(router)
   for key, value in pairs(changed or {}) do expected[key] = value end
-  return { name = name, host = { nats = { router } }, expected = expected }
+  return { name = name, host = { nats = { router } }, expected = { expected } }
 end
 
 local function restricted(delta, value) return { type = "port-restricted", delta = delta, value = value } end
 
---- One host each: `name`, `host` (as the lab takes it), `expected` (words of p2pd.nat).
+local FIRST = { type = "full cone", delta = "independent", value = 1 }
+local SECOND = { type = "symmetric", delta = "random" }
+
+--- One host each: `name`, `host` (as the lab takes it), `expected` (of each
+-- route, in words of p2pd.nat).
 nats.CASES = {
   case("open", { type = "open internet" }),
   case("firewall", { type = "symmetric UDP firewall" }),
@@ -58,7 +62,12 @@ nats.CASES = {
   {
     name = "carrier",
     host = { nats = { { type = "full cone" }, restricted "preserving" } },
-    expected = expectation(restricted "preserving"),
+    expected = { expectation(restricted "preserving") },
+  },
+  {
+    name = "two_interfaces",
+    host = { interfaces = { { nats = { FIRST } }, { nats = { SECOND } } } },
+    expected = { expectation(FIRST), expectation(SECOND) },
   },
 }
 
@@ -95,8 +104,7 @@ function nats.words(found)
   return words
 end
 
---- The first thing that is not as expected, as "type: found, not expected", or nil.
-function nats.difference(expected, found)
+local function find_difference(expected, found)
   local words = nats.words(found)
   for _, key in ipairs(KEYS) do
     local wanted = expected[key]
@@ -106,15 +114,38 @@ function nats.difference(expected, found)
   end
 end
 
+--- The first thing that is not as expected, such as "type: symmetric, not full cone", or nil.
+-- @tparam table one of @{CASES}
+-- @tparam table result of @{classify}
+-- @treturn ?string
+function nats.difference(one, result)
+  if #result.routes ~= #one.expected then
+    return ("%d routes, not %d"):format(#result.routes, #one.expected)
+  end
+  for i, expected in ipairs(one.expected) do
+    local difference = find_difference(expected, result.routes[i].nat)
+    if difference then return difference end
+  end
+end
+
+local function merge(a, b)
+  local merged = {}
+  for key, value in pairs(a) do merged[key] = value end
+  for key, value in pairs(b or {}) do merged[key] = value end
+  return merged
+end
+
 --- A lab's description with a host for each case.
 -- @tparam table link latency and loss, for all
 -- @tparam[opt=2] integer stuns
 function nats.description(link, stuns)
   local hosts = {}
   for _, one in ipairs(nats.CASES) do
-    local host = { nats = one.host.nats }
-    for key, value in pairs(link or {}) do host[key] = value end
-    hosts[one.name] = host
+    local interfaces = {}
+    for i, interface in ipairs(one.host.interfaces or { one.host }) do
+      interfaces[i] = merge(interface, link)
+    end
+    hosts[one.name] = { interfaces = interfaces }
   end
   return { hosts = hosts, servers = { stuns = stuns or 2 } }
 end
