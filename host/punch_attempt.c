@@ -1,8 +1,7 @@
 /*
- * A socket is used for all the tries of its mapping: Linux lets a bound socket whose connect()
- * failed be dissolved (connect() to AF_UNSPEC sends nothing) and connected again. So a retry
- * needs no descriptor, and the port stays ours; but for one that the kernel chose, which it takes
- * back with the first failure: that is bound again at once, by its number.
+ * Every try has a socket of its own: one that has failed keeps what ICMP messages left in its error
+ * queue, and lets go of a port that the kernel chose. It stays open until the next one is bound to
+ * the same port, which so is never free in between.
  *
  * A low TTL lets the first SYN open our NAT and die before it meets the peer's. The router where it
  * dies tells, and that would end the socket: unless IP_MINTTL is set, against which the kernel
@@ -12,6 +11,7 @@
 #include "punch_attempt.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <unistd.h>
 
 #include "tcp.h"
@@ -41,14 +41,13 @@ int attempt_open(struct attempt *a) {
     if (fd < 0)
         return fd;
     tcp_tune(fd);
-    if (m->ttl) {
+    a->is_low = m->ttl && a->state == ATTEMPT_NEW;
+    if (a->is_low) {
         set_min_ttl(fd, QUOTED_TTL_MIN);
         set_ttl(fd, m->ttl);
-        a->is_low = true;
     }
     a->fd = fd;
-    a->floats = inet_port(&m->local) == 0;
-    if (a->floats)
+    if (inet_port(&m->local) == 0)
         note_port(a);
     return 0;
 }
@@ -64,7 +63,24 @@ static bool met_itself(int fd) {
            inet_equal(&local, &remote);
 }
 
+static bool is_out(int fd) {
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+    return info.tcpi_state == TCP_SYN_SENT || info.tcpi_state == TCP_SYN_RECV;
+}
+
+static void drain_errors(int fd) {
+    struct msghdr nothing = {0};
+    while (recvmsg(fd, &nothing, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0)
+        ;
+}
+
 int attempt_verdict(const struct attempt *a) {
+    if (is_out(a->fd)) {
+        drain_errors(a->fd);
+        return -EINPROGRESS;
+    }
     int err = tcp_connected(a->fd);
     return err == -ECONNREFUSED && met_itself(a->fd) ? -ELOOP : err;
 }
@@ -75,15 +91,12 @@ bool attempt_may_retry(int err) {
            err != -EAFNOSUPPORT;
 }
 
-int attempt_rewind(struct attempt *a) {
-    struct sockaddr nobody = {.sa_family = AF_UNSPEC};
-    const struct inet_addr *local = &a->mapping.local;
-    connect(a->fd, &nobody, sizeof nobody);
-    attempt_raise_ttl(a);
-    if (a->floats && bind(a->fd, &local->any, local->len) < 0)
-        return -errno;
-    a->floats = false;
-    return 0;
+int attempt_renew(struct attempt *a) {
+    int failed = a->fd;
+    int err = attempt_open(a);
+    if (err == 0)
+        close(failed);
+    return err;
 }
 
 void attempt_raise_ttl(struct attempt *a) {

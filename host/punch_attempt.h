@@ -19,7 +19,6 @@ struct attempt {
     enum attempt_state state;
     int fd;               /* -1: none */
     bool watched, is_low; /* in the epoll set; its TTL is low */
-    bool floats;          /* the kernel chose its port, and takes it back when connect() fails */
     int last_error;
     double planned, lateness_s;
     double ends;          /* given up then, at the latest */
@@ -32,14 +31,15 @@ int attempt_open(struct attempt *a);
 /* 0, -EINPROGRESS or -errno. */
 int attempt_connect(struct attempt *a);
 
-/* Once the socket is writable: 0, -ELOOP when it has met itself, or why there is no connection. */
+/* After an event: 0, -EINPROGRESS when it meant nothing, -ELOOP when the socket has met itself, or
+ * why there is no connection. */
 int attempt_verdict(const struct attempt *a);
 
 /* Does another try after this error make sense? */
 bool attempt_may_retry(int err);
 
-/* After a failure: makes the socket, on the same port, ready for another connect(). 0 or -errno. */
-int attempt_rewind(struct attempt *a);
+/* Another socket on the same port in place of one that failed. 0 or -errno: then that one stays. */
+int attempt_renew(struct attempt *a);
 
 void attempt_raise_ttl(struct attempt *a);
 

@@ -94,22 +94,19 @@ static void give_up(struct attempt *a) {
     release_place(a->punch);
 }
 
+static double after_gap(struct punch *p) {
+    return loop_now() + p->plan.gap_s * (GAP_LEAST + GAP_SPAN * erand48(p->seed));
+}
+
 static void fail(struct attempt *a, int err) {
-    struct punch *p = a->punch;
-    p->failed++;
+    a->punch->failed++;
     note_error(a, err);
+    unwatch(a);
     a->state = ATTEMPT_PAUSED;
-    if (!attempt_may_retry(err)) {
+    if (attempt_may_retry(err))
+        set_due(a, after_gap(a->punch));
+    else
         give_up(a);
-        return;
-    }
-    err = attempt_rewind(a);
-    if (err < 0) {
-        note_error(a, err);
-        give_up(a);
-        return;
-    }
-    set_due(a, loop_now() + p->plan.gap_s * (GAP_LEAST + GAP_SPAN * erand48(p->seed)));
 }
 
 static void establish(struct attempt *a) {
@@ -122,16 +119,6 @@ static void establish(struct attempt *a) {
     p->changed = true;
 }
 
-void punch_judge(struct attempt *a) {
-    if (a->state != ATTEMPT_CONNECTING)
-        return;
-    int err = attempt_verdict(a);
-    if (err < 0)
-        fail(a, err);
-    else
-        establish(a);
-}
-
 static int watch(struct attempt *a) {
     struct epoll_event event = {.events = EPOLLOUT | EPOLLONESHOT, .data.ptr = a};
     int op = a->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
@@ -139,6 +126,18 @@ static int watch(struct attempt *a) {
         return -errno;
     a->watched = true;
     return 0;
+}
+
+void punch_judge(struct attempt *a) {
+    if (a->state != ATTEMPT_CONNECTING)
+        return;
+    int err = attempt_verdict(a);
+    if (err == -EINPROGRESS)
+        err = watch(a);
+    else if (err == 0)
+        establish(a);
+    if (err < 0)
+        fail(a, err);
 }
 
 static void note_first(struct attempt *a, double now) {
@@ -172,6 +171,12 @@ static void block(struct attempt *a) {
     set_due(a, INFINITY);
 }
 
+static int provide_socket(struct attempt *a) {
+    if (a->state == ATTEMPT_PAUSED)
+        return attempt_renew(a);
+    return a->fd < 0 ? open_socket(a) : 0;
+}
+
 static void fire(struct attempt *a, double now) {
     struct punch *p = a->punch;
     double allowed = p->sent[p->fired % p->plan.rate] + RATE_WINDOW_S;
@@ -183,10 +188,10 @@ static void fire(struct attempt *a, double now) {
         block(a);
         return;
     }
-    int err = a->fd < 0 ? open_socket(a) : 0;
+    int err = provide_socket(a);
     if (err < 0) {
         note_error(a, err);
-        give_up(a);
+        set_due(a, after_gap(p));
         return;
     }
     send_syn(a);

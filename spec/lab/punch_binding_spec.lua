@@ -117,6 +117,16 @@ describe("p2pd.core.punch between NATs", function()
     assert.same({ 1, 1 }, { connects(p:punch({ ttl = EXPIRES_BETWEEN }, { late = 0.3 })) })
   end, 40))
 
+  it("that answer with ICMP connects if the first SYN ends halfway; alone each try fails", task(function()
+    local p <close> = pair "icmp"
+    assert.same({ 1, 1 }, { connects(p:punch({ ttl = EXPIRES_BETWEEN }, { late = 0.3 })) })
+    local alone = p:punch({ lasts = 0.3 }, nil)
+    fails("EHOSTUNREACH", alone)
+    local stats = alone[2]
+    assert.is_true(stats.failed > 1)
+    assert.equal(stats.failed, stats.errors.EHOSTUNREACH)
+  end, 40))
+
   it("that are firewalls of IPv6 connects; without a peer it fails", task(function()
     local p <close> = pair("drop", { ipv6 = true })
     assert.same({ 1, 1 }, { connects(p:punch({}, { late = 0.1 }, "ipv6")) })
