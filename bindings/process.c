@@ -151,7 +151,8 @@ ours but the standard three.
 @tparam table options the program, looked up in PATH, and its arguments as a list; `stdin`: `"null"`
  (default), `"pipe"` or `"inherit"`; `stdout` and `stderr`: `"inherit"` (default), `"pipe"` or
 `"null"`, and `"stdout"` for a stderr that goes where stdout goes; `env`: variables added to ours by
-name; `cwd`: the folder it runs in
+name; `cwd`: the folder it runs in; `foreground`: true for a program that talks to the user: when
+our standard input is a terminal, its keys and Ctrl-C are the program's until it ends
 @treturn p2pd.process the child; or nil, message, code when it cannot be run
 */
 static int l_spawn(lua_State *L) {
@@ -159,7 +160,8 @@ static int l_spawn(lua_State *L) {
     lua_settop(L, 1);
     lua_newtable(L);
     struct process_options o = {
-        .io = {read_io(L, 0, "null"), read_io(L, 1, "inherit"), read_io(L, 2, "inherit")}};
+        .io = {read_io(L, 0, "null"), read_io(L, 1, "inherit"), read_io(L, 2, "inherit")},
+        .foreground = opt_boolean(L, 1, "foreground", false)};
     o.argv = read_argv(L, 2);
     o.env = read_env(L, 2);
     o.cwd = read_cwd(L, 2);

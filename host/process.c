@@ -25,6 +25,7 @@
 struct process {
     pid_t pid;
     int pidfd;
+    bool foreground;
     int ended; /* what process_poll() says from now on, or 0 */
     struct process_result result;
     ev_io exit_watcher;
@@ -145,6 +146,21 @@ static void place_ends(struct ends *ends, int *report_fd) {
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
+/* A caller that is not in the foreground itself must have SIGTTOU blocked. */
+static void give_terminal(pid_t from, pid_t to) {
+    if (tcgetpgrp(STDIN_FILENO) == from)
+        tcsetpgrp(STDIN_FILENO, to);
+}
+
+static void take_terminal_back(const struct process *p) {
+    sigset_t ttou, old;
+    sigemptyset(&ttou);
+    sigaddset(&ttou, SIGTTOU);
+    pthread_sigmask(SIG_BLOCK, &ttou, &old);
+    give_terminal(p->pid, getpgrp());
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 static void default_signals(void) {
     struct sigaction plain = {.sa_handler = SIG_DFL};
     for (int number = 1; number < NSIG; number++)
@@ -159,9 +175,14 @@ static _Noreturn void become(const struct process_options *o, char **env, struct
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(127);
+    pid_t group = getpgrp();
     setpgid(0, 0);
+    if (o->foreground)
+        give_terminal(group, getpid());
     place_ends(ends, &report_fd);
     default_signals();
+    if (o->foreground)
+        signal(SIGTSTP, SIG_IGN); /* nobody would wake it */
     struct report report = {0};
     if (o->cwd && chdir(o->cwd) < 0) {
         report = (struct report){errno, true};
@@ -267,6 +288,8 @@ int process_spawn(struct process **process, const struct process_options *o, int
     free(env);
     close_theirs(&ends, o->io);
     err = pid < 0 ? pid : adopt(process, pid, call);
+    if (err == 0)
+        (*process)->foreground = o->foreground;
     for (int i = 0; i < 3 && err < 0; i++)
         close_fd(ends.ours[i]);
     memcpy(fds, ends.ours, sizeof ends.ours);
@@ -279,6 +302,8 @@ pid_t process_pid(const struct process *p) {
 
 static void note_end(struct process *p, const siginfo_t *info) {
     p->ended = 1;
+    if (p->foreground)
+        take_terminal_back(p);
     p->result.signaled = info->si_code != CLD_EXITED;
     p->result.value = info->si_status;
 }

@@ -19,6 +19,7 @@ struct process_options {
     char *const *argv; /* argv[0] is looked up in PATH; ends with NULL */
     char *const *env;  /* "NAME=value" over our own environment, ends with NULL; or NULL */
     const char *cwd;   /* or NULL */
+    bool foreground;   /* takes the terminal of our stdin over, if it is ours, until it ends */
     enum process_io io[3];
 };
 
