@@ -11,6 +11,7 @@ local COMMANDS = {
   { name = "connect", summary = "connect to a peer; standard input and output are the pipe" },
   { name = "demo", summary = "two peers on this machine, connected by every strategy" },
   { name = "id", summary = "show the id of a node's key" },
+  { name = "lab", summary = "hosts behind NATs of your choice, on this machine" },
   { name = "nat", summary = "what this host's network lets peers do" },
   { name = "node", summary = "run a node that accepts pipes" },
   { name = "ping", summary = "round trips to a peer, over signalling and over a pipe" },
@@ -19,6 +20,7 @@ local COMMANDS = {
 local DRAIN_PAUSE, DRAIN_PAUSE_MAX = 0.001, 0.1 -- seconds between two looks at a queue
 
 cli.OK, cli.FAILED, cli.USAGE = 0, 1, 2
+cli.NOT_RUN, cli.SIGNALED = 127, 128 -- of a program that was to be run; plus the signal's number
 
 --- The commands there are.
 -- @treturn {table,...} name, summary; sorted by name
@@ -111,6 +113,18 @@ function cli.count(text)
   return nil, ("%s is not a count"):format(text)
 end
 
+function cli.amount(text)
+  local amount = tonumber(text)
+  if amount and amount >= 0 and amount < math.huge then return amount end
+  return nil, ("%s is not a number from 0 on"):format(text)
+end
+
+function cli.whole(text)
+  local whole = math.tointeger(tonumber(text))
+  if whole and whole >= 0 then return whole end
+  return nil, ("%s is not a whole number from 0 on"):format(text)
+end
+
 function cli.strategies(text)
   local list = {}
   for name in text:gmatch "[^,]+" do
@@ -129,6 +143,38 @@ function cli.node_options(args)
     settings = args.settings,
     interfaces = #args.interface > 0 and args.interface or nil,
   }
+end
+
+--- Parts a command line at the first `--`.
+-- @param ... the arguments
+-- @treturn {string,...} those before it
+-- @treturn table|nil those after it, when there is one: a program for core.process.spawn that talks to the
+-- user
+function cli.split_command(...)
+  local before, command = {}, nil
+  for _, argument in ipairs { ... } do
+    if command then
+      command[#command + 1] = argument
+    elseif argument == "--" then
+      command = { stdin = "inherit", foreground = true }
+    else
+      before[#before + 1] = argument
+    end
+  end
+  return before, command
+end
+
+--- Waits for a program to end, and passes its exit status on as a shell does.
+-- @tparam p2pd.process|nil child; or nil, message, which is said
+-- @treturn integer exit status
+function cli.finish(child, reason)
+  if not child then
+    cli.say("%s", reason)
+    return cli.NOT_RUN
+  end
+  local held <close> = child
+  local how, status = held:wait()
+  return how == "exit" and status or cli.SIGNALED + status
 end
 
 --- A stream over standard input or output that leaves the descriptor as it was.

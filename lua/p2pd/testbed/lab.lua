@@ -21,6 +21,7 @@ local script = require "p2pd.testbed.lab.script"
 local servers = require "p2pd.testbed.servers"
 local task = require "p2pd.task"
 local topology = require "p2pd.testbed.lab.topology"
+local words = require "p2pd.testbed.lab.words"
 
 local lab = {}
 
@@ -36,14 +37,25 @@ end
 
 --- Can there be a lab here? It takes root, or a kernel that lets ordinary users have namespaces, and some
 -- tools.
+-- @tparam[opt=false] boolean rootless in a user namespace, even for root
 -- @treturn[1] boolean true
 -- @treturn[2] nil
 -- @treturn[2] string why not
 -- @treturn[2] string "ENOENT" when a tool is missing, "EPERM"
-function lab.is_possible()
-  local found, reason, code = keeper.way()
+function lab.is_possible(rootless)
+  local found, reason, code = keeper.way(rootless)
   if not found then return nil, reason, code end
   return true
+end
+
+--- Is this the description of a lab? `open` raises what this returns.
+-- @tparam table wanted as for `open`
+-- @treturn[1] boolean true
+-- @treturn[2] nil
+-- @treturn[2] string "hosts.a.nats[1].type: no NAT type is called ..."
+function lab.check(wanted)
+  local checked, fault = description.check(wanted)
+  return checked and true, fault
 end
 
 -- -- opening
@@ -75,7 +87,7 @@ end
 local function open(checked)
   local self <close> = setmetatable({ folder = scratch.folder() }, Lab)
   local reason, code
-  self.keeper, reason, code = keeper.new(self.folder)
+  self.keeper, reason, code = keeper.new(self.folder, checked.rootless)
   if not self.keeper then return nil, reason, code end
   local ok
   ok, reason, code = build(self, checked)
@@ -102,6 +114,8 @@ end
 --   NATs as stateful firewalls
 -- - or `interfaces`: a list of tables with the fields above but `ipv6`: the NICs eth0, eth1, ...
 -- - or `lan`: the name of the host on whose LAN it is
+--
+-- `rootless`: true for a user namespace, as an ordinary user needs it, for root too.
 --
 -- `servers`: how many `brokers`, `stuns` (each with two addresses, RFC 5780), `ntps` and `turns` (none)
 -- @treturn[1] lab `settings`: the path of a settings file; `brokers`, `stuns`, `ntps`, `turns`: lists of
@@ -149,6 +163,14 @@ end
 -- @treturn string
 function Lab:external(name, interface)
   return interface_of(self, name, interface).external
+end
+
+--- What is between a host and the internet, in words.
+-- @tparam string name
+-- @tparam[opt="eth0"] string interface
+-- @treturn string
+function Lab:describe(name, interface)
+  return words.describe(interface_of(self, name, interface).line.link.nats)
 end
 
 local function within(self, name, options)
@@ -235,11 +257,26 @@ end
 -- @treturn string
 function Lab:enter(name, command)
   if not self.plan[name] then host_of(self, name) end
-  local words = { "env", "P2PD_SETTINGS=" .. self.settings }
-  for _, word in ipairs(self.keeper:prefix(name)) do words[#words + 1] = word end
-  for _, word in ipairs(command or { "sh" }) do words[#words + 1] = word end
-  for i, word in ipairs(words) do words[i] = quote(word) end
-  return table.concat(words, " ")
+  local line = { "env", "P2PD_SETTINGS=" .. self.settings }
+  for _, word in ipairs(self.keeper:prefix(name)) do line[#line + 1] = word end
+  for _, word in ipairs(command or { "sh" }) do line[#line + 1] = word end
+  for i, word in ipairs(line) do line[i] = quote(word) end
+  return table.concat(line, " ")
+end
+
+--- Every host with its addresses and how to enter it, and the settings file: for people.
+-- @treturn string several lines
+function Lab:report()
+  local names, lines = {}, {}
+  for name in pairs(self.plan.hosts) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    lines[#lines + 1] = ("%-9s %s, seen as %s (%s)"):format("host " .. name, self:address(name),
+      self:external(name), self:describe(name))
+    lines[#lines + 1] = "          " .. self:enter(name)
+  end
+  lines[#lines + 1] = "settings  " .. self.settings
+  return table.concat(lines, "\n")
 end
 
 -- -- links
@@ -270,11 +307,14 @@ function Lab:set_link(name, changes, interface)
   return core.task.run(delay.apply, self, lines)
 end
 
-local function switch(self, verb, lines)
+local CUT = "nft 'add element inet internet cut { LINES }'"
+local MEND = "nft 'add element inet internet cut { LINES }; delete element inet internet cut { LINES }'"
+
+local function switch(self, command, lines)
   local names = {}
   for i, line in ipairs(lines) do names[i] = line.net_side end
   local said, reason, code = core.task.run(self.keeper.run, self.keeper,
-    ("nft %s element inet internet cut '{ %s }'"):format(verb, table.concat(names, ", ")))
+    (command:gsub("LINES", table.concat(names, ", "))))
   if not said then return nil, reason, code end
   return true
 end
@@ -284,15 +324,15 @@ end
 -- @tparam[opt] string interface that one only
 -- @treturn boolean true; or nil, message, code
 function Lab:cut(name, interface)
-  return switch(self, "add", lines_of(self, name, interface))
+  return switch(self, CUT, lines_of(self, name, interface))
 end
 
 --- Mends what @{cut} has cut. Waits.
 -- @tparam string name
 -- @tparam[opt] string interface that one only
--- @treturn boolean true; or nil, message, code: ENOENT-like when it was not cut
+-- @treturn boolean true; or nil, message, code
 function Lab:mend(name, interface)
-  return switch(self, "delete", lines_of(self, name, interface))
+  return switch(self, MEND, lines_of(self, name, interface))
 end
 
 -- -- closing
@@ -313,7 +353,8 @@ end
 --- Ends everything in the lab and removes it; it can be called again. Waits, unless the task is being
 -- cancelled: then the lab ends by itself soon after.
 function Lab:close()
-  if core.task.running() then close(self) else core.task.run(close, self) end
+  local _, is_main = coroutine.running()
+  if is_main then core.task.run(close, self) else close(self) end
 end
 
 Lab.__close = Lab.close

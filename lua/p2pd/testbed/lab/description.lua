@@ -307,11 +307,15 @@ local function check_servers(given)
   return servers
 end
 
-local LAB_KEYS = { hosts = true, servers = true }
+local LAB_KEYS = { hosts = true, servers = true, rootless = true }
 
 local function check(given)
   check_keys("lab", given, LAB_KEYS)
-  return { hosts = check_hosts(given.hosts), servers = check_servers(given.servers) }
+  return {
+    hosts = check_hosts(given.hosts),
+    servers = check_servers(given.servers),
+    rootless = boolean("rootless", given.rootless, false),
+  }
 end
 
 local function protect(fn, ...)

@@ -98,10 +98,11 @@ local function try(rootless)
   return ok, (text:gsub("%s+$", ""):gsub("\n", "; "))
 end
 
-local function find_way()
+local function find_way(rootless)
   local missing = missing_tools()
   if missing then return { reason = missing, code = "ENOENT" } end
-  local ok, reason = try(false)
+  local ok, reason = false, "not tried"
+  if not rootless then ok, reason = try(false) end
   if ok then return { rootless = false } end
   local reason_rootless
   ok, reason_rootless = try(true)
@@ -110,15 +111,18 @@ local function find_way()
     reason_rootless), code = "EPERM" }
 end
 
-local way -- found once
+local ways = {} -- found once
 
 --- Can there be namespaces here, and how? It is tried once, and remembered.
+-- @tparam[opt=false] boolean rootless with a user namespace, even for root
 -- @treturn[1] table `rootless`
 -- @treturn[2] nil
 -- @treturn[2] string why not
 -- @treturn[2] string "ENOENT" for a missing tool, "EPERM"
-function keeper.way()
-  way = way or core.task.run(find_way)
+function keeper.way(rootless)
+  rootless = rootless or false
+  ways[rootless] = ways[rootless] or core.task.run(find_way, rootless)
+  local way = ways[rootless]
   if way.reason then return nil, way.reason, way.code end
   return way
 end
@@ -190,12 +194,13 @@ Keeper.__close = Keeper.close
 
 --- Makes one. Waits.
 -- @tparam string folder is removed when it ends
+-- @tparam[opt=false] boolean rootless with a user namespace, even for root
 -- @treturn[1] keeper
 -- @treturn[2] nil
 -- @treturn[2] string why not
 -- @treturn[2] string code
-function keeper.new(folder)
-  local found, reason, code = keeper.way()
+function keeper.new(folder, rootless)
+  local found, reason, code = keeper.way(rootless)
   if not found then return nil, reason, code end
   local command = unshare(found.rootless, "sh", "-s", folder)
   command.stdin, command.stdout, command.stderr = "pipe", "pipe", "stdout"

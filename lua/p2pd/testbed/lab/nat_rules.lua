@@ -1,4 +1,4 @@
---- The rule-set of a router that behaves as a NAT of a given type and delta: text for `nft -f`.
+--- The rule-set of a router that behaves as a NAT of a given type and delta: texts for `nft -f`.
 --
 -- Two independent halves. *Mapping*, by source NAT after routing, decides the external port: a NAT whose
 -- mappings do not depend on the destination keeps the local port, computes the external one from it, or gives
@@ -17,6 +17,7 @@ local BLOCKS = HIGHEST // BLOCK
 local PRESERVING_SHIFT = 7   -- blocks
 local LIST_LENGTH, LIST_START = 1000, 30000
 local RANDOM_LENGTH = 2000
+local CHUNK = 2500           -- entries of a map in one transaction; an ordinary user's socket takes few more
 local LIFETIME = "300s"      -- of a mapping and of a filter's opening since they were last used
 
 local INSIDE = "{ 10.0.0.0/8, 100.64.0.0/10 }"
@@ -122,11 +123,23 @@ function mapping.dependent(behaviour, match, outside)
     local places = scattered()
     return moved_blocks(match, outside, function(block) return places[block] end)
   end
+  return { ("%s snat to %s : th sport map @%s"):format(match, outside, behaviour.map) }
+end
+
+local function needs_map(behaviour)
+  return behaviour.delta == "dependent" and behaviour.value ~= 1
+end
+
+-- Fills the map of a dependent delta, in as many transactions as that takes.
+local function fill_map(behaviour, texts)
   local entries = {}
   for i = 0, PRIME - 1 do
-    entries[i + 1] = ("%d : %d"):format(LOWEST + i, LOWEST + i * behaviour.value % PRIME)
+    entries[#entries + 1] = ("%d : %d"):format(LOWEST + i, LOWEST + i * behaviour.value % PRIME)
+    if #entries == CHUNK or i == PRIME - 1 then
+      texts[#texts + 1] = ("add element ip nat %s %s\n"):format(behaviour.map, map_text(entries))
+      entries = {}
+    end
   end
-  return { ("%s snat to %s : th sport map %s"):format(match, outside, map_text(entries)) }
 end
 
 -- A number that numgen makes has the wrong byte order for a port; it goes through a mark and a constant map.
@@ -158,8 +171,14 @@ local filtering = {
 
 -- UDP and TCP as one when they behave alike: they share the list then.
 local function behaviours(nat)
-  if nat.tcp == nat then return { { nat, "meta l4proto { tcp, udp }" } } end
-  return { { nat, "meta l4proto udp" }, { nat.tcp, "meta l4proto tcp" } }
+  local function one(behaviour, match, name)
+    return {
+      type = behaviour.type, delta = behaviour.delta, value = behaviour.value, ports = behaviour.ports,
+      match = match, map = "dependent_" .. name,
+    }
+  end
+  if nat.tcp == nat then return { one(nat, "meta l4proto { tcp, udp }", "ports") } end
+  return { one(nat, "meta l4proto udp", "udp"), one(nat.tcp, "meta l4proto tcp", "tcp") }
 end
 
 local SETS = ([[
@@ -168,6 +187,8 @@ local SETS = ([[
   map endpoints { type inet_proto . ipv4_addr . inet_service : mark; DYNAMIC }
   set known { type inet_proto . ipv4_addr . inet_service; DYNAMIC }
 ]]):gsub("DYNAMIC", "flags dynamic,timeout; timeout " .. LIFETIME .. ";")
+
+local MAP = "  map %s { type inet_service : inet_service; }\n"
 
 -- The inside end of a connection is its source only in the direction in which it began.
 local LEARN = {
@@ -180,17 +201,17 @@ local function chain(name, lines)
   return ("  chain %s {\n    %s\n  }\n"):format(name, table.concat(lines, "\n    "))
 end
 
-local function nat_table(nat, outside)
-  local translate, admit = {}, { "type nat hook prerouting priority -100;" }
+local function nat_table(nat, outside, list)
+  local translate, admit, maps = {}, { "type nat hook prerouting priority -100;" }, ""
   local leaving = { 'oifname "wan" jump translate' }
   local learning = { "type filter hook postrouting priority 110;" }
-  for _, pair in ipairs(behaviours(nat)) do
-    local behaviour, match = pair[1], pair[2]
-    for _, rule in ipairs(mapping[behaviour.delta](behaviour, match, outside)) do
+  for _, behaviour in ipairs(list) do
+    for _, rule in ipairs(mapping[behaviour.delta](behaviour, behaviour.match, outside)) do
       translate[#translate + 1] = rule
     end
     local filter = filtering[behaviour.type]
-    if filter then admit[#admit + 1] = 'iifname "wan" ' .. filter:format(match) end
+    if filter then admit[#admit + 1] = 'iifname "wan" ' .. filter:format(behaviour.match) end
+    if needs_map(behaviour) then maps = maps .. MAP:format(behaviour.map) end
   end
   translate[#translate + 1] = "snat to " .. outside
   if nat.hairpin then
@@ -199,7 +220,7 @@ local function nat_table(nat, outside)
     learning[3] = ('oifname "lan" ip saddr %s meta l4proto { tcp, udp } jump learn'):format(outside)
   end
   if #admit > 1 then learning[2] = 'oifname "wan" meta l4proto { tcp, udp } jump learn' end
-  return "table ip nat {\n" .. SETS .. chain("translate", translate) .. chain("learn", LEARN)
+  return "table ip nat {\n" .. SETS .. maps .. chain("translate", translate) .. chain("learn", LEARN)
     .. chain("before", admit)
     .. chain("after", { "type nat hook postrouting priority 100;", table.unpack(leaving) })
     .. chain("learning", learning) .. "}\n"
@@ -227,11 +248,17 @@ end
 -- @tparam table nat as @{p2pd.testbed.lab.description} completes it: `type`, `delta` (words), `value`,
 -- `ports`, `unsolicited`, `hairpin`, `udp`, `translates`, `tcp` (itself, or what differs for TCP)
 -- @tparam string outside the router's address on its `wan`
--- @treturn string
-function nat_rules.text(nat, outside)
-  return "table inet guard {\n" .. chain("arriving", guard(nat, "input"))
-    .. chain("passing", guard(nat, "forward")) .. "}\n"
-    .. (nat.translates and nat_table(nat, outside) or "")
+-- @treturn {string,...} one for each transaction, in order
+function nat_rules.texts(nat, outside)
+  local texts = { "table inet guard {\n" .. chain("arriving", guard(nat, "input"))
+    .. chain("passing", guard(nat, "forward")) .. "}\n" }
+  if not nat.translates then return texts end
+  local list = behaviours(nat)
+  texts[1] = texts[1] .. nat_table(nat, outside, list)
+  for _, behaviour in ipairs(list) do
+    if needs_map(behaviour) then fill_map(behaviour, texts) end
+  end
+  return texts
 end
 
 return nat_rules

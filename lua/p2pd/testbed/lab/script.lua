@@ -20,7 +20,7 @@ end
 local function configure(namespace)
   local lines = {}
   if #namespace.ip > 0 then lines[1] = here_document("ip -batch -", table.concat(namespace.ip, "\n")) end
-  if #namespace.nft > 0 then lines[#lines + 1] = here_document("nft -f -", table.concat(namespace.nft)) end
+  for _, text in ipairs(namespace.nft) do lines[#lines + 1] = here_document("nft -f -", text) end
   return table.concat(lines)
 end
 

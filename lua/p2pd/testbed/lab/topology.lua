@@ -142,7 +142,7 @@ local function add_router(self, name, nat, above, place)
   self:connect({ above, above.below }, { router, "wan" })
   join(self, router, "wan", at(place, 2))
   add_default_routes(self, router, "wan", place)
-  table.insert(router.nft, nat_rules.text(nat, address_in(place.subnet, 2)))
+  router.nft = nat_rules.texts(nat, address_in(place.subnet, 2))
   return router
 end
 
@@ -326,9 +326,9 @@ end
 -- @tparam table lab a checked description
 -- @tparam {string,...} addresses of the servers, in 11.1.0.0/16; none: no servers
 -- @treturn table `namespaces`: a list, the first being the internet, each with `name`, `ip` (lines for
--- `ip -batch`), `files` ({ path, value } to write) and `nft` (rule-sets); `cables`: lines for `ip -batch`
--- that make the interfaces; `links`: the lines, with `net_side`; `hosts`: by name, `interfaces` with
--- `name`, `address`, `ipv6`, `external`, `line`
+-- `ip -batch`), `files` ({ path, value } to write) and `nft` (rule-sets, each a transaction); `cables`:
+-- lines for `ip -batch` that make the interfaces; `links`: the lines, with `net_side`; `hosts`: by name,
+-- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`
 function topology.plan(lab, addresses)
   local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, lines = 0 }, Plan)
   local ipv6 = any_ipv6(lab.hosts)
