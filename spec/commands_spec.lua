@@ -72,6 +72,8 @@ describe("the command", function()
         "--explain" },
       ping = { "--settings", "--interface", "--count", "--timeout", "-c" },
       demo = {},
+      lab = { "--a", "--b", "--latency", "--jitter", "--loss", "--ipv6", "--brokers", "--stuns", "--ntps",
+        "--turns", "-- COMMAND" },
     }
 
     for command, options in pairs(OPTIONS) do
@@ -89,6 +91,7 @@ describe("the command", function()
         { "node", "--fast" }, { "node", "--port", "http" }, { "connect" }, { "ping" }, { "demo", "more" },
         { "connect", "x", "--strategies", "teleport" }, { "connect", "x", "--policy", "slow" },
         { "connect", "x", "--timeout", "0" }, { "ping", "x", "-c", "none" },
+        { "lab", "--latency", "-1" }, { "lab", "--stuns", "some" }, { "lab", "--a", "symmetric/loud" },
       } do
         local child <close> = helper.p2pd(table.unpack(arguments))
         assert.matches("^Usage: p2pd " .. arguments[1], child:stderr():read "a")

@@ -161,4 +161,25 @@ function probe.ping(inside, ip, count, timeout)
   return trips, lost
 end
 
+local OPEN = [[
+local port = ...
+state[port] = assert(core.udp.bind { port = port })
+return true]]
+
+local TELL_MANY = [[
+local ip, to, count = ...
+state.burst = state.burst or assert(core.udp.bind {})
+for i = 1, count do assert(state.burst:sendto(tostring(i), ip, to)) end
+return true]]
+
+--- Sends numbered datagrams from one port, all at once.
+function probe.tell_many(from, ip, to, count)
+  from:call(TELL_MANY, ip, to, count)
+end
+
+--- Opens a port to @{hear} by.
+function probe.open(inside, port)
+  inside:call(OPEN, port)
+end
+
 return probe
