@@ -87,8 +87,12 @@ int attempt_verdict(const struct attempt *a) {
 
 /* EADDRNOTAVAIL: a listener on our port has the 4-tuple, as a connection that it accepted. */
 bool attempt_may_retry(int err) {
-    return err != -EADDRNOTAVAIL && err != -ELOOP && err != -EINVAL && err != -EACCES &&
-           err != -EAFNOSUPPORT;
+    return err != -EADDRNOTAVAIL && err != -ELOOP && err != -EINVAL && err != -EAFNOSUPPORT;
+}
+
+/* EACCES: IPv6, administratively prohibited (RFC 4443 §3.1). */
+bool attempt_was_unreachable(int err) {
+    return err == -EHOSTUNREACH || err == -ENETUNREACH || err == -EACCES;
 }
 
 int attempt_renew(struct attempt *a) {

@@ -21,6 +21,7 @@ struct attempt {
     bool watched, is_low; /* in the epoll set; its TTL is low */
     int last_error;
     double planned, lateness_s;
+    double sent;          /* when its last SYN left */
     double ends;          /* given up then, at the latest */
     struct attempt *next; /* among the established, or among the blocked */
 };
@@ -37,6 +38,9 @@ int attempt_verdict(const struct attempt *a);
 
 /* Does another try after this error make sense? */
 bool attempt_may_retry(int err);
+
+/* Did an ICMP message end the connect()? */
+bool attempt_was_unreachable(int err);
 
 /* Another socket on the same port in place of one that failed. 0 or -errno: then that one stays. */
 int attempt_renew(struct attempt *a);

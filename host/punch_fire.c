@@ -6,7 +6,9 @@
  * Never more than one connect() is out for a mapping, and it is only replaced after it has failed:
  * a socket that is closed over its SYN leaves a half-open connection behind, and the next SYN's
  * other sequence number confuses the peer. The gaps are random since equal ones on both sides lock
- * in phase.
+ * in phase. An RST closes the hole in our NAT, an ICMP message does not: the peer's SYN may come
+ * through it in the gap, and a port that does not connect would answer with an RST. So after one
+ * the gap counts from the SYN that failed, and is most often over already.
  */
 #include "punch_fire.h"
 
@@ -94,8 +96,8 @@ static void give_up(struct attempt *a) {
     release_place(a->punch);
 }
 
-static double after_gap(struct punch *p) {
-    return loop_now() + p->plan.gap_s * (GAP_LEAST + GAP_SPAN * erand48(p->seed));
+static double random_gap(struct punch *p) {
+    return p->plan.gap_s * (GAP_LEAST + GAP_SPAN * erand48(p->seed));
 }
 
 static void fail(struct attempt *a, int err) {
@@ -103,8 +105,9 @@ static void fail(struct attempt *a, int err) {
     note_error(a, err);
     unwatch(a);
     a->state = ATTEMPT_PAUSED;
+    double since = attempt_was_unreachable(err) ? a->sent : loop_now();
     if (attempt_may_retry(err))
-        set_due(a, after_gap(a->punch));
+        set_due(a, since + random_gap(a->punch));
     else
         give_up(a);
 }
@@ -150,7 +153,7 @@ static void send_syn(struct attempt *a) {
     struct punch *p = a->punch;
     double now = loop_now();
     int err = attempt_connect(a);
-    p->sent[p->fired++ % p->plan.rate] = now;
+    p->sent[p->fired++ % p->plan.rate] = a->sent = now;
     if (a->state == ATTEMPT_NEW)
         note_first(a, now);
     a->state = ATTEMPT_CONNECTING;
@@ -191,7 +194,7 @@ static void fire(struct attempt *a, double now) {
     int err = provide_socket(a);
     if (err < 0) {
         note_error(a, err);
-        set_due(a, after_gap(p));
+        set_due(a, loop_now() + random_gap(p));
         return;
     }
     send_syn(a);
