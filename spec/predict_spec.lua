@@ -120,6 +120,26 @@ describe("p2pd.predict", function()
     end)
   end)
 
+  describe("advertise()", function()
+    it("tells the type that counts for TCP", function()
+      local one = named("symmetric", "random")
+      assert.same(one, predict.advertise(one))
+      one.tcp_mapping = "endpoint-independent"
+      assert.same(named("port-restricted", "random"), predict.advertise(one))
+      one = named("full cone", "independent", 3)
+      one.tcp_mapping = "address-and-port-dependent"
+      assert.same(named("symmetric", "independent", 3), predict.advertise(one))
+    end)
+
+    it("keeps the type where it makes no difference", function()
+      for _, type in ipairs { "symmetric", "port-restricted", "blocked", "open internet" } do
+        local one = named(type, "equal")
+        one.tcp_mapping = "endpoint-independent"
+        assert.same(named(type, "equal"), predict.advertise(one))
+      end
+    end)
+  end)
+
   describe("mappings()", function()
     it("make a connection wherever the oracle says that one can be", function()
       for seed = 1, 3 do

@@ -10,6 +10,7 @@ local interface = require "p2pd.interface"
 local keyring = require "p2pd.keyring"
 local message = require "p2pd.message"
 local pipe = require "p2pd.pipe"
+local predict = require "p2pd.predict"
 local signal = require "p2pd.signal"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
@@ -154,7 +155,7 @@ function methods:describe()
       external = route.external,
       internal = route.internal,
       port = route.port,
-      nat = route.nat,
+      nat = predict.advertise(route.nat),
     })
   end
   return { mqtt = self.signal:offsets(), ipv4 = records.ipv4, ipv6 = records.ipv6, node_id = self.id }

@@ -51,6 +51,16 @@ function predict.rule(one)
   return is_counter and one.value ~= 0 and "counter" or "unknown"
 end
 
+--- What to tell peers of a NAT, who see no more than its type, delta and value: where TCP mappings are
+-- another matter than UDP's, theirs is the type that counts.
+-- @tparam table one a NAT
+-- @treturn table type, delta, value
+function predict.advertise(one)
+  local plain = { type = one.type, delta = one.delta, value = one.value }
+  if predict.rule(plain) ~= predict.rule(one) then plain.type = tcp_type(one) end
+  return plain
+end
+
 --- What a side lets in: "all", "address" (whoever it has sent to, from any port) or "port".
 -- @tparam table one a NAT
 -- @treturn string
