@@ -9,13 +9,13 @@ local HERE = { ["127.0.0.1"] = true }
 -- Two sides' plans, each of which aims its ports at the other's. On loopback two SYNs hardly ever meet on
 -- their way, so the first side listens, and fires itself when it is too late.
 local function plans(n, options)
-  local now = core.clock.monotonic()
   local sides = { { mappings = {} }, { mappings = {} } }
   for _ = 1, n do
     local a, b = helper.ports(2)
     table.insert(sides[1].mappings, { ip = "127.0.0.1", port = a, remote_ip = "127.0.0.1", remote_port = b })
     table.insert(sides[2].mappings, { ip = "127.0.0.1", port = b, remote_ip = "127.0.0.1", remote_port = a })
   end
+  local now = core.clock.monotonic()
   for i, side in ipairs(sides) do
     sides[i] = {
       fire = { at = now + 0.02, deadline = now + (options.lasts or 2), gap = 0.001,
@@ -72,7 +72,7 @@ describe("p2pd.hole", function()
   end))
 
   it("says what it met when nobody comes", task(function()
-    local a = plans(2, { lasts = 0.2 })
+    local a = plans(2, { lasts = 0.5 })
     a.listen, a.verify = {}, speak
     local stream, reason, code = hole.open(a)
     assert.is_nil(stream)

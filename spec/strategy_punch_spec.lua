@@ -177,7 +177,11 @@ describe("p2pd.strategy.punch", function()
     it("refuses the port 0", check({ mappings = { { 1, 0, 0 } } }, "mappings%[1%]: external port 0 is not"))
     it("refuses the port 70000", check({ mappings = { { 1, 0, 70000 } } },
       "mappings%[1%]: external port 70000"))
-    it("refuses no mappings", check({ mappings = {} }, "mappings: none"))
+    it("refuses no mappings where its own ports can't be known", check({ mappings = {} }, "not predictable: ",
+      function(alice, bob)
+        pretend(alice, { external = "203.0.113.1", loopback = false })
+        pretend(bob, { external = "203.0.113.2", loopback = false, nat = named("symmetric", "random") })
+      end))
     it("refuses a thousand", check({ mappings = many_mappings(1000) }, "mappings: 1000 are more than 256"))
     it("refuses interfaces that there are not", check({ pair = { "ipv4", 0, 7 } },
       "no such pair of interfaces"))

@@ -58,6 +58,7 @@ local TYPES = {
     delay = function(v) return v == nil or is_seconds(v) end },
   UPDATED_MAPPINGS = { re = id.is_id, pipe = id.is_id, mappings = is_mappings, many = is_flag,
     wait = is_seconds, window = is_seconds, spent = is_seconds,
+    bound = function(v) return v == nil or is_seconds(v) end,
     meet = function(v) return math.type(v) ~= nil end, asked = function(v) return math.type(v) ~= nil end },
   REFUSED = { re = id.is_id, pipe = id.is_id,
     reason = function(v) return is_text(v, 512) and not v:find "%c" end },

@@ -17,15 +17,24 @@ local RUNS = 20 -- tries to find free neighbours
 
 -- -- ports
 
+local TAKEN = { EADDRINUSE = true, EACCES = true }
+
+-- True, false, or nil, message, code when nothing can be said.
 local function is_free(ip, port)
-  local listener = core.tcp.listen { ip = ip, port = port }
-  if listener then listener:close() end
-  return listener ~= nil
+  local listener, reason, code = core.tcp.listen { ip = ip, port = port }
+  if listener then
+    listener:close()
+    return true
+  end
+  if TAKEN[code] then return false end
+  return nil, reason, code
 end
 
 local function is_run_free(ip, first, count, avoid)
   for port = first, first + count - 1 do
-    if avoid[port] or not is_free(ip, port) then return false end
+    if avoid[port] then return false end
+    local ok, reason, code = is_free(ip, port)
+    if not ok then return ok, reason, code end
   end
   return true
 end
@@ -33,7 +42,9 @@ end
 local function add_run(ip, ports, count, avoid)
   for _ = 1, RUNS do
     local first = math.random(PORT_MIN, PORT_MAX)
-    if is_run_free(ip, first, count, avoid) then
+    local ok, reason, code = is_run_free(ip, first, count, avoid)
+    if ok == nil then return nil, reason, code end
+    if ok then
       for port = first, first + count - 1 do ports[#ports + 1], avoid[port] = port, true end
       return true
     end

@@ -59,15 +59,16 @@ end
 
 -- -- running
 
--- Runs fn for each of the items, so many at a time; `fits` says whether one may start now.
-local function each(items, at_once, fits, fn)
+-- Runs fn for each of the items, so many at a time; `begin` says whether one may start now, and takes what it
+-- needs.
+local function each(items, at_once, begin, fn)
   local waiting, running = table.move(items, 1, #items, 1, {}), 0
   local ended = task.condition()
   local children <close> = task.group()
   local failure
   while (#waiting > 0 or running > 0) and not failure do
     for i = 1, #waiting do
-      if running < at_once and fits(waiting[i]) then
+      if running < at_once and begin(waiting[i]) then
         local item = table.remove(waiting, i)
         running = running + 1
         children:spawn(function()
@@ -165,11 +166,13 @@ local function run_block(l, nodes, block)
   for i in ipairs(plan.KINDS) do nodes["a" .. i]:set_skew(block.skew / 1000) end
   local busy, count = {}, 0
   each(cells, AT_ONCE[block.latency] or 4,
-    function(cell) return not busy["a" .. cell.i] and not busy["b" .. cell.j] end,
     function(cell)
-      if is_time_up() then return end
+      if busy["a" .. cell.i] or busy["b" .. cell.j] then return false end
       busy["a" .. cell.i], busy["b" .. cell.j] = true, true
-      run_cell(nodes, cell)
+      return true
+    end,
+    function(cell)
+      if not is_time_up() then run_cell(nodes, cell) end
       busy["a" .. cell.i], busy["b" .. cell.j] = nil, nil
       count = count + 1
       progress(title, count, #cells)

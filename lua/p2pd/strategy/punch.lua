@@ -4,7 +4,7 @@
 local core = require "p2pd.core"
 local clock = require "p2pd.clock"
 local hole = require "p2pd.hole"
-local nat = require "p2pd.nat"
+local pairing = require "p2pd.pairing"
 local predict = require "p2pd.predict"
 local probe = require "p2pd.probe"
 local rendezvous = require "p2pd.rendezvous"
@@ -17,55 +17,17 @@ punch.request = "INITIAL_MAPPINGS"
 punch.answer_timeout = 15
 punch.ATTEMPTS = 8
 
+local PATIENCE, ANSWER_PATIENCE = 3, 1 -- seconds until somebody else's punch is in our way no more
+local COUNTER_S, COUNTER_DELAYS = 0.02, 4 -- seconds, and delays, for which a punch takes a counter's ports
 local ANSWER_WAIT = 4      -- seconds for an answer
 local PAUSE = 0.03         -- seconds between attempts, so that the peer has ended the last one
+local RATE, MANY_RATE = 200, 1000 -- SYNs a second, whoever asked for them
+local MANY_AT_ONCE = 2     -- answers of a node that try many ports
 local GAP = 0.001          -- seconds until a SYN that was refused is sent again, on average
 local LOW_TTL = { [2] = 2, [4] = 3, [6] = 4 }  -- of the answerer's first SYN, by attempt
 local MANY_TTL = { 2, 3, [4] = 4, [5] = 2 }    -- of the first SYNs of the side that opens many ports
 local HOLD, HOLD_DELAYS = 0.1, 3 -- seconds, and delays over signalling, that one of many ports is given
 local NO_RETRY = 5 -- times as long as that no port is tried again
-local NEVER = { unspecified = true, multicast = true, broadcast = true }
-local INNER = { private = true, ["link-local"] = true }
-
--- -- who the two are to each other
-
-local function is_machine(pair)
-  local ip = pair.theirs.external
-  return ip == pair.ours.external and ip == pair.ours.nic
-end
-
-local function shares_router(pair)
-  return pair.theirs.external == pair.ours.external
-    or core.inet.same_subnet(pair.theirs.external, pair.ours.nic, pair.ours.prefix or 24)
-end
-
-local function shares_lan(pair)
-  local ours = pair.ours
-  return shares_router(pair) or core.inet.same_subnet(pair.theirs.internal, ours.nic, ours.prefix or 24)
-end
-
--- How a pair can meet; nil and why not.
-local function find_meeting(pair, many)
-  if is_machine(pair) then return predict.meeting(pair.ours.nat, pair.theirs.nat, "machine"), "machine" end
-  local meeting, reason = predict.meeting(pair.ours.nat, pair.theirs.nat, "internet", many)
-  if meeting and not meeting:find "^many" then return meeting, "internet" end
-  if shares_router(pair) then return predict.meeting(pair.ours.nat, pair.theirs.nat, "lan"), "lan" end
-  return meeting, meeting and "internet" or reason
-end
-
--- A stranger must not have us speak to our own machine, or to somebody's inner network.
-local function check_address(pair, ip)
-  local class, family = core.inet.class(ip)
-  if family ~= pair.family or NEVER[class] then return nil, ip .. " is no address to connect to", "EACCES" end
-  if class == "loopback" and not pair.ours.loopback then
-    return nil, ip .. " is on this machine", "EACCES"
-  end
-  if INNER[class] and not INNER[core.inet.class(pair.ours.external)] and not shares_lan(pair) then
-    return nil, ip .. " is not on our LAN", "EACCES"
-  end
-  return true
-end
-
 -- -- our side: ports, mappings, and what is fired
 
 local function with_device(node, route)
@@ -81,16 +43,50 @@ local function local_ports(mappings)
   return set
 end
 
+-- By node and interface: who counts on the next ports of a counter, and a condition for who waits.
+local counters = setmetatable({}, { __mode = "k" })
+
+local Place = { __name = "p2pd.punch.place" }
+Place.__index = Place
+
+function Place:close()
+  local counter = self.counter
+  if counter and counter.holder == self then
+    counter.holder = nil
+    counter.changed:signal()
+  end
+end
+
+Place.__close = Place.close
+
+-- Our own punches must not take a counter's ports from each other between a probe and the SYNs. Waits until
+-- it is our turn, and no longer than `patience`: two nodes that dial each other could wait for ever.
+local function take_counter(node, side, patience)
+  side.needs = predict.needs(side.pair.ours.nat, side.meeting, side.purpose, side.attempt)
+  if side.needs.rule ~= "counter" then return setmetatable({}, Place) end
+  local ours = counters[node] or {}
+  counters[node] = ours
+  local key = side.pair.family .. side.pair.ours.nic
+  local counter = ours[key] or { changed = task.condition() }
+  ours[key] = counter
+  local deadline = clock.monotonic() + patience
+  while counter.holder and clock.monotonic() < deadline do
+    counter.changed:wait(math.max(0, deadline - clock.monotonic()))
+  end
+  side.place = setmetatable({ counter = counter }, Place)
+  counter.holder = side.place
+  return side.place
+end
+
 -- Looks at our NAT; the observation holds the mappings open.
 local function observe(node, side, avoid)
-  local ours = side.pair.ours
-  local needs = predict.needs(ours.nat, side.meeting, side.purpose, side.attempt)
+  local ours, needs = side.pair.ours, side.needs
   local observation, reason, code = probe.observe(with_device(node, ours), needs, node.settings.stun, avoid)
   if not observation then return nil, reason, code end
   local held <close> = task.hold(observation)
   local mappings, why = predict.mappings(ours.nat, needs, observation)
   if not mappings then return nil, why, "EHOSTUNREACH" end
-  side.needs, side.mappings = needs, mappings
+  side.mappings = mappings
   return held:release()
 end
 
@@ -133,14 +129,14 @@ end
 local function aim(side, theirs)
   local list, pair = {}, side.pair
   if side.meeting == "many theirs" then return aim_many(side) end
-  local internal = pair.theirs.internal
+  local internal, external = pair.theirs.internal, pair.theirs.external
   for i, mapping in ipairs(predict.aim(side.mappings, theirs)) do
     if side.purpose == "internet" then
-      add_syn(list, side, mapping.local_port, pair.theirs.external, mapping.reply_port)
+      add_syn(list, side, mapping.local_port, external, mapping.reply_port)
     end
     local inner = theirs[(i - 1) % math.max(1, #theirs) + 1]
-    local is_near = side.purpose ~= "internet" or shares_lan(pair) and internal ~= pair.theirs.external
-    if inner and is_near and check_address(pair, internal) then
+    local is_near = side.purpose ~= "internet" or pairing.shares_lan(pair) and internal ~= external
+    if inner and is_near and pairing.check_address(pair, internal) then
       add_syn(list, side, mapping.local_port, internal, inner.local_port)
     end
   end
@@ -149,13 +145,21 @@ end
 
 local function listening_ports(side)
   local ports = {}
-  if not side.needs.listen and not shares_lan(side.pair) then return ports end
+  if not side.needs.listen and not pairing.shares_lan(side.pair) then return ports end
   for i, mapping in ipairs(side.mappings) do ports[i] = mapping.local_port end
   return ports
 end
 
+-- The counter is others' again once the SYNs have left, and those that were refused have left again.
+local function give_counter_back(side)
+  task.sleep(math.max(0, side.at - clock.monotonic()) + COUNTER_S + COUNTER_DELAYS * side.delay)
+  side.place:close()
+end
+
 -- Fires and waits for the stream that `verify` takes.
 local function meet(node, side, theirs, verify)
+  local children <close> = task.group()
+  if side.place then children:spawn(give_counter_back, side) end
   side.route = with_device(node, side.pair.ours)
   local hold = side.meeting == "many theirs" and HOLD + HOLD_DELAYS * side.delay
   local mappings = aim(side, theirs)
@@ -166,6 +170,7 @@ local function meet(node, side, theirs, verify)
       deadline = side.at + side.window,
       gap = hold and hold * NO_RETRY or GAP,
       hold = hold or nil,
+      rate = side.meeting:find "^many" and MANY_RATE or RATE,
       mappings = mappings,
     },
     ip = side.route.nic,
@@ -178,17 +183,19 @@ end
 
 -- -- the dialer
 
+-- Near ones first, then those that are sure, then those of which nothing has to be looked at.
 local function rank(choice)
-  local fixed = choice.meeting == "both" and 0 or choice.meeting:find "^many" and 2 or 1
-  return (choice.purpose == "internet" and 10 or 0) + fixed
+  local luck = choice.meeting:find "^many" and 2 or 0
+  local probes = predict.needs(choice.pair.ours.nat, choice.meeting, choice.purpose).probes
+  return (choice.purpose == "internet" and 10 or 0) + luck + math.min(1, probes)
 end
 
 -- The pairs that can meet, the best one first; nil and why none can.
 local function choices(dial)
   local list, reasons = {}, {}
   for order, pair in ipairs(dial.node:pairs(dial.peer)) do
-    local meeting, purpose = find_meeting(pair, dial.node.many_ports)
-    local ok, reason = check_address(pair, pair.theirs.external)
+    local meeting, purpose = pairing.meeting(pair, dial.node.many_ports)
+    local ok, reason = pairing.check_address(pair, pair.theirs.external)
     if meeting and ok then
       list[#list + 1] = { pair = pair, meeting = meeting, purpose = purpose, order = order }
     else
@@ -216,12 +223,23 @@ local function ask(dial, side)
     delay = side.delay,
   }, math.min(ANSWER_WAIT, math.max(0, dial.deadline - clock.monotonic())))
   if not answer then return nil, reason, code end
+  return answer
+end
+
+-- The peer's mappings, and what its answer, which is fresher than its address, makes of the pair.
+local function reconsider(dial, side, answer)
   local theirs, fault = rendezvous.from_wire(answer.mappings)
   if not theirs then return nil, "the peer's " .. fault, "EBADMSG" end
-  if side.meeting:find "^many" and not answer.many then
-    return nil, "the peer does not agree to many ports", "EACCES"
-  end
-  return answer, theirs
+  local pair = { family = side.pair.family, ours = side.pair.ours,
+    theirs = pairing.record_of(answer.sender[side.pair.family], side.pair.theirs.interface) }
+  if not pair.theirs then return nil, "the peer's interface has gone", "EADDRNOTAVAIL" end
+  local ok, reason, code = pairing.check_address(pair, pair.theirs.external)
+  if not ok then return nil, reason, code end
+  if side.purpose == "internet" then pairing.believe(pair, theirs) end
+  local meeting, purpose = pairing.meeting(pair, dial.node.many_ports and answer.many)
+  if not meeting then return nil, purpose, "EHOSTUNREACH" end
+  side.pair, side.meeting, side.purpose = pair, meeting, purpose
+  return theirs
 end
 
 -- When the peer fires, on our clock.
@@ -230,7 +248,7 @@ local function agree(side, answer)
   local elapsed, longest = clock.now() - answer.asked, now - side.began
   if not (elapsed >= 0 and elapsed <= longest) then elapsed = longest end
   local left, delay, code = rendezvous.until_meeting(answer, elapsed, clock.to_monotonic(answer.meet) - now,
-    clock.offset().bound)
+    clock.offset().bound + (answer.bound or math.huge))
   if not left then return nil, delay, code end
   if LOW_TTL[side.attempt] then left = left + PAUSE end -- the peer opens its hole first
   side.at, side.window, side.delay = now + left, answer.window, delay
@@ -238,11 +256,15 @@ local function agree(side, answer)
 end
 
 local function try(dial, side)
+  local _ <close> = take_counter(dial.node, side, PATIENCE)
   local observation <close>, fault, errno = observe(dial.node, side)
   if not observation then return nil, fault, errno end
-  local answer, theirs, refusal = ask(dial, side)
-  if not answer then return nil, theirs, refusal end
-  local ok, reason, code = agree(side, answer)
+  local answer, why, refusal = ask(dial, side)
+  if not answer then return nil, why, refusal end
+  local theirs, reason, code = reconsider(dial, side, answer)
+  if not theirs then return nil, reason, code end
+  local ok
+  ok, reason, code = agree(side, answer)
   if not ok then return nil, reason, code end
   return meet(dial.node, side, theirs, function(stream) return dial:secure(stream) end)
 end
@@ -273,27 +295,15 @@ end
 
 -- -- the answerer
 
-local function record_of(list, offset)
-  for _, record in ipairs(list) do
-    if record.interface == offset then return record end
-  end
-end
-
 -- The pair that the dialer means, as we see it.
 local function find_pair(node, m)
   local family = m.pair[1]
-  local pair = { family = family, theirs = record_of(m.sender[family], m.pair[2]) }
+  local pair = { family = family, theirs = pairing.record_of(m.sender[family], m.pair[2]) }
   for _, route in ipairs(node.routes) do
     if route.family == family and route.interface == m.pair[3] then pair.ours = pair.ours or route end
   end
   if pair.ours and pair.theirs then return pair end
   return nil, "no such pair of interfaces", "EINVAL"
-end
-
--- Who names ports knows more of its NAT than its address says.
-local function believe(pair, mappings)
-  if #mappings == 0 or predict.rule(pair.theirs.nat) ~= "unknown" then return end
-  pair.theirs.nat = { type = nat.TYPES["port-restricted"], delta = nat.DELTA_RANDOM, value = 0 }
 end
 
 local function consider(node, m)
@@ -303,14 +313,11 @@ local function consider(node, m)
   theirs, reason, code = rendezvous.from_wire(m.mappings)
   if not theirs then return nil, reason, code end
   local ok
-  ok, reason, code = check_address(pair, pair.theirs.external)
+  ok, reason, code = pairing.check_address(pair, pair.theirs.external)
   if not ok then return nil, reason, code end
-  believe(pair, theirs)
-  local meeting, purpose = find_meeting(pair, m.many and node.many_ports)
+  pairing.believe(pair, theirs)
+  local meeting, purpose = pairing.meeting(pair, m.many and node.many_ports)
   if not meeting then return nil, purpose, "EHOSTUNREACH" end
-  if #theirs == 0 and (meeting == "both" or meeting == "knock" or meeting == "many ours") then
-    return nil, "mappings: none", "EINVAL"
-  end
   local side = { pair = pair, meeting = meeting, purpose = purpose, attempt = m.try }
   side.ttl = first_ttl(side, m.try)
   return side, theirs
@@ -319,7 +326,7 @@ end
 local function reply(node, m, side, arrived)
   local is_many = side.meeting:find "^many" ~= nil
   local wait, window = rendezvous.plan(side.delay, is_many)
-  local now = clock.monotonic()
+  local now, bound = clock.monotonic(), clock.offset().bound
   side.at, side.window = now + wait, window
   return node.signal:reply(m, "UPDATED_MAPPINGS", {
     pipe = m.pipe,
@@ -329,8 +336,20 @@ local function reply(node, m, side, arrived)
     window = window,
     spent = now - arrived,
     meet = clock.now() + wait,
+    bound = bound < math.huge and bound or nil,
     asked = m.time,
   })
+end
+
+-- How many answers of a node try many ports.
+local many_answers = setmetatable({}, { __mode = "k" })
+
+local function take_place(node, side)
+  if not side.meeting:find "^many" then return setmetatable({}, { __close = function() end }) end
+  local count = many_answers[node] or 0
+  if count >= MANY_AT_ONCE then return nil, "many ports are being tried already", "EBUSY" end
+  many_answers[node] = count + 1
+  return setmetatable({}, { __close = function() many_answers[node] = many_answers[node] - 1 end })
 end
 
 --- The peer's part: says its mappings and when to meet, and meets.
@@ -342,7 +361,10 @@ function punch.answer(node, message)
   local side, theirs, code = consider(node, message)
   if not side then return nil, theirs, code end
   side.delay = delay
-  local avoid = shares_router(side.pair) and local_ports(theirs) or nil
+  local place <close>, full, busy = take_place(node, side)
+  if not place then return nil, full, busy end
+  local avoid = pairing.shares_router(side.pair) and local_ports(theirs) or nil
+  local _ <close> = take_counter(node, side, ANSWER_PATIENCE)
   local observation <close>, fault, errno = observe(node, side, avoid)
   if not observation then return nil, fault, errno end
   local ok, reason
