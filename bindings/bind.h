@@ -39,6 +39,7 @@ int bind_clock(lua_State *L);
 int bind_log(lua_State *L);
 int bind_random(lua_State *L);
 int bind_stream(lua_State *L);
+int bind_lanes(lua_State *L);
 int bind_tcp(lua_State *L);
 int bind_tls(lua_State *L);
 int bind_inet(lua_State *L);
@@ -51,7 +52,6 @@ int bind_udp(lua_State *L);
 int bind_stun(lua_State *L);
 int bind_turn(lua_State *L);
 int bind_punch(lua_State *L);
-int bind_turn(lua_State *L);
 int bind_ntp(lua_State *L);
 int bind_reliable(lua_State *L);
 

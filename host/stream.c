@@ -189,6 +189,15 @@ int stream_detach(struct stream *s) {
     return fd;
 }
 
+struct transport *stream_take(struct stream *s) {
+    if (s->in.len || s->out.len || s->shut || s->ended || s->read_error || s->write_error)
+        return NULL;
+    struct transport *transport = s->transport;
+    transport->ops->want(transport, 0);
+    free(s);
+    return transport;
+}
+
 void stream_abort(struct stream *s) {
     s->transport->ops->free(s->transport);
     buffer_fini(&s->in);

@@ -68,6 +68,10 @@ int stream_wrap(struct stream *s,
                 struct transport *(*wrap)(struct transport *lower, struct buffer early, void *arg),
                 void *arg);
 
+/* Frees the stream and gives its transport away; NULL, and nothing freed, when anything has been
+ * read or written that is still in the buffers, or has failed. */
+struct transport *stream_take(struct stream *s);
+
 /* Reads once from the transport into `in`: bytes, 0 at the end, -EAGAIN, -errno. */
 ssize_t stream_fill(struct stream *s);
 
