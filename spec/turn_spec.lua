@@ -209,7 +209,7 @@ describe("p2pd.turn", function()
       it("come to the relayed address, over " .. transport, in_task(function()
         local allocation <close> = permitted(transport)
         for i = 1, 2 do
-          if i == 2 then allocation:prepare() end
+          if i == 2 then allocation:prepare(1) end
           local peer <close> = assert(core.tcp.connect(allocation.ip, allocation.port))
           local stream, ip, port = assert(allocation:accept(WAIT))
           local _ <close> = stream
