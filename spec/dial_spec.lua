@@ -102,7 +102,8 @@ describe("p2pd.dial", function()
       local pipe <close> = assert(alice:connect(bob.address,
         { policy = "sequence", strategies = { "relay", "direct" } }))
       assert.equal("direct", pipe.strategy)
-      assert.same({ "relay", "not in this version" }, { pipe.attempts[1].strategy, pipe.attempts[1].reason })
+      assert.same({ "relay", "refused by the peer: no TURN server is configured" },
+        { pipe.attempts[1].strategy, pipe.attempts[1].reason })
       assert.is_true(pipe.attempts[2].ok)
     end))
 
@@ -139,13 +140,6 @@ describe("p2pd.dial", function()
       assert.equal("ETIMEDOUT", err.code)
       assert.equal(2, #err.attempts)
       for _, attempt in ipairs(err.attempts) do assert.is_number(attempt.seconds) end
-    end))
-
-    it("says that planned strategies are not there yet", pair(function(alice, bob)
-      local pipe, err = alice:connect(bob.address,
-        { policy = "sequence", strategies = { "relay" } })
-      assert.is_nil(pipe)
-      assert.equal("not in this version", err.relay)
     end))
 
     it("refuses bad addresses with the field's name", task(function()

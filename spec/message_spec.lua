@@ -12,6 +12,8 @@ local MESSAGES = {
   GET_ADDR = {},
   RETURN_ADDR = { re = "id0" },
   P2P_DIRECT = { pipe = "pipe1" },
+  TURN_REQUEST = { pipe = "pipe1" },
+  TURN_RESPONSE = { re = "id0", pipe = "pipe1" },
   REFUSED = { re = "id0", pipe = "pipe1", reason = "too busy" },
 }
 
@@ -56,6 +58,20 @@ describe("p2pd.message", function()
         end
       end)
     end
+
+    it("takes endpoints of a relay, and nothing like one", function()
+      local good = { ["192.0.2.1:50000"] = "192.0.2.1", ["[2001:DB8::1]:1"] = "2001:db8::1" }
+      for text, expected in pairs(good) do
+        local m = assert(decode(message.encode(compose("TURN_REQUEST", { relayed = text }))))
+        assert.equal(expected, (message.parse_endpoint(m.relayed)))
+      end
+      local bad = { "", "192.0.2.1", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:1x", "2001:db8::1:5", ":5",
+        "[192.0.2.1]:5:5", "host:5", "1.2.3:5", ("1"):rep(100), 5, {} }
+      for _, value in ipairs(bad) do
+        local bytes = message.encode(compose("TURN_REQUEST", { relayed = value }))
+        assert.same({ nil, "fields" }, { decode(bytes) })
+      end
+    end)
 
     it("refuses a message without one of the fields that all have", function()
       for _, name in ipairs { "id", "from", "to", "address", "time", "ttl" } do

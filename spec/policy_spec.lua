@@ -6,6 +6,7 @@ local in_task = helper.task
 -- A dial whose strategies do what the table says: a function that may return a stream.
 local function fake(names, acts)
   local dial = { strategies = names, log = {}, closed = {}, cancelled = {} }
+  function dial:prepare(name) self.log[#self.log + 1] = "prepare " .. name end
   function dial:attempt(name, seconds)
     self.log[#self.log + 1] = name
     self[name] = seconds
@@ -88,6 +89,18 @@ describe("p2pd.policy", function()
       local dial = fake({ "direct", "reverse", "mine" },
         { direct = fails, reverse = fails, mine = after(0.01) })
       assert.equal("mine", select(2, policy.race(dial)))
+    end))
+
+    it("lets a relay prepare itself while cheaper ones are tried, and then run", in_task(function()
+      local dial = fake({ "direct", "relay" }, { direct = never, relay = succeeds })
+      assert.equal("relay", select(2, policy.race(dial)))
+      assert.same({ "direct", "prepare relay", "relay" }, dial.log)
+    end))
+
+    it("keeps no relay waiting when there is nothing cheaper", in_task(function()
+      local dial = fake({ "relay" }, { relay = succeeds })
+      assert.equal("relay", select(2, policy.race(dial)))
+      assert.same({ "relay" }, dial.log)
     end))
 
     it("ends when all have failed", in_task(function()

@@ -27,6 +27,15 @@ describe("p2pd.strategy", function()
     assert.is_false(strategy.exists "teleport")
   end)
 
+  it("has the relay among the usual ones only for who has a TURN server", function()
+    local function has_relay(settings)
+      return table.concat(strategy.usual(settings), " "):find "relay" ~= nil
+    end
+    assert.is_false(has_relay { turn = {} })
+    assert.is_true(has_relay { turn = { { host = "127.0.0.1", port = 3478 } } })
+    assert.same({ "direct", "reverse" }, { table.unpack(strategy.usual {}, 1, 2) })
+  end)
+
   it("names modules", function()
     assert.equal("direct", strategy.name_of "direct")
     assert.equal("mine", strategy.name_of { name = "mine" })

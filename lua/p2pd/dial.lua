@@ -12,7 +12,6 @@ local task = require "p2pd.task"
 
 local dial = {}
 
-dial.STRATEGIES = strategy.NAMES
 dial.TIMEOUT = 20
 
 local REFRESH_WAIT = 1 -- seconds for which a failed strategy waits for the peer's present address
@@ -68,6 +67,15 @@ local function check_timeout(seconds)
   error(("timeout: %s is not a number of seconds"):format(tostring(seconds)), 0)
 end
 
+-- What strategies have begun with early.
+local Prepared = {}
+
+function Prepared:__close()
+  for _, value in pairs(self) do
+    local _ <close> = value
+  end
+end
+
 --- Makes a dial; @{run} runs it.
 -- @tparam node node ours
 -- @tparam table peer a parsed address
@@ -84,12 +92,13 @@ function dial.new(node, peer, options)
     strategies = {},
     modules = {},
     attempts = {},
+    prepared = setmetatable({}, Prepared),
     makers = setmetatable({}, { __mode = "k" }), -- which strategy made a stream
     refreshed = task.condition(),
     policy = dial.find_policy(options.policy or "race"),
   }, Dial)
   peer.bare = self.bare
-  load_strategies(self, options.strategies or dial.STRATEGIES)
+  load_strategies(self, options.strategies or strategy.usual(node.settings or {}))
   return self
 end
 
@@ -183,6 +192,13 @@ local function call_strategy(self, module, attempt)
   return dial_current(self, module, attempt)
 end
 
+--- Lets a strategy begin with what takes long, before it runs. For policies.
+-- @tparam string name
+function Dial:prepare(name)
+  local module = self.modules[name]
+  if module.prepare and not self.prepared[name] then self.prepared[name] = module.prepare(self) end
+end
+
 --- Runs one strategy. For policies.
 -- @tparam string name
 -- @tparam number seconds its budget; the dial's own deadline holds too
@@ -233,6 +249,7 @@ end
 -- @treturn pipe the pipe; or nil and an error object
 function Dial:run()
   local children <close> = task.group()
+  local _ <close> = self.prepared
   if self.modules.direct then children:spawn(refresh, self) else self.refresh_ended = true end
   local left = math.max(0, self.deadline - core.clock.monotonic())
   local stream, name, code = task.timeout(left, self.policy, self)

@@ -56,6 +56,28 @@ function handshake.back(stream, pipe_id)
   return write_line(stream, "back", pipe_id)
 end
 
+local LANES = { up = true, down = true }
+
+--- Says, before anything else on a connection to a relay, which lane of a pipe it is.
+-- @tparam stream stream
+-- @tparam string direction "up": who connects sends on it; "down": the other side does
+-- @tparam string pipe_id
+-- @return true, or nil, message, code
+function handshake.lane(stream, direction, pipe_id)
+  return write_line(stream, direction, pipe_id)
+end
+
+--- Reads that.
+-- @treturn string direction, and the pipe's id; or nil, message, code
+function handshake.receive_lane(stream)
+  local words, message, code = read_words(stream)
+  if not words then return nil, message, code end
+  if #words ~= 3 or not words.clean or not LANES[words[2]] then
+    return nil, "a malformed first line", "EPROTO"
+  end
+  return words[2], words[3]
+end
+
 local ROLES = {
   back = function(words) return #words == 3 and id.is_id(words[3]) end,
   dial = function(words)

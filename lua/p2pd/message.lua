@@ -4,6 +4,7 @@
 -- from a short list, so that refusals can be counted.
 -- @module p2pd.message
 local json = require "dkjson"
+local core = require "p2pd.core"
 local address = require "p2pd.address"
 local id = require "p2pd.id"
 
@@ -17,6 +18,22 @@ message.MAX_AHEAD = 60 -- seconds a sender's clock may be ahead of ours
 
 local function is_text(value, max)
   return type(value) == "string" and #value <= max
+end
+
+--- An address and a port as text.
+function message.format_endpoint(ip, port)
+  return (ip:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(ip, port)
+end
+
+--- Reads such a text.
+-- @treturn string the address, and the port; or nil when it is none
+function message.parse_endpoint(text)
+  local ip, port = text:match "^%[([%x:.]+)%]:(%d+)$"
+  if not ip then ip, port = text:match "^([%d.]+):(%d+)$" end
+  local known = ip and core.inet.parse(ip)
+  port = tonumber(port)
+  if not known or port < 1 or port > 65535 then return nil end
+  return known.ip, math.tointeger(port)
 end
 
 local function is_hex(value)
@@ -46,6 +63,11 @@ local function is_mappings(value)
   return type(value) == "table"
 end
 
+-- "192.0.2.1:50000", "[2001:db8::1]:50000": an endpoint in text, or none.
+local function is_endpoint(value)
+  return value == nil or is_text(value, 64) and message.parse_endpoint(value) ~= nil
+end
+
 -- What each type carries besides the fields that all have.
 local TYPES = {
   ECHO = { data = is_hex },
@@ -60,6 +82,8 @@ local TYPES = {
     wait = is_seconds, window = is_seconds, spent = is_seconds,
     bound = function(v) return v == nil or is_seconds(v) end,
     meet = function(v) return math.type(v) ~= nil end, asked = function(v) return math.type(v) ~= nil end },
+  TURN_REQUEST = { pipe = id.is_id, relayed = is_endpoint },
+  TURN_RESPONSE = { re = id.is_id, pipe = id.is_id, relayed = is_endpoint },
   REFUSED = { re = id.is_id, pipe = id.is_id,
     reason = function(v) return is_text(v, 512) and not v:find "%c" end },
 }

@@ -10,7 +10,8 @@ local policy = {}
 local BUDGET = { direct = 2, reverse = 4, punch = 20, relay = 20 }
 local BUDGET_OTHER = 20
 
--- Seconds that a strategy waits for cheaper ones before it starts, and how cheap it is.
+-- Seconds that cheaper ones have before a strategy starts, and how cheap it is. What takes it long it may
+-- prepare after half of them.
 local HEAD_START = { relay = 1 }
 local COST = { direct = 1, reverse = 2, punch = 3, relay = 5 }
 local COST_OTHER = 4
@@ -39,6 +40,13 @@ function Landing:cheapest()
   return self[1]
 end
 
+local function is_cheapest(dial, name)
+  for _, other in ipairs(dial.strategies) do
+    if (COST[other] or COST_OTHER) < (COST[name] or COST_OTHER) then return false end
+  end
+  return true
+end
+
 -- Starts every strategy; `race` says what runs and what has landed, and `changed` wakes at each end.
 local function start_all(race, dial, children)
   for _, name in ipairs(dial.strategies) do
@@ -48,7 +56,11 @@ local function start_all(race, dial, children)
         race.running[name] = nil
         race.changed:signal()
       end })
-      if HEAD_START[name] then task.sleep(HEAD_START[name]) end
+      if HEAD_START[name] and not is_cheapest(dial, name) then
+        task.sleep(HEAD_START[name] / 2)
+        dial:prepare(name)
+        task.sleep(HEAD_START[name] / 2)
+      end
       local stream = dial:attempt(name, BUDGET[name] or BUDGET_OTHER)
       if stream then
         table.insert(race.landed, { stream = stream, name = name, cost = COST[name] or COST_OTHER })

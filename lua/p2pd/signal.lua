@@ -19,7 +19,8 @@ local RETRANSMIT = 1.0    -- seconds until a request is repeated, on the next br
 local RETRANSMIT_MAX = 8.0
 local JOIN_WAIT = 5.0     -- seconds for which a request waits for a broker that we have to join
 
-local ANSWERS = { ECHO = "ECHO_REPLY", GET_ADDR = "RETURN_ADDR", INITIAL_MAPPINGS = "UPDATED_MAPPINGS" }
+local ANSWERS = { ECHO = "ECHO_REPLY", GET_ADDR = "RETURN_ADDR", INITIAL_MAPPINGS = "UPDATED_MAPPINGS",
+  TURN_REQUEST = "TURN_RESPONSE" }
 
 local Signal = { __name = "p2pd.signal" }
 Signal.__index = Signal

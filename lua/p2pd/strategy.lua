@@ -2,19 +2,17 @@
 -- A strategy is a module, or a table like one, with `dial(dial, pair)`. One that the peer takes part in also
 -- has `request`, the type of the message that asks for it, and `answer(node, message)`, which the peer runs;
 -- `answer_timeout` seconds (4) at most. Both functions return a verified stream, or nil, message, code. With
--- `whole` one call serves every pair, and `pair` is nil.
+-- `whole` one call serves every pair, and `pair` is nil. `prepare(dial)` begins early with what takes long:
+-- it returns something to be closed, which the dial has as `dial.prepared[name]`. `is_usual(settings)` says
+-- whether a dial runs it unasked.
 -- @module p2pd.strategy
 local strategy = {}
 
 --- The names of ours, the cheapest first.
-strategy.NAMES = { "direct", "reverse", "punch" }
+strategy.NAMES = { "direct", "reverse", "punch", "relay" }
 
 local BUILT_IN = {}
 for _, name in ipairs(strategy.NAMES) do BUILT_IN[name] = require("p2pd.strategy." .. name) end
-
--- Strategies of the design that this version can't run yet: a dial says so and goes on.
-local PLANNED = { relay = true }
-local NOT_YET = { whole = true, dial = function() return nil, "not in this version", "ENOSYS" end }
 
 local function is_module(value)
   return type(value) == "table" and type(value.dial) == "function"
@@ -23,13 +21,25 @@ end
 --- A strategy by its name (one of ours, else a module's that `require` finds), or the module itself.
 -- @raise when there is none
 function strategy.find(name)
-  local found = BUILT_IN[name] or PLANNED[name] and NOT_YET or is_module(name) and name
+  local found = BUILT_IN[name] or is_module(name) and name
   if found then return found end
   if type(name) ~= "string" then error("a strategy is a name, or a module with a function dial", 0) end
   local ok, loaded = pcall(require, name)
   if ok and is_module(loaded) then return loaded end
   local broken = not ok and not tostring(loaded):find("^module '.-' not found")
   error(('no strategy "%s"%s'):format(name, broken and ": " .. tostring(loaded) or ""), 0)
+end
+
+--- The names of those that a dial runs unless it is told which, the cheapest first.
+-- @tparam table settings of the node: a strategy with `is_usual(settings)` may not want to be among them
+-- @treturn {string,...}
+function strategy.usual(settings)
+  local names = {}
+  for _, name in ipairs(strategy.NAMES) do
+    local is_usual = BUILT_IN[name].is_usual
+    if not is_usual or is_usual(settings) then names[#names + 1] = name end
+  end
+  return names
 end
 
 --- Whether there is a strategy of that name.

@@ -1,0 +1,284 @@
+local address = require "p2pd.address"
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local p2pd = require "p2pd"
+local task = helper.task
+
+local WAIT = 10
+local ONLY_RELAY = { strategies = { "relay" }, timeout = WAIT }
+
+describe("p2pd.strategy.relay", function()
+  local broker, server, level
+  local with, without = {}, {}
+
+  setup(function()
+    level = core.log.level()
+    core.log.level "error"
+    broker = helper.mosquitto {}
+    server = helper.coturn { tls = true }
+    for _, transport in ipairs { "tcp", "tls" } do
+      with[transport] = select(2, helper.settings { brokers = { broker }, turn = { server:turn(transport) } })
+    end
+    without = select(2, helper.settings { brokers = { broker } })
+  end)
+
+  teardown(function()
+    core.log.level(level)
+    helper.close_all()
+  end)
+
+  local function start(settings, options)
+    local all = { settings = settings, interfaces = { "lo" } }
+    for name, value in pairs(options or {}) do all[name] = value end
+    return assert(p2pd.node(all))
+  end
+
+  local function settings_with(...)
+    return (select(2, helper.settings { brokers = { broker }, turn = { ... } }))
+  end
+
+  local function pair(ours, theirs, fn, options)
+    return task(function()
+      local alice <close> = start(ours(), options)
+      local bob <close> = start(theirs(), options)
+      fn(alice, bob)
+    end)
+  end
+
+  local function connect(alice, bob, options)
+    local pipe = assert(alice:connect(bob.address, options or ONLY_RELAY))
+    local accepted = assert(bob:accept(WAIT))
+    pipe:settimeout(WAIT)
+    accepted:settimeout(WAIT)
+    return pipe, accepted
+  end
+
+  -- The allocations that the server still holds.
+  local function held()
+    local sessions, count = {}, 0
+    local log = server:log()
+    for session in log:gmatch "session (%d+): new, realm" do sessions[session] = true end
+    for session in log:gmatch "session (%d+): delete: realm" do sessions[session] = nil end
+    for _ in pairs(sessions) do count = count + 1 end
+    return count
+  end
+
+  local function wait_until_released()
+    local deadline = core.clock.monotonic() + WAIT
+    while held() > 0 do
+      assert(core.clock.monotonic() < deadline, "the server still holds an allocation")
+      p2pd.sleep(0.05)
+    end
+  end
+
+  local function ours(transport) return function() return with[transport] end end
+  local function none() return without end
+
+  local function check_pipe(alice, bob)
+    local pipe, accepted = connect(alice, bob)
+    local _ <close> = pipe
+    local _ <close> = accepted
+    assert.same({ "relay", "relay", pipe.id, alice.id, bob.id },
+      { pipe.strategy, accepted.strategy, accepted.id, accepted.peer, pipe.peer })
+    assert(pipe:write "hello\n")
+    assert.equal("hello", accepted:read "l")
+    pipe:shutdown()
+    assert.is_nil((accepted:read "l"))
+    assert(accepted:write("still here\n"))
+    assert.equal("still here", pipe:read "l")
+    accepted:close()
+    assert.is_nil((pipe:read "l"))
+    pipe:close()
+    wait_until_released()
+  end
+
+  for _, transport in ipairs { "tcp", "tls" } do
+    it("meets at the dialer's server, over " .. transport, pair(ours(transport), none, check_pipe))
+    it("meets at the peer's server, over " .. transport, pair(none, ours(transport), check_pipe))
+  end
+
+  it("carries pipes without TLS as well", pair(ours "tcp", none, check_pipe, { secure = false }))
+
+  it("carries much, both ways at once, and loses nothing at the end", pair(ours "tcp", none,
+    function(alice, bob)
+      local pipe, accepted = connect(alice, bob)
+      local data = ("0123456789abcdef"):rep(250000)
+      local function send(from)
+        return function()
+          assert(from:write(data))
+          assert(from:shutdown())
+          return true
+        end
+      end
+      local function receive(from) return function() return from:read "a" == data end end
+      assert.same({ true, true, true, true },
+        { p2pd.all { send(pipe), send(accepted), receive(pipe), receive(accepted) } })
+      pipe:close()
+      accepted:close()
+      wait_until_released()
+    end))
+
+  it("brings to a slow reader what was written before the close", pair(ours "tcp", none,
+    function(alice, bob)
+      for _, secure in ipairs { true } do
+        local pipe, accepted = connect(alice, bob, { strategies = { "relay" }, secure = secure })
+        local size = 6000000
+        local _ <close> = p2pd.spawn(function()
+          pipe:write(("x"):rep(size))
+          pipe:close()
+        end)
+        p2pd.sleep(0.1)
+        local count = 0
+        for data in function() return (accepted:recv()) end do count = count + #data end
+        assert.equal(size, count)
+        accepted:close()
+      end
+      wait_until_released()
+    end))
+
+  it("is among the usual strategies of who has a server, after cheaper ones", pair(ours "tcp", none,
+    function(alice, bob)
+      local pipe <close> = assert(alice:connect(bob.address, { timeout = WAIT }))
+      local accepted <close> = assert(bob:accept(WAIT))
+      assert.equal("direct", pipe.strategy)
+      assert.equal("direct", accepted.strategy)
+      wait_until_released()
+    end))
+
+  it("takes the place of cheaper ones that fail", pair(ours "tcp", none, function(alice, bob)
+    local stale = address.parse(bob.address)
+    stale.ipv6, stale.ipv4[1].port = {}, helper.free_port()
+    local own = address.parse(bob.address)
+    own.ipv6, own.ipv4[1].port = {}, stale.ipv4[1].port
+    bob.signal.address = function() return address.format(own) end
+    local pipe <close> = assert(alice:connect(address.format(stale),
+      { strategies = { "direct", "relay" }, timeout = WAIT }))
+    local accepted <close> = assert(bob:accept(WAIT))
+    assert.equal("relay", pipe.strategy)
+    accepted:close()
+    pipe:close()
+    wait_until_released()
+  end))
+
+  it("passes over servers that are dead or refuse", task(function()
+    local dead, refusing = server:turn "tcp", server:turn "tcp"
+    dead.port, refusing.pass = helper.free_port(), "wrong"
+    local alice <close> = start(settings_with(dead, refusing, server:turn "tcp"))
+    local bob <close> = start(without)
+    local pipe, accepted = connect(alice, bob)
+    accepted:close()
+    pipe:close()
+    wait_until_released()
+  end))
+
+  it("falls back to the peer's server", task(function()
+    local dead = server:turn "tcp"
+    dead.port = helper.free_port()
+    local alice <close> = start(settings_with(dead))
+    local bob <close> = start(with.tcp)
+    local pipe, accepted = connect(alice, bob)
+    accepted:close()
+    pipe:close()
+    wait_until_released()
+  end))
+
+  local function failure(alice, bob, options)
+    local pipe, err = alice:connect(bob.address, options or ONLY_RELAY)
+    assert.is_nil(pipe)
+    return err.relay
+  end
+
+  it("says so when nobody has a server", pair(none, none, function(alice, bob)
+    assert.equal("refused by the peer: no TURN server is configured", failure(alice, bob))
+  end))
+
+  it("tells of wrong credentials", task(function()
+    local entry = server:turn "tcp"
+    entry.pass = "wrong"
+    local alice <close> = start(settings_with(entry))
+    local bob <close> = start(without)
+    assert.matches("401 wrong user or password.*; refused by the peer: no TURN server", failure(alice, bob))
+  end))
+
+  it("leaves nothing on the server when the peer never answers", task(function()
+    local alice <close> = start(with.tcp)
+    local bob <close> = start(without)
+    bob.signal.handlers.TURN_REQUEST = function() end
+    assert.matches("no answer within 0.5 s", failure(alice, bob, { strategies = { "relay" }, timeout = 0.5 }))
+    wait_until_released()
+  end))
+
+  it("says so when the peer cannot reach the relay", pair(ours "tcp", none, function(alice, bob)
+    local routes = bob.routes
+    local peer = bob.address
+    bob.routes = {}
+    local _, err = alice:connect(peer, ONLY_RELAY)
+    bob.routes = routes
+    assert.equal("refused by the peer: no address family in common with the relay", err.relay)
+    wait_until_released()
+  end))
+
+  it("takes a relay to be nowhere that nobody's relay is", pair(none, none, function(alice, bob)
+    for _, endpoint in ipairs { "0.0.0.0:7", "224.0.0.1:7", "255.255.255.255:7" } do
+      local answer, reason = alice.signal:request(address.parse(bob.address), "TURN_REQUEST",
+        { pipe = "pipe" .. #endpoint, relayed = endpoint }, WAIT)
+      assert.is_nil(answer)
+      assert.matches("^refused by the peer: no relay is at a", reason)
+    end
+  end))
+
+  it("turns strangers at the relayed address away", pair(ours "tcp", none, function(alice, bob)
+    local answer = bob.signal.handlers.TURN_REQUEST
+    bob.signal.handlers.TURN_REQUEST = function(m)
+      local ip, port = m.relayed:match "^(.*):(%d+)$"
+      p2pd.spawn(function()
+        for _ = 1, 12 do
+          local stranger = core.tcp.connect(ip, tonumber(port))
+          if stranger then
+            stranger:write(("P2PD/1 up %s\n"):format(m.from))
+            stranger:close()
+          end
+        end
+        answer(m)
+      end)
+    end
+    local pipe, accepted = connect(alice, bob)
+    accepted:close()
+    pipe:close()
+    wait_until_released()
+  end))
+
+  it("ends pipes with an error when the server dies, on both sides", task(function()
+    for _, secure in ipairs { true, false } do
+      local mortal = helper.coturn {}
+      local alice <close> = start(settings_with(mortal:turn "tcp"), { secure = secure })
+      local bob <close> = start(without, { secure = secure })
+      local pipe, accepted = connect(alice, bob)
+      local _ <close> = pipe
+      local _ <close> = accepted
+      mortal:stop()
+      for _, each in ipairs { pipe, accepted } do
+        local data, reason, code = each:read "l"
+        assert.is_nil(data)
+        assert.is_string(reason)
+        assert.is_true(code == "ECONNRESET" or code == "ECONNABORTED", code)
+      end
+    end
+  end))
+
+  it("does without a server that falls silent, as soon as that is known", task(function()
+    local mortal = helper.coturn {}
+    local alice <close> = start(settings_with(mortal:turn "tcp"))
+    local bob <close> = start(without)
+    local pipe, accepted = connect(alice, bob)
+    mortal:signal "STOP"
+    pipe:settimeout(0.05)
+    assert.equal("ETIMEDOUT", select(3, pipe:read "l"))
+    mortal:signal "CONT"
+    mortal:stop()
+    pipe:settimeout(WAIT)
+    assert.is_string((select(2, pipe:read "l")))
+    pipe:close()
+    accepted:close()
+  end))
+end)
