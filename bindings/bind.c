@@ -144,6 +144,7 @@ static const struct {
     {"tls", bind_tls},
     {"netif", bind_netif},
     {"udp", bind_udp},
+    {"datagrams", bind_datagrams},
     {"stun", bind_stun},
     {"turn", bind_turn},
     {"punch", bind_punch},

@@ -49,6 +49,7 @@ int bind_mqtt(lua_State *L);
 int bind_process(lua_State *L);
 int bind_editline(lua_State *L);
 int bind_udp(lua_State *L);
+int bind_datagrams(lua_State *L);
 int bind_stun(lua_State *L);
 int bind_turn(lua_State *L);
 int bind_punch(lua_State *L);

@@ -6,9 +6,6 @@
 
 #include "host/datagrams.h"
 
-/* The class; once, before anything is pushed. */
-void datagrams_class(lua_State *L);
-
 /* Pushes a userdata that owns d. Raises only when out of memory. */
 void push_datagrams(lua_State *L, struct datagrams *d);
 

@@ -183,7 +183,6 @@ static const luaL_Reg META[] = {
 static const luaL_Reg FUNCTIONS[] = {{"bind", l_bind}, {NULL, NULL}};
 
 int bind_udp(lua_State *L) {
-    datagrams_class(L);
     bind_class(L, UDP_CLASS, METHODS, META);
     luaL_newlib(L, FUNCTIONS);
     return 1;

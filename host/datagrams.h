@@ -10,7 +10,8 @@
 
 #define DATAGRAMS_SIZE_MAX 2048 /* bytes of the largest datagram that any carrier delivers */
 
-/* The maker fills in ops and size_max; the owner sets what it wants to hear, then calls receive(),
+/* The maker fills in ops and size_max; the owner sets what it wants to hear (all but
+ * on_datagram may be NULL), then calls receive(),
  * and calls free exactly once. Loop thread only; nothing here blocks, and no op calls back. */
 struct datagrams;
 struct datagrams_ops {
@@ -30,7 +31,9 @@ struct datagrams {
     /* One has come; it must not free the carrier. The bytes are valid during the call. */
     void (*on_datagram)(struct datagrams *, const void *, size_t);
     void (*on_pause)(struct datagrams *); /* after on_datagram: no more is at hand */
-    void (*on_room)(struct datagrams *);  /* after -EAGAIN: send again */
+    /* What the network says about the peer (-ECONNREFUSED, ...); the carrier goes on. */
+    void (*on_trouble)(struct datagrams *, int err);
+    void (*on_room)(struct datagrams *);                          /* after -EAGAIN: send again */
     void (*on_end)(struct datagrams *, int err, const char *why); /* nothing will come or leave */
 };
 

@@ -1,8 +1,7 @@
 /*
  * Batches, because a system call per datagram is what limits a relay: those that were sent in one
  * burst leave by one call where the kernel can cut them (UDP_SEGMENT), and as many as have come are
- * fetched at once. What ICMP says about the peer is ignored here: whoever waits for an answer knows
- * how long.
+ * fetched at once.
  */
 #include "udp_datagrams.h"
 
@@ -35,10 +34,16 @@ struct udp_datagrams {
     uint16_t sizes[BATCH_MAX];
     int count, sent; /* sizes, and how many of them have left */
     bool segments;   /* the kernel cuts */
+    int trouble;     /* to be told */
 };
 
 static struct udp_datagrams *self(struct datagrams *d) {
     return (struct udp_datagrams *)d;
+}
+
+static void report(struct udp_datagrams *u, int err) {
+    if (u->base.on_trouble)
+        u->base.on_trouble(&u->base, err);
 }
 
 /* -- sending ------------------------------------------------------------------------------- */
@@ -78,6 +83,15 @@ static int send_run(const struct udp_datagrams *u, int n, size_t bytes) {
     return sendmsg(u->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+/* No op calls back. */
+static void tell_later(struct udp_datagrams *u, int err) {
+    if (err != -ECONNREFUSED)
+        return;
+    u->trouble = err;
+    ev_feed_event(loop_get(), &u->readable, EV_READ);
+    loop_wakeup();
+}
+
 /* A failure may belong to a datagram before (ICMP): so each is tried twice. */
 static int send_some(struct udp_datagrams *u) {
     int n = run_length(u);
@@ -85,8 +99,10 @@ static int send_some(struct udp_datagrams *u) {
     for (int i = 0; i < n; i++)
         bytes += u->sizes[u->sent + i];
     int err = send_run(u, n, bytes);
-    if (err && err != -EAGAIN)
+    if (err && err != -EAGAIN) {
+        tell_later(u, err);
         err = send_run(u, n, bytes);
+    }
     if (err == -EAGAIN)
         return err;
     if (err && n > 1) {
@@ -149,6 +165,10 @@ static int fetch(struct udp_datagrams *u) {
         messages[i].msg_hdr.msg_iovlen = 1;
     }
     int n = recvmmsg(u->fd, messages, FETCH_MAX, MSG_DONTWAIT, NULL);
+    int err = n < 0 && errno != EAGAIN && errno != EINTR ? -errno : u->trouble;
+    u->trouble = 0;
+    if (err)
+        report(u, err);
     for (int i = 0; i < n; i++)
         if (!(messages[i].msg_hdr.msg_flags & MSG_TRUNC))
             u->base.on_datagram(&u->base, data[i], messages[i].msg_len);
