@@ -12,6 +12,7 @@
 #include "fd.h"
 #include "inet.h"
 #include "loop.h"
+#include "reliable_bind.h"
 #include "reliable_link.h"
 #include "task.h"
 #include "tcp.h"
@@ -457,6 +458,10 @@ static int m_stats(lua_State *L) {
     lua_pushinteger(L, (lua_Integer)s->out.len);
     lua_setfield(L, -2, "queued");
     set_tls(L, s->transport);
+    if (reliable_link_of(s->transport)) {
+        push_reliable_info(L, reliable_link_of(s->transport));
+        lua_setfield(L, -2, "link");
+    }
     double rtt = transport_rtt(s->transport);
     if (rtt >= 0) {
         lua_pushnumber(L, rtt);

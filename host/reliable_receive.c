@@ -40,7 +40,7 @@ void reliable_find_losses(struct reliable *r, double now) {
         full_lost = full_lost || (is_full(r, p) && number > r->full_came);
     }
     judge_path(r, full_lost);
-    sent_settle(&r->sent, &r->rtt, now);
+    r->loss_due = fmin(r->loss_due, sent_settle(&r->sent, &r->rtt, now));
 }
 
 /* -- acknowledgements ---------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #define REORDER_PACKETS 3
 #define PATIENCE_MAX 16
 #define FIRST_ROOM 16
+#define LATE_MAX (SENT_MAX / 4) /* packets later nobody waits for a lost one */
 
 struct sent_packet *sent_get(const struct sent *s, uint64_t number) {
     return &s->list[number % s->room];
@@ -89,17 +90,20 @@ struct sent_packet *sent_lose(struct sent *s, const struct rtt *r, double now, u
     return NULL;
 }
 
-void sent_settle(struct sent *s, const struct rtt *r, double now) {
-    double old = now - 2 * rtt_timeout(r);
-    while (s->base < s->next) {
+double sent_settle(struct sent *s, const struct rtt *r, double now) {
+    double age = 2 * rtt_timeout(r);
+    for (; s->base < s->next; s->base++) {
         const struct sent_packet *p = sent_get(s, s->base);
-        if (p->fate == SENT_OUT || (p->fate == SENT_LOST && p->at > old))
-            return;
-        s->base++;
+        bool awaited = p->fate == SENT_LOST && s->next - s->base < LATE_MAX;
+        if (p->fate == SENT_OUT)
+            return INFINITY;
+        if (awaited && p->at + age > now)
+            return p->at + age;
     }
     free(s->list);
     s->list = NULL;
     s->room = 0;
+    return INFINITY;
 }
 
 void sent_fini(struct sent *s) {

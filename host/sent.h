@@ -48,8 +48,9 @@ bool sent_came(struct sent *s, uint64_t number, bool *late);
 struct sent_packet *sent_lose(struct sent *s, const struct rtt *r, double now, uint64_t *number,
                               double *due);
 
-/* Forgets what is settled; lost ones are kept until they are not expected any more. */
-void sent_settle(struct sent *s, const struct rtt *r, double now);
+/* Forgets what is settled; lost ones are kept until they are not expected any more. The instant to
+ * do so again, or INFINITY. */
+double sent_settle(struct sent *s, const struct rtt *r, double now);
 
 void sent_fini(struct sent *s);
 

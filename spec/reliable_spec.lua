@@ -118,6 +118,14 @@ describe("a reliable link", function()
       carry(world:open(), lossy.noise(4000000), 14)
     end)
 
+    it("quickly, though much is lost on a very short way", function()
+      local world <close> = lossy.world { delay = 0.0001, loss = 0.02 }
+      world:open()
+      local began = world.now
+      carry(world, lossy.noise(8000000))
+      assert.is_true(world.now - began < 4)
+    end)
+
     it("in little pieces, at once", function()
       local world <close> = lossy.world {}
       world:open()
