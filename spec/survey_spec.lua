@@ -116,6 +116,14 @@ return {
       assert.matches("\nwhat to expect\n", out, 1, true)
     end))
 
+    it("shows its progress on a terminal", task(function()
+      local command = ("%s nat --settings %s --interface lo"):format(os.getenv "P2PD_EXE", file())
+      local child <close> = assert(core.process.spawn { stdin = "null", stdout = "pipe",
+        "script", "-qfec", command, "/dev/null" })
+      local out = child:stdout():read "a"
+      assert.matches("\r\27[Klooking around: 4 of 4\r\27[Kinterface lo", out, 1, true)
+    end))
+
     it("prints one JSON object", task(function()
       local status, out = run("--json", "--settings", file(), "--interface", "lo")
       assert.equal(0, status)

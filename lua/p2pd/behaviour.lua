@@ -12,6 +12,8 @@ local REQUESTS = 4        -- of a transaction, once the round trip is known
 
 local JITTER = 0.01       -- seconds by which a round trip differs from the last one
 local DELAY = 0.06        -- seconds for which an answer may be held up, before its absence means anything
+local FILTER_PORT_MIN, FILTER_PORT_MAX = 20000, 32767 -- below those that the kernel gives out
+local PORT_TRIES = 4
 local MAX_TARGETS = 4     -- addresses of one server's name that are asked
 local HAIRPIN = { rto = 0.015, rc = 3 } -- its timer: the way to the NAT and back is short
 local UNREACHABLE = { unspecified = true, multicast = true, broadcast = true }
@@ -118,9 +120,19 @@ local function test_filter(socket, server, change)
   if code == "ETIMEDOUT" then return false end
 end
 
+-- A socket whose port no other of our tests has used lately: a NAT remembers whom it was used with.
+local function open_apart(options)
+  for _ = 1, PORT_TRIES do
+    local port = math.random(FILTER_PORT_MIN, FILTER_PORT_MAX)
+    local socket = exchange.open { ip = options.ip, interface = options.interface, port = port }
+    if socket then return socket end
+  end
+  return exchange.open(options)
+end
+
 -- From a socket that sends to nobody else, so that no other packet of ours opens the filter.
 local function test_filters(server, options)
-  local socket <close> = exchange.open(options)
+  local socket <close> = open_apart(options)
   if not socket then return end
   local filtering = server.filtering
   task.all(

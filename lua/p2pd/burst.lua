@@ -27,7 +27,8 @@ local function connect(options, target, port, timeout)
 end
 
 --- One probe over TCP. Waits.
--- @tparam table options `ip` (to bind), `interface` (or nil)
+-- @tparam table options `ip` (to bind), `interface` (or nil), `connected` (function(seconds), or nil: called
+-- when there is a connection)
 -- @tparam table target `ip`, `port`
 -- @tparam ?integer port the local one; nil for any
 -- @tparam number timeout seconds
@@ -43,6 +44,7 @@ function burst.tcp(options, target, port, timeout)
   if not stream then return nil, reason, code end
   local held <close> = task.hold(stream)
   local rtt = core.clock.monotonic() - started
+  if options.connected then options.connected(rtt) end
   local answer
   answer, reason, code = stun.query_tcp(stream, { timeout = math.max(0, timeout - rtt) })
   if not answer then return nil, reason, code end

@@ -15,7 +15,7 @@ local classify = {}
 classify.TIMEOUT = 0.8         -- seconds for all of it, unless all servers are far away
 
 local ROUND_TRIPS = 8          -- that it takes at most, without loss
-local TIMEOUT_MAX = 2.5        -- seconds, however far they are
+local TIMEOUT_MAX = 5          -- seconds, however far they are
 
 local GRACE = 0.05             -- seconds at least that others have after the first one that answered
 local TCP_WAITS = { 0, 0.15, 0.45 } -- seconds until a connection is tried, and tried again
@@ -152,8 +152,10 @@ end
 -- A lost SYN would be repeated after a second only, so we try again, from another port, much sooner.
 local function ask_tcp(self, entry, ips)
   local target = { ip = ips[1], port = entry.port }
+  local options = { ip = self.ip, interface = self.options.interface,
+    connected = function(rtt) extend(self, rtt) end }
   local probe, reason, code = behaviour.insist(TCP_WAITS, function()
-    local found, stream, errno = burst.tcp(self.options, target, nil, self:left())
+    local found, stream, errno = burst.tcp(options, target, nil, TIMEOUT_MAX)
     if not found then return nil, stream, errno end
     stream:abort()
     return found

@@ -9,6 +9,19 @@ local task = helper.task
 
 local can, why = lab.is_possible()
 
+-- Takes ports of a NAT, one after the other.
+local CROWD = [[
+local ip, port = ...
+state.crowd = task.spawn(function()
+  while true do
+    local socket = core.udp.bind {}
+    socket:sendto("nothing", ip, port)
+    socket:close()
+    task.sleep(0.001)
+  end
+end)
+return true]]
+
 describe("p2pd.classify in the lab", function()
   if not can then
     pending("needs namespaces: " .. why)
@@ -19,6 +32,7 @@ describe("p2pd.classify in the lab", function()
 
   setup(function()
     local description = nats.description({ latency = 0.005 })
+    description.hosts.guest = { lan = "independent_3" }
     description.hosts.six = { ipv6 = true, nats = { { type = "port-restricted" } }, latency = 0.005 }
     l = assert(lab.open(description))
   end)
@@ -45,6 +59,15 @@ describe("p2pd.classify in the lab", function()
 
   it("has hosts that can not reach each other without help", task(function()
     control.unreachable(l, "port_restricted", "symmetric")
+  end))
+
+  it("knows a counter although another host on the LAN takes ports in between", task(function()
+    local other <close> = nats.agent(l, "guest")
+    other:call(CROWD, l.stuns[1].host, l.stuns[1].port)
+    for _ = 1, 3 do
+      local found = classify("independent_3").routes[1].nat
+      assert.same({ "independent", 3 }, { nat.DELTAS[found.delta], found.value })
+    end
   end))
 
   it("leaves out an interface that vanishes in the middle, and says so", task(function()
