@@ -2,6 +2,7 @@
 local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 local config = require "p2pd.config"
+local core = require "p2pd.core"
 local json = require "dkjson"
 local report = require "p2pd.report"
 local survey = require "p2pd.survey"
@@ -19,6 +20,7 @@ local function is_known_outside(found)
 end
 
 local function main(args)
+  if not os.getenv "P2PD_LOG" then core.log.level "error" end -- the report has the warnings
   local settings, reason = config.resolve(args.settings)
   local found
   if settings then

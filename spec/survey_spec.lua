@@ -7,14 +7,19 @@ local task = helper.task
 local WAIT, SHORT = 10, 0.3
 
 describe("p2pd.survey", function()
-  local broker, stun, ntp, silent
+  local broker, stun, ntp, silent, level
 
   setup(function()
+    level = core.log.level()
+    core.log.level "error"
     broker, stun, ntp = helper.mosquitto(), helper.coturn(), helper.chronyd()
     silent = helper.free_port()
   end)
 
-  teardown(helper.close_all)
+  teardown(function()
+    core.log.level(level)
+    helper.close_all()
+  end)
 
   local function entry(server) return { host = server.host, port = server.port } end
   local function nobody() return { host = "127.0.0.1", port = silent } end

@@ -147,7 +147,7 @@ end
 local function add_searches(searches, list, results, check, timeout)
   for i, entry in ipairs(list) do
     searches[#searches + 1] = function()
-      results[i] = check(entry, timeout)
+      results[i] = task.timeout(timeout, check, entry, timeout) or failure(entry, "timed out")
       return true
     end
   end
