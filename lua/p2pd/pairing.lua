@@ -4,11 +4,9 @@
 local core = require "p2pd.core"
 local nat = require "p2pd.nat"
 local predict = require "p2pd.predict"
+local reach = require "p2pd.reach"
 
 local pairing = {}
-
-local NEVER = { unspecified = true, multicast = true, broadcast = true }
-local INNER = { private = true, ["link-local"] = true }
 
 local function is_machine(pair)
   local ip = pair.theirs.external
@@ -52,15 +50,7 @@ end
 -- @tparam string ip
 -- @treturn boolean true; or nil, message, "EACCES"
 function pairing.check_address(pair, ip)
-  local class, family = core.inet.class(ip)
-  if family ~= pair.family or NEVER[class] then return nil, ip .. " is no address to connect to", "EACCES" end
-  if class == "loopback" and not pair.ours.loopback then
-    return nil, ip .. " is on this machine", "EACCES"
-  end
-  if INNER[class] and not INNER[core.inet.class(pair.ours.external)] and not pairing.shares_lan(pair) then
-    return nil, ip .. " is not on our LAN", "EACCES"
-  end
-  return true
+  return reach.check(pair.ours, ip)
 end
 
 --- Who names ports knows more of its NAT than its address says, and so does who names none.

@@ -20,7 +20,7 @@ local function endpoints(pair)
     or core.inet.same_subnet(on_nic, ours.nic, ours.prefix or 24)
   if near and theirs.internal ~= theirs.external then table.insert(list, 1, theirs.internal) end
   for i, ip in ipairs(list) do
-    if core.inet.class(ip) == "link-local" and not ip:find "%%" then
+    if pair.family == "ipv6" and core.inet.class(ip) == "link-local" and not ip:find "%%" then
       list[i] = ip .. "%" .. ours.name
     end
   end
@@ -29,14 +29,20 @@ end
 
 --- Connects to the first of a pair's endpoints that accepts.
 -- @tparam table pair ours (a route), theirs (an address record), family
+-- @tparam[opt] function check of our route and an address: whether to connect there (p2pd.reach.check)
 -- @treturn stream a stream on which nothing has been said; or nil, message, code
-function direct.connect(pair)
-  local attempts = {}
+function direct.connect(pair, check)
+  local attempts, reason, code = {}, nil, nil
   for _, ip in ipairs(endpoints(pair)) do
-    attempts[#attempts + 1] = function()
-      return core.tcp.connect(ip, pair.theirs.port, local_options(pair.ours, ip))
+    local ok = true
+    if check then ok, reason, code = check(pair.ours, ip) end
+    if ok then
+      attempts[#attempts + 1] = function()
+        return core.tcp.connect(ip, pair.theirs.port, local_options(pair.ours, ip))
+      end
     end
   end
+  if not attempts[1] then return nil, reason, code end
   return task.race(attempts)
 end
 

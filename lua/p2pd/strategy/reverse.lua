@@ -4,12 +4,15 @@
 local core = require "p2pd.core"
 local direct = require "p2pd.strategy.direct"
 local handshake = require "p2pd.handshake"
+local reach = require "p2pd.reach"
 local task = require "p2pd.task"
 
 local reverse = {}
 
 reverse.whole = true -- one request serves every pair
 reverse.request = "P2P_DIRECT"
+
+local PAIRS_MAX = 9 -- that the peer can make us try
 
 --- @tparam dial dial
 -- @treturn stream a verified stream; or nil, message, code
@@ -34,9 +37,10 @@ end
 -- @treturn stream a stream that the dialer has chosen; or nil, message, code
 function reverse.answer(node, message)
   local attempts = {}
-  for _, pair in ipairs(node:pairs(message.sender)) do
-    attempts[#attempts + 1] = function()
-      local stream, reason, code = direct.connect(pair)
+  for i, pair in ipairs(node:pairs(message.sender)) do
+    if i > PAIRS_MAX then break end
+    attempts[i] = function()
+      local stream, reason, code = direct.connect(pair, reach.check)
       if not stream then return nil, reason, code end
       local held <close> = task.hold(stream)
       local ok
