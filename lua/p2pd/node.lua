@@ -9,17 +9,18 @@ local handshake = require "p2pd.handshake"
 local interface = require "p2pd.interface"
 local keyring = require "p2pd.keyring"
 local message = require "p2pd.message"
-local pipe = require "p2pd.pipe"
 local predict = require "p2pd.predict"
+local reception = require "p2pd.reception"
+local refusals = require "p2pd.refusals"
 local signal = require "p2pd.signal"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
 local node = {}
 
-local ACCEPTED_MAX = 128  -- pipes that wait for accept()
-local UNVERIFIED_MAX = 64 -- streams whose first lines are still to come
 local ANSWERS_MAX = 32    -- requests of peers that are answered at once
+local ANSWERS_STRANGERS_MAX = 24 -- of them those of peers that are no friends (p2pd.gate)
+local ANSWERS_PEER_MAX = 16      -- and those of one peer
 local ANSWER_TIMEOUT = 4  -- seconds for each, unless its strategy takes longer
 
 local methods = {}
@@ -80,6 +81,9 @@ local function check_options(options)
   if options.interfaces ~= nil and type(options.interfaces) ~= "table" then
     error("node: interfaces is not a list of names", 3)
   end
+  if options.allow ~= nil and type(options.allow) ~= "function" then
+    error("node: allow is not a function", 3)
+  end
   for _, name in ipairs { "secure", "many_ports" } do
     if options[name] ~= nil and type(options[name]) ~= "boolean" then
       error(("node: %s is not true or false"):format(name), 3)
@@ -93,7 +97,9 @@ end
 -- @tparam[opt] table options name (its key is kept under it, see p2pd.keyring; without one a key is made for
 -- this run), key (to be used instead), port (0: any), interfaces (list of names), settings (table or path),
 -- policy (of its dials: a name or a function), secure (false: it also takes, and makes, pipes without TLS),
--- many_ports (false: never try many ports to meet a peer whose NAT gives out random ones)
+-- many_ports (false: never try many ports to meet a peer whose NAT gives out random ones),
+-- allow (function of a peer's node id and what it asks for, a table with `type`: ECHO, GET_ADDR, DIRECT,
+-- P2P_DIRECT, ...: whether it may; it must not wait)
 -- @treturn node the node, to be closed (`<close>`); or nil, message, code
 function node.new(options)
   options = options or {}
@@ -124,6 +130,8 @@ function node.new(options)
     strangers = {}, -- streams whose first lines are still to come
     unverified = 0, -- how many those are
     counts = { accepted = 0, turned_away = 0 },
+    allow = options.allow,
+    refusals = refusals.new(),
     tasks = task.group(),
   }, Node)
   local held <close> = task.hold(self)
@@ -131,6 +139,8 @@ function node.new(options)
   self.signal = signal.new {
     key = key,
     bare = self.bare,
+    allow = function(...) return self:is_allowed(...) end,
+    refusals = self.refusals,
     mqtt = settings.mqtt,
     address = function() return self.address end,
     handlers = self:handlers(),
@@ -140,7 +150,7 @@ function node.new(options)
     function() return discover(self, options) end,
     function() return connect_brokers(self) end)
   if not ok then return nil, reason, code end
-  for _, listener in ipairs(self.listeners) do self.tasks:spawn(self.serve, self, listener) end
+  for _, listener in ipairs(self.listeners) do self.tasks:spawn(reception.serve, self, listener) end
   return held:release()
 end
 
@@ -182,103 +192,39 @@ function methods:interface_of(stream)
   end
 end
 
---- Counts and states, for people and tests: accepted, turned_away, unverified, waiting, signalling (see
--- signal.stats).
+local function copy(from)
+  local to = {}
+  for key, value in pairs(from) do to[key] = value end
+  return to
+end
+
+--- Counts and states, for people and tests: accepted and turned_away (streams), unverified (streams that have
+-- not proved themselves), waiting (pipes, for accept()), answering (requests), refused (how often, by reason:
+-- streams, requests and messages), signalling (see signal.stats).
 function methods:stats()
   return {
     accepted = self.counts.accepted,
     turned_away = self.counts.turned_away,
     unverified = self.unverified,
     waiting = #self.accepted,
+    answering = self.accepted.answers,
+    refused = copy(self.refusals.counts),
     signalling = self.signal:stats(),
   }
 end
 
+--- Whether the node's `allow` lets a peer have what it asks for.
+-- @tparam string peer_id
+-- @tparam table m the request; for a stream to our listener `{ type = "DIRECT", from = peer_id }`
+-- @treturn boolean
+function methods:is_allowed(peer_id, m)
+  if not self.allow then return true end
+  local ok, answer = pcall(self.allow, peer_id, m)
+  if not ok then core.log.write("error", "allow failed, so nobody is: " .. tostring(answer)) end
+  return ok and answer and true or false
+end
+
 -- -- accepting
-
-local function offer_pipe(self, stream, about)
-  local accepted = self.accepted
-  if #accepted >= ACCEPTED_MAX then
-    self.counts.turned_away = self.counts.turned_away + 1
-    return stream:close()
-  end
-  self.counts.accepted = self.counts.accepted + 1
-  about.interface = self:interface_of(stream)
-  table.insert(accepted, pipe.new(stream, about))
-  accepted.waiting:signal()
-end
-
--- The dialer has connected to us. Returns who takes the stream over.
-local function answer_dial(self, stream, hello)
-  if #self.accepted >= ACCEPTED_MAX then
-    handshake.refuse_busy(stream, hello)
-    return nil, "too many pipes wait to be accepted"
-  end
-  local found, reason, code = handshake.answer(stream, hello,
-    { to = self.id, context = self.tls, bare = self.bare })
-  if not found then return nil, reason, code end
-  return function()
-    offer_pipe(self, stream,
-      { strategy = "direct", peer = found.from, id = found.pipe, secure = not found.bare })
-  end
-end
-
--- A peer has connected back, for a dial of ours. Until one has proved to be the peer, others may try.
-local function meet_dial(self, stream, hello)
-  local entry = self.expected[hello.pipe]
-  if not entry or entry.ended then
-    handshake.refuse(stream, "nobody waits for this pipe")
-    return nil, "an unexpected connection"
-  end
-  local ok, reason, code = entry.dial:secure(stream)
-  if not ok then return nil, reason, code end
-  return function()
-    if entry.ended then return stream:close() end
-    entry.stream, entry.ended = stream, true
-    entry.condition:broadcast()
-  end
-end
-
-local function meet(self, stream)
-  local hello, reason, code = handshake.receive(stream)
-  if not hello then return nil, reason, code end
-  return (hello.role == "back" and meet_dial or answer_dial)(self, stream, hello)
-end
-
--- The first lines of a stream that is among the strangers, until a pipe or a dial has it.
-local function receive(self, stream)
-  local held <close> = task.hold(stream)
-  local _ <close> = setmetatable({}, { __close = function()
-    self.strangers[stream], self.unverified = nil, self.unverified - 1
-  end })
-  local take, reason, code = task.timeout(handshake.TIMEOUT, meet, self, stream)
-  if take then
-    take()
-    return held:release()
-  end
-  if code == "ECANCELED" then return end
-  self.counts.turned_away = self.counts.turned_away + 1
-  core.log.write("info", "a connection was turned away: " .. tostring(reason))
-end
-
---- The accept loop of one listener.
-function methods:serve(listener)
-  while true do
-    local stream, reason, code = listener:accept()
-    if stream and self.unverified < UNVERIFIED_MAX then
-      self.strangers[stream], self.unverified = true, self.unverified + 1
-      self.tasks:detach(receive, self, stream)
-    elseif stream then
-      self.counts.turned_away = self.counts.turned_away + 1
-      stream:abort()
-    elseif code == "EBADF" then
-      return
-    else
-      core.log.write("warn", reason)
-      task.sleep(0.1)
-    end
-  end
-end
 
 --- Waits for a pipe that a peer has made to us.
 -- @tparam[opt] number timeout seconds
@@ -302,30 +248,41 @@ end
 
 -- -- signalling
 
+local function refuse(self, m, reason, counted)
+  self.refusals:note(counted or reason, m.from, "%s of %s was refused: %s", m.type, m.from, reason)
+  self.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = reason:sub(1, 200):gsub("%c", " ") })
+end
+
+-- Some places are kept for friends, and nobody takes more than a share.
+local function has_room(self, m)
+  local accepted = self.accepted
+  local places = self.signal.gate:is_friend(m.from) and ANSWERS_MAX or ANSWERS_STRANGERS_MAX
+  local of_peer = 0
+  for _, from in pairs(self.answering) do
+    if from == m.from then of_peer = of_peer + 1 end
+  end
+  return accepted.answers < places and of_peer < ANSWERS_PEER_MAX and #accepted < reception.ACCEPTED_MAX
+end
+
 -- A peer's request for a stream that a strategy of ours makes.
 local function answer_request(self, name, m)
-  local accepted, key = self.accepted, m.type .. " " .. m.pipe
+  local accepted, key = self.accepted, table.concat({ m.type, m.pipe, m.from }, " ")
   if self.answering[key] then return end
-  if accepted.answers >= ANSWERS_MAX or #accepted >= ACCEPTED_MAX then
-    return self.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = "too busy" })
-  end
-  self.answering[key] = true
+  if not has_room(self, m) then return refuse(self, m, "too busy") end
+  if m.bare and not self.bare then return refuse(self, m, "only encrypted pipes here", "not encrypted") end
+  self.answering[key] = m.from
   accepted.answers = accepted.answers + 1
   local _ <close> = setmetatable({}, { __close = function()
     self.answering[key] = nil
     accepted.answers = accepted.answers - 1
   end })
-  if m.bare and not self.bare then
-    return self.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = "only encrypted pipes here" })
-  end
   local module = strategy.find(name)
   local stream, reason, code = task.timeout(module.answer_timeout or ANSWER_TIMEOUT, module.answer, self, m)
   if stream then
-    return offer_pipe(self, stream, { strategy = name, peer = m.from, id = m.pipe, secure = not m.bare })
+    return reception.offer(self, stream,
+      { strategy = name, peer = m.from, id = m.pipe, secure = not m.bare })
   end
-  if code == "ECANCELED" then return end
-  core.log.write("info", ("answering %s of %s failed: %s"):format(m.type, m.from, reason))
-  self.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = reason:sub(1, 200):gsub("%c", " ") })
+  if code ~= "ECANCELED" then refuse(self, m, reason, code == "EACCES" and "not allowed" or "failed") end
 end
 
 --- The answerer's part on a stream that a strategy connected for a request: waits until the dialer has proved

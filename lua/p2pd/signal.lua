@@ -9,6 +9,7 @@ local clock = require "p2pd.clock"
 local gate = require "p2pd.gate"
 local id = require "p2pd.id"
 local message = require "p2pd.message"
+local refusals = require "p2pd.refusals"
 local task = require "p2pd.task"
 
 local signal = {}
@@ -28,12 +29,13 @@ Signal.__index = Signal
 --- Makes the signalling of a node; @{start} connects it.
 -- @tparam table options key (the node's), mqtt (the settings' list), address (function: our address as text),
 -- handlers (type -> function(message)), bare (see p2pd.gate), allow (function of the sender's id and the
--- message: whether a request is wanted; refuses all else)
+-- message: whether a request is wanted), refusals (where they are noted)
 function signal.new(options)
   return setmetatable({
     node_id = options.key:id(),
     gate = gate.new { key = options.key, bare = options.bare },
     allow = options.allow or function() return true end,
+    refusals = options.refusals or refusals.new(),
     servers = options.mqtt,
     address = options.address,
     handlers = options.handlers,
@@ -76,7 +78,8 @@ end
 --- Counts a message that is not taken.
 function Signal:drop(reason, from)
   self:count(reason)
-  core.log.write("debug", ("signalling: a message of %s was dropped: %s"):format(from or "somebody", reason))
+  from = from or "somebody"
+  self.refusals:note(reason, from, "a message of %s was dropped: %s", from, reason)
 end
 
 --- Takes one payload that came over a broker: dispatches it, or drops and counts it.
