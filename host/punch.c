@@ -6,8 +6,8 @@
  * whoever waits, so neither keeps the other. The thread lives while there are punches.
  *
  * What has connected or is over is put on a list, and the loop is told when that was empty. To free
- * a punch the loop takes it from the thread's list, closes its sockets without the lock, and
- * leaves the memory to the thread, which may hold events of the epoll set that point there.
+ * a punch the loop halts it under the lock, closes its sockets without, and leaves the memory to
+ * the thread, which may hold events of the epoll set that point there.
  */
 #include "punch.h"
 
@@ -186,24 +186,30 @@ struct attributes {
     uint64_t runtime, deadline, period;
 };
 
-/* A shorter slice of time is served earlier (Linux 6.12); older kernels take no notice. */
-static bool ask_for_slice(void) {
-    struct attributes a = {.size = sizeof a};
-    if (syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) < 0)
-        return false;
-    a.size = sizeof a;
-    a.runtime = SLICE_NS;
-    if (syscall(SYS_sched_setattr, 0, &a, 0) < 0)
-        return false;
-    return syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) == 0 && a.runtime == SLICE_NS;
+static bool read_attributes(struct attributes *a) {
+    *a = (struct attributes){0};
+    return syscall(SYS_sched_getattr, 0, a, sizeof *a, 0) == 0;
 }
 
-static const char *become_punctual(void) {
-    prctl(PR_SET_NAME, "p2pd-punch");
-    prctl(PR_SET_TIMERSLACK, 1UL);
-    if (sched_getscheduler(0) == SCHED_FIFO)
+/* The calling thread's slice of time: the former one, or 0 when it stays. A shorter one is served
+ * earlier (Linux 6.12). */
+static uint64_t change_slice(uint64_t ns) {
+    struct attributes a;
+    if (!read_attributes(&a))
+        return 0;
+    uint64_t former = a.runtime;
+    a.size = sizeof a;
+    a.runtime = ns;
+    return syscall(SYS_sched_setattr, 0, &a, 0) == 0 ? former : 0;
+}
+
+static const char *find_scheduler(void) {
+    struct attributes a;
+    if (!read_attributes(&a))
+        return "normal";
+    if (a.policy == SCHED_FIFO)
         return "fifo";
-    return ask_for_slice() ? "slice" : "normal";
+    return a.runtime == SLICE_NS ? "slice" : "normal"; /* older kernels take no notice */
 }
 
 static void close_set(void) {
@@ -214,9 +220,10 @@ static void close_set(void) {
 
 static void *run(void *unused) {
     (void)unused;
-    const char *kind = become_punctual();
+    prctl(PR_SET_NAME, "p2pd-punch");
+    prctl(PR_SET_TIMERSLACK, 1UL);
     pthread_mutex_lock(&lock);
-    scheduler = kind;
+    scheduler = find_scheduler();
     serve();
     close_set();
     is_running = false;
@@ -261,9 +268,16 @@ static int create_thread(bool real_time) {
     return -err;
 }
 
-/* From its birth: a thread that has yet to ask for it may have to wait until it runs at all. */
+/* It is punctual from its birth, for a thread that has yet to ask may have to wait until it runs at
+ * all: its maker gives it a real-time priority, or has a short slice himself meanwhile. */
 static int start_thread(void) {
-    return create_thread(true) == 0 ? 0 : create_thread(false);
+    if (create_thread(true) == 0)
+        return 0;
+    uint64_t former = change_slice(SLICE_NS);
+    int err = create_thread(false);
+    if (former)
+        change_slice(former);
+    return err;
 }
 
 static int provide_thread(void) {
