@@ -157,9 +157,9 @@ bench: all | deps-all
 # folder, and so does the input that fails.
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst spec/fuzz/%_fuzz.c,%,$(wildcard spec/fuzz/*_fuzz.c))
-FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -MMD -MP -Ihost -g -O1 -fno-omit-frame-pointer \
+FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -MMD -MP $(LUA_CFLAGS) -I. -Ihost -Ibindings -g -O1 -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=undefined
-FUZZ_OBJECTS = $(patsubst %.c,$(OUT)/fuzz/%.o,$(filter-out host/main.c,$(wildcard host/*.c)))
+FUZZ_OBJECTS = $(patsubst %.c,$(OUT)/fuzz/%.o,$(filter-out host/main.c,$(SOURCES)))
 
 fuzz: $(FUZZERS:%=fuzz-%)
 
@@ -168,7 +168,7 @@ $(FUZZERS:%=fuzz-%): fuzz-%: $(OUT)/fuzz/%
 	$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 -print_final_stats=1 \
 		-artifact_prefix=$(OUT)/fuzz/$*- $(OUT)/fuzz/corpus/$* $(wildcard spec/fuzz/corpus/$*)
 
-$(OUT)/fuzz/host/%.o: host/%.c | deps-all
+$(FUZZ_OBJECTS): $(OUT)/fuzz/%.o: %.c | deps-all
 	@mkdir -p $(@D)
 	clang $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -c -o $@ $<
 
@@ -177,9 +177,9 @@ $(OUT)/fuzz/host.a: $(FUZZ_OBJECTS)
 	ar rcs $@ $^
 
 $(OUT)/fuzz/%: spec/fuzz/%_fuzz.c $(OUT)/fuzz/host.a
-	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(OUT)/fuzz/host.a $(LIBS)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(OUT)/fuzz/host.a $(LUA_LIBS) $(LIBS)
 
--include $(wildcard $(OUT)/fuzz/*.d $(OUT)/fuzz/host/*.d)
+-include $(wildcard $(OUT)/fuzz/*.d $(OUT)/fuzz/*/*.d)
 
 # -- the code itself ------------------------------------------------------------------------------------
 

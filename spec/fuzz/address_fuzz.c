@@ -1,0 +1,24 @@
+/* libFuzzer on peer addresses (`make fuzz`): what parses is written as it was read, and what does
+ * not is refused with a reason. */
+#include "lua_fuzz.h"
+
+static const char CHUNK[] =
+    "local address = require 'p2pd.address'\n"
+    "return function(text)\n"
+    "  local parsed, reason = address.parse(text)\n"
+    "  if parsed then\n"
+    "    assert(address.format(parsed) == text, 'another spelling')\n"
+    "    assert(#parsed.ipv4 <= 3 and #parsed.ipv6 <= 3, 'too many records')\n"
+    "  else\n"
+    "    assert(type(reason) == 'string' and not reason:find '[%c\\x80-\\xff]', 'no printable "
+    "reason')\n"
+    "  end\n"
+    "end\n";
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static lua_State *L;
+    if (!L)
+        L = lua_fuzz_start(CHUNK);
+    lua_fuzz_call(L, data, size);
+    return 0;
+}
