@@ -14,7 +14,7 @@ local classify = {}
 
 classify.TIMEOUT = 0.8         -- seconds for all of it, unless all servers are far away
 
-local ROUND_TRIPS = 8          -- that it takes at most, without loss
+local ROUND_TRIPS = 10         -- that it may take, with a few losses
 local TIMEOUT_MAX = 5          -- seconds, however far they are
 
 local GRACE = 0.05             -- seconds at least that others have after the first one that answered
@@ -242,7 +242,7 @@ end
 -- @tparam table options `ip` (the NIC's address, to bind), `family`, `interface` (to bind to, where
 -- permitted; nil: the address has to do), `servers` (`{ host, port, behaviour }`), `resolve` (function(host,
 -- family): addresses, or nil, message, code), `timeout` (seconds, 0.8: longer when
--- eight round trips are)
+-- ten round trips are)
 -- @treturn[1] table as @{evidence.judge} gives it
 -- @treturn[2] nil when nothing can leave from the address
 -- @treturn[2] string message
