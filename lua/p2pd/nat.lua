@@ -106,7 +106,7 @@ end
 --- What the mapping depends on, from what several servers saw of one local endpoint.
 -- @tparam {table,...} seen each `{ ip = string, port = integer, mapped = { ip, port } }`: whom we sent to,
 -- and our address as he saw it
--- @treturn ?string one of @{BEHAVIOURS}; nil when all have the same address, so that nothing can be said
+-- @treturn ?string one of `nat.BEHAVIOURS`; nil when all have the same address, so that nothing can be said
 -- @treturn[opt] string what is not known
 function nat.mapping(seen)
   local by_ip, ips, is_one, port_matters, port_known = {}, 0, true, false, false
@@ -139,7 +139,7 @@ end
 -- 4.4).
 -- @tparam table seen `both`: an answer came from the other address and port, `port`: from the other port;
 -- true, false, or nil for a test that proves nothing
--- @treturn ?string one of @{BEHAVIOURS}
+-- @treturn ?string one of `nat.BEHAVIOURS`
 function nat.filtering(seen)
   if seen.both then return INDEPENDENT end
   if seen.both == nil then return nil end
