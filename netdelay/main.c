@@ -34,6 +34,7 @@
 #define COPIED_BYTES 64 /* of a packet: enough for its addresses and ports */
 #define QUEUE_PACKETS 65536
 #define SOCKET_BYTES (8 << 20)
+#define RECEIVED_AT_ONCE 64
 #define LINE_BYTES 256
 
 struct input {
@@ -129,15 +130,16 @@ static struct nfq_q_handle *open_queue(struct nfq_handle *handle, uint16_t numbe
     return queue;
 }
 
-/* All that has come; false when the queue is gone. */
+/* What has come, but not so much that those that are due wait; false when the queue is gone. */
 static bool receive(struct nfq_handle *handle) {
     static char buffer[1 << 16] __attribute__((aligned(8)));
-    for (;;) {
+    for (int i = 0; i < RECEIVED_AT_ONCE; i++) {
         ssize_t n = recv(nfq_fd(handle), buffer, sizeof buffer, MSG_DONTWAIT);
         if (n < 0)
             return errno == EAGAIN || errno == EINTR || errno == ENOBUFS;
         nfq_handle_packet(handle, buffer, (int)n);
     }
+    return true;
 }
 
 /* -- commands ---------------------------------------------------------------------------------- */
