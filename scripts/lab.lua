@@ -5,7 +5,7 @@ local lab = require "p2pd.testbed.lab"
 local words = require "p2pd.testbed.lab.words"
 
 local MS, PERCENT = 0.001, 0.01
-local SERVERS = { brokers = 1, stuns = 3, ntps = 3, turns = 1 }
+local SERVERS = { { "brokers", 1 }, { "stuns", 3 }, { "ntps", 3 }, { "turns", 1 } }
 
 local parser = cli.parser("lab", "Open hosts a and b behind NATs, until Ctrl-C or the end of standard input; "
   .. "or run one command in host a, with its exit status: p2pd lab [options] -- COMMAND\n\nNAT: "
@@ -21,7 +21,9 @@ option("latency", "MS", "0", cli.amount, "Between host and internet, one way.")
 option("jitter", "MS", "0", cli.amount, "Up to so much more or less.")
 option("loss", "PERCENT", "0", cli.amount, "Of the packets, each way.")
 parser:flag("--ipv6", "Give the hosts IPv6 addresses too.")
-for kind, n in pairs(SERVERS) do option(kind, "N", tostring(n), cli.whole, "How many there are.") end
+for _, kind in ipairs(SERVERS) do
+  option(kind[1], "N", tostring(kind[2]), cli.whole, "How many there are.")
+end
 
 local function describe(args)
   local hosts, servers = {}, {}
@@ -29,13 +31,12 @@ local function describe(args)
     hosts[name] = { nats = args[name], latency = args.latency * MS, jitter = args.jitter * MS,
       loss = args.loss * PERCENT, ipv6 = args.ipv6 or nil }
   end
-  for kind in pairs(SERVERS) do servers[kind] = args[kind] end
+  for _, kind in ipairs(SERVERS) do servers[kind[1]] = args[kind[1]] end
   return { hosts = hosts, servers = servers }
 end
 
 local function run_until_end(l)
-  print(l:report())
-  io.stdout:flush()
+  io.stdout:write(l:report(), "\n"):flush()
   cli.say "the lab is open until Ctrl-C, or the end of standard input"
   local input = cli.standard_stream(0)
   while input:recv() do end

@@ -165,7 +165,8 @@ function cli.split_command(...)
 end
 
 --- Waits for a program to end, and passes its exit status on as a shell does.
--- @tparam p2pd.process|nil child; or nil, message, which is said
+-- @tparam p2pd.process|nil child or nil, when it could not be started
+-- @tparam[opt] string reason why not, which is said
 -- @treturn integer exit status
 function cli.finish(child, reason)
   if not child then

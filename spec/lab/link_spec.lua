@@ -83,6 +83,39 @@ describe("p2pd.testbed.lab's links", function()
     assert.is_true(arrived > 95 and arrived < 185) -- 140, by seven standard deviations
   end))
 
+  describe("program", function()
+    local function ask(l, line)
+      assert(l.netdelay:stdin():write(line, "\n"))
+      return l.netdelay:stdout():read "l"
+    end
+
+    it("says what is wrong with a line, and goes on", task(function()
+      local l <close>, a, c = open { latency = 0.001 }
+      local FORM = "error: expected INTERFACE UP_US DOWN_US JITTER_US LOSS_PPM"
+      for line, answer in pairs {
+        [""] = FORM, ["line1"] = FORM, ["line1 1 2 3 4 5"] = FORM, ["line1 1 2 3 x"] = FORM,
+        ["line99 1 2 3 4"] = "error: no such interface",
+        ["line1 -1 2 3 4"] = "error: a time is not from 0 to 60 seconds",
+        ["line1 1 2 60000001 4"] = "error: a time is not from 0 to 60 seconds",
+        ["line1 1 2 3 1000001"] = "error: a loss is not from 0 to 1000000",
+        ["line1 1 2 3 4"] = "ok",
+      } do
+        assert.same({ line, answer }, { line, ask(l, line) })
+      end
+      assert.is_number(probe.ping(a, l:address "c", 1)[1])
+      assert(c)
+    end))
+
+    it("is missed when it has ended", task(function()
+      local l <close> = open { latency = 0.001 }
+      l.netdelay:kill "KILL"
+      l.netdelay:wait()
+      local ok, reason = l:set_link("a", { latency = 0.002 })
+      assert.is_nil(ok)
+      assert.matches("^p2pd%-netdelay: ", reason)
+    end))
+  end)
+
   it("are cut and mended, one interface or all", task(function()
     local l <close>, a, c = open {}
     local function lost() return select(2, probe.ping(a, l:address "c", 1, SILENCE_S)) end
