@@ -216,13 +216,22 @@ static int m_tostring(lua_State *L) {
     return 1;
 }
 
+/* acknowledge(stream): at once what has come, once; a peer may keep its next bytes back until then
+ */
+static int l_acknowledge(lua_State *L) {
+    const struct transport *t = check_stream(L, 1)->transport;
+    tcp_acknowledge(t->ops->fd(t));
+    return 0;
+}
+
 static const luaL_Reg CONNECTOR_METHODS[] = {{NULL, NULL}};
 static const luaL_Reg CONNECTOR_META[] = {{"__gc", m_close}, {"__close", m_close}, {NULL, NULL}};
 static const luaL_Reg LISTENER_METHODS[] = {
     {"accept", m_accept}, {"getsockname", m_getsockname}, {"close", m_close}, {NULL, NULL}};
 static const luaL_Reg LISTENER_META[] = {
     {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
-static const luaL_Reg FUNCTIONS[] = {{"connect", l_connect}, {"listen", l_listen}, {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {
+    {"connect", l_connect}, {"listen", l_listen}, {"acknowledge", l_acknowledge}, {NULL, NULL}};
 
 int bind_tcp(lua_State *L) {
     bind_class(L, CONNECTOR_CLASS, CONNECTOR_METHODS, CONNECTOR_META);

@@ -118,3 +118,8 @@ int tcp_unacknowledged(int fd) {
     int left = 0;
     return ioctl(fd, SIOCOUTQ, &left) < 0 ? 0 : left;
 }
+
+void tcp_acknowledge(int fd) {
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}

@@ -32,6 +32,10 @@ int tcp_remote(int fd, struct inet_addr *addr);
 /* The kernel's smoothed round trip in seconds, or -1. */
 double tcp_rtt(int fd);
 
+/* Acknowledges at once what has come, once: for a peer that keeps its next bytes back until then.
+ */
+void tcp_acknowledge(int fd);
+
 /* Bytes given to the kernel that the peer's has not acknowledged; 0 when that can't be known. */
 int tcp_unacknowledged(int fd);
 

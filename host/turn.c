@@ -73,12 +73,13 @@ static void start_refresh(struct turn *t, int64_t lifetime) {
     start(t, r);
 }
 
-static int ask_peer(struct turn *t, struct turn_peer *peer) {
+int turn_ask_peer(struct turn *t, struct turn_peer *peer) {
     struct turn_request *r =
         turn_request_new(peer->channel ? STUN_CHANNEL_BIND : STUN_CREATE_PERMISSION);
     r->peer = peer->addr;
     r->channel = peer->channel;
     peer->renew = INFINITY;
+    peer->asked = true;
     return start(t, r);
 }
 
@@ -170,7 +171,7 @@ static void renew(struct turn *t, double now) {
     }
     for (struct turn_peer *peer = t->peers; peer; peer = peer->next)
         if (now >= peer->renew)
-            ask_peer(t, peer);
+            turn_ask_peer(t, peer);
     if (now >= t->keepalive) {
         t->keepalive = now + KEEPALIVE_S;
         start(t, turn_request_new(STUN_BINDING));
@@ -225,9 +226,10 @@ ssize_t turn_wrap(const struct turn *t, const struct inet_addr *peer, const void
 /* -- wishes -------------------------------------------------------------------------------- */
 
 static int want_peer(struct turn *t, const struct inet_addr *addr, bool channel) {
-    if (t->state != TURN_READY)
+    bool early = t->state == TURN_ALLOCATING;
+    if (t->state != TURN_READY && !early)
         return -ENOTCONN;
-    if (addr->any.sa_family != t->relayed.any.sa_family)
+    if (!early && addr->any.sa_family != t->relayed.any.sa_family)
         return -EAFNOSUPPORT;
     struct turn_peer *peer = turn_peer_find(t->peers, addr);
     if (peer && peer->ready)
@@ -239,7 +241,8 @@ static int want_peer(struct turn *t, const struct inet_addr *addr, bool channel)
         count++;
     if (count >= TURN_PEERS_MAX || (channel && t->next_channel > CHANNEL_MAX))
         return -ENOBUFS;
-    return ask_peer(t, turn_peer_add(&t->peers, addr, channel ? t->next_channel++ : 0));
+    struct turn_peer *added = turn_peer_add(&t->peers, addr, channel ? t->next_channel++ : 0);
+    return early ? 0 : turn_ask_peer(t, added);
 }
 
 int turn_permit(struct turn *t, const struct inet_addr *peer) {

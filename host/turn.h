@@ -83,7 +83,8 @@ int turn_feed(struct turn *t, double now, uint32_t connection, const void *bytes
 
 bool turn_event(struct turn *t, struct turn_event *event); /* the oldest, if there is one */
 
-/* Each wants something of an allocation and returns 0, or -ENOTCONN: there is none (yet, any more);
+/* Each wants something of an allocation and returns 0, or -ENOTCONN: there is none (permissions and
+ * channels may be wanted before it stands: on a stream they are asked for in one flight with it);
  * -EAFNOSUPPORT: not the family of its relayed address; -ENOBUFS: too many. Permissions, channels
  * and the allocation itself are kept fresh from then on. */
 int turn_permit(struct turn *t, const struct inet_addr *peer);

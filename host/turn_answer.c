@@ -37,9 +37,9 @@ static void say_failed(struct turn *t, const struct turn_request *r, enum turn_e
     snprintf(e->reason, sizeof e->reason, "%s", reason);
 }
 
-static bool is_fatal(const struct turn_request *r, int code) {
-    return r->method == STUN_ALLOCATE || r->method == STUN_REFRESH || code == 437 ||
-           (r->method == STUN_BINDING && code == 0);
+static bool is_fatal(const struct turn *t, const struct turn_request *r, int code) {
+    return r->method == STUN_ALLOCATE || r->method == STUN_REFRESH ||
+           (code == 437 && t->state == TURN_READY) || (r->method == STUN_BINDING && code == 0);
 }
 
 static void retire(struct turn *t, struct turn_request *r) {
@@ -53,7 +53,7 @@ void turn_fail(struct turn *t, struct turn_request *r, int code, int error, cons
     if (t->state == TURN_CLOSING) {
         turn_events_push(&t->events, TURN_CLOSED);
         turn_end(t);
-    } else if (is_fatal(r, code)) {
+    } else if (is_fatal(t, r, code)) {
         say_failed(t, r, t->state == TURN_ALLOCATING ? TURN_FAILED : TURN_LOST, code, error,
                    reason);
         turn_end(t);
@@ -73,6 +73,13 @@ static void redirect(struct turn *t, struct turn_request *r, const struct stun_m
     retire(t, r);
     turn_events_push(&t->events, TURN_REDIRECTED)->addr = server;
     turn_end(t);
+}
+
+/* What was wanted before there was an allocation. On a stream it may follow the request for one. */
+static void ask_peers(struct turn *t) {
+    for (struct turn_peer *peer = t->peers; peer; peer = peer->next)
+        if (!peer->asked)
+            turn_ask_peer(t, peer);
 }
 
 static void fail_by_challenge(struct turn *t, struct turn_request *r, int code, int error) {
@@ -99,10 +106,13 @@ void turn_on_error(struct turn *t, struct turn_request *r, const struct stun_mes
     bool challenge = code == 438 || (code == 401 && !r->with_proof);
     if (challenge && r->challenges++ < CHALLENGES_MAX) {
         int error = turn_credentials_challenge(&t->credentials, m);
-        if (error)
+        if (error) {
             fail_by_challenge(t, r, code, error);
-        else
-            turn_restart(t, r);
+            return;
+        }
+        turn_restart(t, r);
+        if (r->method == STUN_ALLOCATE && t->options.timer.reliable)
+            ask_peers(t);
         return;
     }
     int error = turn_error(code, said, len, reason, sizeof reason);
@@ -129,6 +139,7 @@ static void on_allocated(struct turn *t, double now, const struct turn_request *
     e->mapped = mapped;
     e->lifetime = plan_refresh(t, now, m);
     e->rtt = r->transaction.sent == 1 ? now - r->transaction.first : -1;
+    ask_peers(t);
 }
 
 static void on_peer_ready(struct turn *t, double now, const struct turn_request *r) {

@@ -26,6 +26,9 @@ struct turn {
 /* Writes a request that was challenged anew; it goes out at the next poll. */
 void turn_restart(struct turn *t, struct turn_request *r);
 
+/* Asks for a permission or a channel. 0 or -EIO. */
+int turn_ask_peer(struct turn *t, struct turn_peer *peer);
+
 /* What the server says to a request under way: it is not among them any more afterwards, unless it
  * was challenged. */
 void turn_on_success(struct turn *t, double now, struct turn_request *r,

@@ -11,7 +11,8 @@ struct turn_peer {
     struct turn_peer *next;
     struct inet_addr addr; /* port 0: a permission, of every port */
     uint16_t channel;      /* 0: a permission */
-    bool ready;            /* the server has agreed */
+    bool asked;            /* the server has been */
+    bool ready;            /* it has agreed */
     double renew;          /* when to ask again; INFINITY: not known yet */
 };
 

@@ -239,6 +239,33 @@ describe("core.turn", function()
       assert.equal("permitted", client:event().kind)
     end)
 
+    it("can be wanted early: on a stream in one flight with the allocation, else right after it", function()
+      for _, reliable in ipairs { true, false } do
+        local client = server.client { reliable = reliable }
+        assert.is_true(client:permit(PEER.ip))
+        client:feed(server.challenge(server.take(client, 0)), 0, 0)
+        local allocate = server.take(client, 0)
+        local permit = reliable and server.take(client, 0)
+        waits(client, 0)
+        client:feed(server.success(allocate, { relayed = server.RELAYED, lifetime = 600 }), 0, 0)
+        permit = permit or server.take(client, 0)
+        assert.same({ "permit", PEER.ip, true }, { permit.name, permit.peer.ip, permit.integrity })
+        client:feed(server.success(permit), 0, 0)
+        waits(client, 0)
+        assert.same({ "allocated", "permitted" }, kinds(client))
+      end
+    end)
+
+    it("wanted early go with an allocation that fails", function()
+      local client = server.client { reliable = true }
+      client:permit(PEER.ip)
+      client:feed(server.challenge(server.take(client, 0)), 0, 0)
+      local allocate, permit = server.take(client, 0), server.take(client, 0)
+      client:feed(server.refuse(allocate, 486), 0, 0)
+      client:feed(server.refuse(permit, 437), 0, 0)
+      assert.same({ "failed" }, kinds(client))
+    end)
+
     it("may be refused, and asked for again", function()
       local client = allocated()
       client:permit(PEER.ip)

@@ -376,6 +376,7 @@ function allocation.start(server, address, options, way)
     kick = task.condition(),
     tasks = task.group(),
   }, Allocation)
+  for _, ip in ipairs(options.permit or {}) do self.client:permit(ip) end
   self.tasks:spawn(read, self)
   self.tasks:spawn(keep, self)
   return self

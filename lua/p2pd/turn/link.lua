@@ -72,8 +72,11 @@ function link.read_frame(stream)
   return head .. body
 end
 
+-- Servers with Nagle's algorithm keep an event back until the answer before it is acknowledged.
 function Frames:receive()
-  return link.read_frame(self.stream)
+  local frame, message, code = link.read_frame(self.stream)
+  if frame then core.tcp.acknowledge(self.stream) end
+  return frame, message, code
 end
 
 function Frames:close()
