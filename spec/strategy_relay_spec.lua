@@ -214,7 +214,7 @@ describe("p2pd.strategy.relay", function()
     bob.routes = {}
     local _, err = alice:connect(peer, ONLY_RELAY)
     bob.routes = routes
-    assert.equal("refused by the peer: no address family in common with the relay", err.relay)
+    assert.equal("refused by the peer: no way to a relay at a loopback address", err.relay)
     wait_until_released()
   end))
 
@@ -226,6 +226,21 @@ describe("p2pd.strategy.relay", function()
       assert.matches("^refused by the peer: no relay is at a", reason)
     end
   end))
+
+  it("connects to nothing on this machine, or in a network of somebody's, which is not ours", pair(none, none,
+    function(alice, bob)
+      local peer = bob.address
+      for _, route in ipairs(bob.routes) do
+        local ip = route.family == "ipv4" and "8.8.8.8" or "2f00::1"
+        route.loopback, route.nic, route.internal, route.external = false, ip, ip, ip
+      end
+      for i, endpoint in ipairs { "127.0.0.1:7", "10.1.2.3:7", "100.64.1.1:7", "192.168.1.1:7", "[::1]:7" } do
+        local answer, reason = alice.signal:request(address.parse(peer), "TURN_REQUEST",
+          { pipe = "pipe" .. i, relayed = endpoint }, WAIT)
+        assert.is_nil(answer)
+        assert.matches("^refused by the peer: no way to a relay at a", reason)
+      end
+    end))
 
   it("turns strangers at the relayed address away", pair(ours "tcp", none, function(alice, bob)
     local answer = bob.signal.handlers.TURN_REQUEST

@@ -21,10 +21,12 @@ local REPEAT_S = 1     -- until an answer is said again, then twice as long
 local SAY_S = 0.3      -- for a connection that is refused: then that is the answer
 local ATTEMPTS = 3     -- to come to a relay
 local AGAIN_S = 0.1    -- between them, and more each time
+local ACCEPTORS = 4    -- connections to our relayed address that are taken at once
 local STRANGERS_MAX = 8 -- connections to our relayed address that prove themselves at once
 
--- Where nobody's relay is.
+-- Where nobody's relay is, and where only a neighbour's can be.
 local NOWHERE = { unspecified = true, multicast = true, broadcast = true, ["link-local"] = true }
+local INNER = { private = true, shared = true }
 
 --- Relays cost somebody money: only who has a server of his own dials so unasked.
 function relay.is_usual(settings)
@@ -153,7 +155,7 @@ end
 local function receive(allocation, pipe_id, verify)
   local self <close> = setmetatable({ pipe_id = pipe_id, verify = verify, lanes = {}, busy = 0,
     children = task.group(), changed = task.condition() }, Reception)
-  self.children:spawn(accept_lanes, self, allocation)
+  for _ = 1, ACCEPTORS do self.children:spawn(accept_lanes, self, allocation) end
   while not self.stream and not self.failure do self.changed:wait() end
   if not self.stream then return nil, self.failure[1], self.failure[2] end
   tie(allocation, self.ending)
@@ -168,6 +170,13 @@ local function connect_lanes(ip, port, from)
   return task.all(connect, connect)
 end
 
+-- A stranger must not have us speak to our own machine, or to somebody's inner network.
+local function is_fair(route, ip, class)
+  if class == "loopback" then return route.loopback end
+  return not INNER[class] or INNER[core.inet.class(route.external or route.nic)]
+    or core.inet.same_subnet(ip, route.nic, route.prefix or 24)
+end
+
 -- From wherever a route leads there.
 local function connect(node, endpoint, pipe_id)
   local ip, port = message.parse_endpoint(endpoint)
@@ -175,12 +184,12 @@ local function connect(node, endpoint, pipe_id)
   if NOWHERE[class] then return nil, ("no relay is at a %s address"):format(class), "EINVAL" end
   local attempts = {}
   for _, route in ipairs(node.routes) do
-    if route.family == family then
+    if route.family == family and is_fair(route, ip, class) then
       local from = class ~= "loopback" and { ip = route.nic } or nil
       attempts[#attempts + 1] = function() return connect_lanes(ip, port, from) end
     end
   end
-  if not attempts[1] then return nil, "no address family in common with the relay", "EAFNOSUPPORT" end
+  if not attempts[1] then return nil, ("no way to a relay at a %s address"):format(class), "EHOSTUNREACH" end
   local up, down, code = task.race(attempts)
   if not up then return nil, down, code end
   local held <close> = task.hold(up, down)
@@ -259,7 +268,8 @@ local function allocate(node, peer)
   local family = common_family(node, peer)
   if not family then return nil, "no address family in common", "EAFNOSUPPORT" end
   local allocation, reason, code = turn.allocate_any(node.settings.turn or {},
-    { relay = "tcp", family = family == "ipv6" and family or nil, timeout = ALLOCATE_S })
+    { relay = "tcp", family = family == "ipv6" and family or nil, timeout = ALLOCATE_S,
+      permit = addresses_of(peer, family) })
   if not allocation then return nil, reason, code end
   return allocation, family
 end
