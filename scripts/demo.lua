@@ -1,17 +1,17 @@
--- p2pd demo: two nodes as two processes on this machine, connected by every strategy there is, with a real
--- broker and a real STUN server beside them.
+-- p2pd demo: two nodes as two processes on this machine, connected by every strategy that makes sense on one,
+-- with a real broker and a real STUN and TURN server beside them.
 local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 local core = require "p2pd.core"
 local json = require "dkjson"
 local servers = require "p2pd.testbed.servers"
 
-local STRATEGIES = { "direct", "reverse" }
+local STRATEGIES = { "direct", "reverse", "relay" }
 local READY_S, ROUND_TRIPS = 10, 20
 local ROW = "%-9s %8s   %-22s %-22s %s"
 
 local parser = cli.parser("demo",
-  "Start a broker, a STUN server and two nodes on loopback, and connect the nodes by each strategy.")
+  "Start a broker, a STUN and TURN server and two nodes on loopback, and connect them by each strategy.")
 
 local function start(settings, ...)
   local command = { cli.program(), ... }
@@ -61,7 +61,7 @@ local function main()
   io.stdout:setvbuf "line"
   local broker <close> = servers.mosquitto()
   local stun <close> = servers.coturn()
-  local settings = servers.settings { brokers = { broker }, stuns = { stun } }
+  local settings = servers.settings { brokers = { broker }, stuns = { stun }, turn = { stun:turn "tcp" } }
   local node <close> = start(settings, "node", "--echo")
   node:stdout():settimeout(READY_S)
   local address = (node:stdout():read "l" or ""):match "^address: (.+)$"
@@ -69,7 +69,7 @@ local function main()
     cli.say("the node did not start: %s", node:stderr():recv() or "no word from it")
     return cli.FAILED
   end
-  print(("broker   mosquitto on port %d\nstun     coturn on port %d\nnode     %s\n")
+  print(("broker     mosquitto on port %d\nstun, turn coturn on port %d\nnode           %s\n")
     :format(broker.port, stun.port, address))
   print(ROW:format("strategy", "connect", "from", "to", "echo round trip"))
   local status = cli.OK
