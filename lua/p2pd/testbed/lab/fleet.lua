@@ -88,9 +88,9 @@ end
 -- @treturn table as for @{p2pd.testbed.servers.settings}
 function fleet.settings(started)
   local turns = {}
-  for i, server in ipairs(started.turns) do
-    turns[i] = { host = server.host, port = server.port, transport = "udp", user = server.user,
-      pass = server.pass, realm = server.realm }
+  for _, server in ipairs(started.turns) do
+    turns[#turns + 1] = server:turn "tcp"
+    turns[#turns + 1] = server:turn "udp"
   end
   return { brokers = started.brokers, stuns = started.stuns, ntp = endpoints(started.ntps), turn = turns }
 end
