@@ -14,7 +14,7 @@ local KINDS = {
     options = { port = STUN_PORT, alt_port = STUN_ALT_PORT } },
   { name = "ntps", net = 4, start = servers.chronyd, options = { port = NTP_PORT } },
   { name = "turns", net = 5, two = true, start = servers.coturn,
-    options = { port = STUN_PORT, alt_port = STUN_ALT_PORT } },
+    options = { port = STUN_PORT, alt_port = STUN_ALT_PORT, tls = true } },
 }
 
 local function address(net, i)
