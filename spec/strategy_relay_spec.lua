@@ -54,18 +54,18 @@ describe("p2pd.strategy.relay", function()
   end
 
   -- The allocations that the server still holds.
-  local function held()
+  local function held(coturn)
     local sessions, count = {}, 0
-    local log = server:log()
+    local log = (coturn or server):log()
     for session in log:gmatch "session (%d+): new, realm" do sessions[session] = true end
     for session in log:gmatch "session (%d+): delete: realm" do sessions[session] = nil end
     for _ in pairs(sessions) do count = count + 1 end
     return count
   end
 
-  local function wait_until_released()
+  local function wait_until_released(coturn)
     local deadline = core.clock.monotonic() + WAIT
-    while held() > 0 do
+    while held(coturn) > 0 do
       assert(core.clock.monotonic() < deadline, "the server still holds an allocation")
       p2pd.sleep(0.05)
     end
@@ -96,6 +96,62 @@ describe("p2pd.strategy.relay", function()
     it("meets at the dialer's server, over " .. transport, pair(ours(transport), none, check_pipe))
     it("meets at the peer's server, over " .. transport, pair(none, ours(transport), check_pipe))
   end
+
+  describe("where servers relay datagrams only", function()
+    local poor
+
+    setup(function() poor = helper.coturn { no_tcp_relay = true, tls = true } end)
+
+    local function settings_of(transport)
+      return function() return settings_with(poor:turn(transport)) end
+    end
+
+    local function check(alice, bob)
+      local pipe, accepted = connect(alice, bob)
+      local data = ("0123456789abcdef"):rep(60000)
+      local function send(from)
+        return function()
+          assert(from:write(data))
+          assert(from:shutdown())
+          return true
+        end
+      end
+      local function receive(from) return function() return from:read "a" == data end end
+      assert.same({ true, true, true, true },
+        { p2pd.all { send(pipe), send(accepted), receive(pipe), receive(accepted) } })
+      assert.equal("relay", pipe.strategy)
+      pipe:close()
+      accepted:close()
+      wait_until_released(poor)
+    end
+
+    for _, transport in ipairs { "udp", "tcp", "tls" } do
+      it("meets at the dialer's, over " .. transport, pair(settings_of(transport), none, check))
+      it("meets at the peer's, over " .. transport, pair(none, settings_of(transport), check))
+    end
+
+    it("carries pipes without TLS", pair(settings_of "udp", none, check, { secure = false }))
+
+    -- The peer's side may say its last words for some seconds after the end: so nothing is counted here.
+    it("ends the pipe when the server dies", function() core.task.run(function()
+      for _, transport in ipairs { "udp", "tcp" } do
+        local mortal = helper.coturn { no_tcp_relay = true }
+        local alice <close> = start(settings_with(mortal:turn(transport)))
+        local bob <close> = start(without)
+        local pipe, accepted = connect(alice, bob)
+        local _ <close> = pipe
+        local _ <close> = accepted
+        mortal:stop()
+        local deadline = core.clock.monotonic() + WAIT
+        local code
+        repeat
+          code = select(3, pipe:write "is anybody there?\n")
+          p2pd.sleep(0.05)
+        until code or core.clock.monotonic() > deadline
+        assert.is_string(code)
+      end
+    end) end)
+  end)
 
   it("carries pipes without TLS as well", pair(ours "tcp", none, check_pipe, { secure = false }))
 

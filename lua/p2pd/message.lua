@@ -82,8 +82,8 @@ local TYPES = {
     wait = is_seconds, window = is_seconds, spent = is_seconds,
     bound = function(v) return v == nil or is_seconds(v) end,
     meet = function(v) return math.type(v) ~= nil end, asked = function(v) return math.type(v) ~= nil end },
-  TURN_REQUEST = { pipe = id.is_id, relayed = is_endpoint },
-  TURN_RESPONSE = { re = id.is_id, pipe = id.is_id, relayed = is_endpoint },
+  TURN_REQUEST = { pipe = id.is_id, relayed = is_endpoint, udp = is_flag },
+  TURN_RESPONSE = { re = id.is_id, pipe = id.is_id, relayed = is_endpoint, udp = is_flag },
   REFUSED = { re = id.is_id, pipe = id.is_id,
     reason = function(v) return is_text(v, 512) and not v:find "%c" end },
 }

@@ -1,11 +1,13 @@
---- Relay: both meet at a TURN server. One side allocates a TCP relay there (RFC 6062) and permits the other,
--- which connects to the relayed address by plain TCP and needs no credentials. The dialer allocates when its
--- settings name a server, else the peer with its own. There are two connections, one for each direction
--- (core.lanes tells why); the allocation lives exactly as long as the stream that they make.
+--- Relay: both meet at a TURN server. One side allocates an address there and permits the other one, which
+-- needs no credentials. Preferred is a TCP relay (RFC 6062), to which the other side connects, see
+-- p2pd.turn.lanes; where the servers have none it is a UDP relay, see p2pd.turn.reliable. The dialer
+-- allocates when its settings name a server, else the peer with its own. The allocation lives exactly as long
+-- as the stream.
 -- @module p2pd.strategy.relay
 local core = require "p2pd.core"
-local handshake = require "p2pd.handshake"
+local lanes = require "p2pd.turn.lanes"
 local message = require "p2pd.message"
+local reliable = require "p2pd.turn.reliable"
 local task = require "p2pd.task"
 local turn = require "p2pd.turn"
 
@@ -18,11 +20,10 @@ relay.answer_timeout = 15 -- seconds
 local ALLOCATE_S = 8   -- seconds for an allocation
 local CONNECT_S = 8    -- for the connection to a relayed address
 local REPEAT_S = 1     -- until an answer is said again, then twice as long
+local BLOCKED_S = 1.5  -- for datagrams to reach a relay: else UDP is blocked here
 local SAY_S = 0.3      -- for a connection that is refused: then that is the answer
 local ATTEMPTS = 3     -- to come to a relay
 local AGAIN_S = 0.1    -- between them, and more each time
-local ACCEPTORS = 4    -- connections to our relayed address that are taken at once
-local STRANGERS_MAX = 8 -- connections to our relayed address that prove themselves at once
 
 -- Where nobody's relay is, and where only a neighbour's can be.
 local NOWHERE = { unspecified = true, multicast = true, broadcast = true, ["link-local"] = true }
@@ -74,101 +75,7 @@ local function permit(allocation, peer, family)
   return nil, reasons[1] or "the peer has no address that a relay could let in", "EACCES"
 end
 
--- -- the two ends of a relayed stream
-
--- The allocation ends with the stream, and the stream with the allocation.
-local function tie(allocation, ending)
-  task.spawn(function()
-    ending:wait()
-    allocation:close()
-  end)
-  task.spawn(function()
-    local reason, code = allocation:wait()
-    if code ~= "EBADF" then core.log.write("warn", reason) end
-    ending:fail()
-  end)
-end
-
--- What comes to a relayed address of ours: lanes, until two make a stream that `verify` lets through.
-local Reception = {}
-Reception.__index = Reception
-
-function Reception:__close()
-  self.children:cancel()
-  for _, stream in pairs(self.lanes) do stream:close() end
-  if self.stream then self.stream:close() end
-end
-
-local function try(self, stream)
-  local ending, reason, code = core.lanes.join(stream.up, stream.down)
-  if ending then
-    local verified
-    verified, reason, code = self.verify(stream.up)
-    if verified and not self.stream then
-      self.stream, self.ending = verified, ending
-      return self.changed:signal()
-    end
-    if verified then return verified:close() end
-  end
-  if code == "ECANCELED" then
-    self.failure = { reason, code }
-    return self.changed:signal()
-  end
-  core.log.write("info", "a connection to the relayed address was turned away: " .. tostring(reason))
-end
-
--- Two lanes of ours are a stream.
-local function take_lane(self, stream)
-  local held <close> = task.hold(stream)
-  stream:settimeout(handshake.TIMEOUT)
-  local direction, pipe_id = handshake.receive_lane(stream)
-  if not direction or pipe_id ~= self.pipe_id then return end
-  stream:settimeout()
-  if self.lanes[direction] then self.lanes[direction]:close() end
-  self.lanes[direction] = held:release()
-  local pair = self.lanes
-  if not (pair.up and pair.down) then return end
-  self.lanes = {}
-  local both <close> = task.hold(pair.up, pair.down)
-  try(self, pair)
-  if self.stream == pair.up then both:release() end
-end
-
-local function accept_lanes(self, allocation)
-  while true do
-    local stream, reason, code = allocation:accept()
-    if stream and self.busy < STRANGERS_MAX then
-      self.busy = self.busy + 1
-      self.children:detach(function()
-        take_lane(self, stream)
-        self.busy = self.busy - 1
-      end)
-    elseif stream then
-      stream:abort()
-    elseif allocation.failure then
-      self.failure = { reason, code }
-      return self.changed:signal()
-    end
-  end
-end
-
-local function receive(allocation, pipe_id, verify)
-  local self <close> = setmetatable({ pipe_id = pipe_id, verify = verify, lanes = {}, busy = 0,
-    children = task.group(), changed = task.condition() }, Reception)
-  for _ = 1, ACCEPTORS do self.children:spawn(accept_lanes, self, allocation) end
-  while not self.stream and not self.failure do self.changed:wait() end
-  if not self.stream then return nil, self.failure[1], self.failure[2] end
-  tie(allocation, self.ending)
-  local stream = self.stream
-  self.stream = nil
-  return stream
-end
-
--- Both lanes to a relayed address, from one of our addresses.
-local function connect_lanes(ip, port, from)
-  local function connect() return core.tcp.connect(ip, port, from, CONNECT_S) end
-  return task.all(connect, connect)
-end
+-- -- the way to the other side's relay
 
 -- A stranger must not have us speak to our own machine, or to somebody's inner network.
 local function is_fair(route, ip, class)
@@ -178,36 +85,45 @@ local function is_fair(route, ip, class)
 end
 
 -- From wherever a route leads there.
-local function connect(node, endpoint, pipe_id)
-  local ip, port = message.parse_endpoint(endpoint)
+local function connect(node, m, pipe_id, role)
+  local ip, port = message.parse_endpoint(m.relayed)
   local class, family = core.inet.class(ip)
   if NOWHERE[class] then return nil, ("no relay is at a %s address"):format(class), "EINVAL" end
   local attempts = {}
   for _, route in ipairs(node.routes) do
     if route.family == family and is_fair(route, ip, class) then
-      local from = class ~= "loopback" and { ip = route.nic } or nil
-      attempts[#attempts + 1] = function() return connect_lanes(ip, port, from) end
+      local from = class ~= "loopback" and route.nic or nil
+      attempts[#attempts + 1] = function()
+        if m.udp then return reliable.connect(ip, port, from, pipe_id, role, CONNECT_S) end
+        return lanes.connect(ip, port, from and { ip = from }, pipe_id, CONNECT_S)
+      end
     end
   end
   if not attempts[1] then return nil, ("no way to a relay at a %s address"):format(class), "EHOSTUNREACH" end
-  local up, down, code = task.race(attempts)
-  if not up then return nil, down, code end
-  local held <close> = task.hold(up, down)
-  local ok, reason
-  ok, reason, code = handshake.lane(up, "up", pipe_id)
-  if ok then ok, reason, code = handshake.lane(down, "down", pipe_id) end
-  if ok then ok, reason, code = core.lanes.join(down, up) end
-  if not ok then return nil, reason, code end
-  held:release()
-  return down
+  return task.race(attempts)
+end
+
+-- Whoever comes to our relay, until `verify` lets one through.
+local function receive(allocation, pipe_id, role, verify)
+  if allocation.relay == "tcp" then return lanes.receive(allocation, pipe_id, verify) end
+  local stream, reason, code = reliable.receive(allocation, pipe_id, role, CONNECT_S)
+  if not stream then return nil, reason, code end
+  return verify(stream)
+end
+
+-- What a message says of our relay.
+local function offer(pipe_id, allocation)
+  if not allocation then return { pipe = pipe_id } end
+  return { pipe = pipe_id, relayed = message.format_endpoint(allocation.ip, allocation.port),
+    udp = allocation.relay == "udp" or nil }
 end
 
 -- -- the dialer
 
 -- Asks the peer; what it answers, or nil, reason, code.
-local function request(dial, relayed)
+local function request(dial, allocation)
   local left = math.max(0, dial.deadline - core.clock.monotonic())
-  return dial.node.signal:request(dial.peer, "TURN_REQUEST", { pipe = dial.pipe_id, relayed = relayed }, left)
+  return dial.node.signal:request(dial.peer, "TURN_REQUEST", offer(dial.pipe_id, allocation), left)
 end
 
 local function first_of(children, fns)
@@ -236,16 +152,19 @@ end
 local function dial_by_ours(dial, allocation, family)
   local held <close> = task.hold(allocation)
   local children <close> = task.group()
-  allocation:prepare(2)
+  if allocation.relay == "tcp" then allocation:prepare(2) end
   local stream, reason, code = first_of(children, {
-    function() return receive(allocation, dial.pipe_id, function(come) return dial:secure(come) end) end,
+    function()
+      return receive(allocation, dial.pipe_id, "dialer", function(come) return dial:secure(come) end)
+    end,
     function()
       local ok, why, errno = permit(allocation, dial.peer, family)
       if not ok then return nil, why, errno end
     end,
     function()
-      local answer, why, errno = request(dial, message.format_endpoint(allocation.ip, allocation.port))
+      local answer, why, errno = request(dial, allocation)
       if not answer then return nil, why, errno end
+      if answer.relayed then allocation:permit((message.parse_endpoint(answer.relayed)), ALLOCATE_S) end
       permit(allocation, answer.sender, family) -- it may have moved
     end,
   })
@@ -259,19 +178,26 @@ local function dial_by_theirs(dial)
   if not answer then return nil, reason, code end
   if not answer.relayed then return nil, "the peer answers without a relay", "EPROTO" end
   local stream
-  stream, reason, code = connect(dial.node, answer.relayed, dial.pipe_id)
+  stream, reason, code = connect(dial.node, answer, dial.pipe_id, "dialer")
   if not stream then return nil, reason, code end
   return dial:secure(stream)
 end
 
+-- A TCP relay where there is one, else a UDP one.
 local function allocate(node, peer)
   local family = common_family(node, peer)
   if not family then return nil, "no address family in common", "EAFNOSUPPORT" end
-  local allocation, reason, code = turn.allocate_any(node.settings.turn or {},
-    { relay = "tcp", family = family == "ipv6" and family or nil, timeout = ALLOCATE_S,
+  local reasons, code = {}, nil
+  for _, kind in ipairs { "tcp", "udp" } do
+    local allocation, reason
+    allocation, reason, code = turn.allocate_any(node.settings.turn or {}, { relay = kind,
+      family = family == "ipv6" and family or nil, timeout = ALLOCATE_S,
       permit = addresses_of(peer, family) })
-  if not allocation then return nil, reason, code end
-  return allocation, family
+    if allocation then return allocation, family end
+    if not reasons[reason] then reasons[#reasons + 1] = reason end
+    reasons[reason] = true
+  end
+  return nil, table.concat(reasons, "; "), code
 end
 
 -- An allocation on its way.
@@ -319,10 +245,10 @@ end
 -- -- the answerer
 
 -- Says it again as long as nobody has come: an answer may be lost.
-local function keep_saying(node, m, relayed)
+local function keep_saying(node, m, allocation)
   local wait = REPEAT_S
   while true do
-    node.signal:reply(m, "TURN_RESPONSE", { pipe = m.pipe, relayed = relayed })
+    node.signal:reply(m, "TURN_RESPONSE", offer(m.pipe, allocation))
     task.sleep(wait)
     wait = wait * 2
   end
@@ -333,15 +259,42 @@ local function answer_by_ours(node, m)
   if not allocation then return nil, family, code end
   local held <close> = task.hold(allocation)
   local reason
-  allocation:prepare(2)
+  if allocation.relay == "tcp" then allocation:prepare(2) end
   local ok
   ok, reason, code = permit(allocation, m.sender, family)
   if not ok then return nil, reason, code end
-  local _ <close> = task.spawn(keep_saying, node, m, message.format_endpoint(allocation.ip, allocation.port))
+  local _ <close> = task.spawn(keep_saying, node, m, allocation)
+  local function admit(stream) return node:admit(stream, m) end
   local stream
-  stream, reason, code = receive(allocation, m.pipe, function(come) return node:admit(come, m) end)
+  stream, reason, code = receive(allocation, m.pipe, "answerer", admit)
   if stream then held:release() end
   return stream, reason, code
+end
+
+local function reach_by_ours(node, m)
+  task.sleep(BLOCKED_S)
+  local allocation, reason, code = turn.allocate_any(node.settings.turn, { timeout = ALLOCATE_S })
+  if not allocation then return nil, reason, code end
+  local held <close> = task.hold(allocation)
+  node.signal:reply(m, "TURN_RESPONSE", offer(m.pipe, allocation))
+  local ip, port = message.parse_endpoint(m.relayed)
+  local stream
+  stream, reason, code = reliable.connect_by(allocation, ip, port, m.pipe, "answerer", CONNECT_S)
+  if stream then held:release() end
+  return stream, reason, code
+end
+
+-- Comes to the dialer's UDP relay: from here, and a little later, if UDP is blocked here, from a relay of our
+-- own. The answer says which, and so waits; without a server of our own there is nothing to wait for.
+local function answer_udp(node, m)
+  local ways = { function() return connect(node, m, m.pipe, "answerer") end }
+  local has_server = relay.is_usual(node.settings)
+  if has_server then ways[2] = function() return reach_by_ours(node, m) end end
+  if not has_server then node.signal:reply(m, "TURN_RESPONSE", offer(m.pipe)) end
+  local stream, reason, code = task.race(ways)
+  if not stream then return nil, reason, code end
+  if has_server then node.signal:reply(m, "TURN_RESPONSE", offer(m.pipe)) end
+  return node:admit(stream, m)
 end
 
 -- Comes to the dialer's relay. Its server may cut us off at first, when we come from an address that the
@@ -358,7 +311,7 @@ local function answer_by_theirs(node, m)
   local stream, reason, code
   for attempt = 1, ATTEMPTS do
     if attempt > 1 then task.sleep(AGAIN_S * attempt) end
-    stream, reason, code = connect(node, m.relayed, m.pipe)
+    stream, reason, code = connect(node, m, m.pipe, "answerer")
     if not stream then return nil, reason, code end
     say()
     stream, reason, code = node:admit(stream, m)
@@ -372,6 +325,7 @@ end
 -- @tparam table m TURN_REQUEST
 -- @treturn stream a stream that the dialer has chosen; or nil, message, code
 function relay.answer(node, m)
+  if m.relayed and m.udp then return answer_udp(node, m) end
   if m.relayed then return answer_by_theirs(node, m) end
   return answer_by_ours(node, m)
 end

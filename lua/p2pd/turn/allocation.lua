@@ -107,7 +107,8 @@ local function dispatch(self)
 end
 
 local function take_data(self, data, ip, port)
-  if self.on_data then return self.on_data(data, ip, port) end
+  local pump = self.pumps[key_of("pump", ip, port)]
+  if pump then return pump:send(data) end
   if #self.queue < QUEUE_MAX then table.insert(self.queue, { data, ip, port }) end
   self.changed:broadcast()
 end
@@ -135,8 +136,9 @@ local function keep(self)
     if self.failure then break end
     self.kick:wait(due < math.huge and math.max(0, due - core.clock.monotonic()) or nil)
   end
-  self.link:close()
+  self.link:close(self.failure.reason)
   self.tasks:cancel()
+  for _, ours in pairs(self.pumps) do ours:close(self.failure.reason) end
   for _, spare in ipairs(self.spares) do spare:close() end
   self.changed:broadcast()
 end
@@ -229,6 +231,39 @@ function Allocation:receive(timeout)
   end)
   if got then return table.unpack(got, 1, 3) end
   return nil, reason, code
+end
+
+-- Over a stream to the server a peer's datagrams pass through a task.
+local function pump(self, ip, port)
+  local key = key_of("pump", ip, port)
+  local theirs, ours = core.datagrams.pair()
+  self.pumps[key] = ours
+  self.tasks:detach(function()
+    local data = ours:receive()
+    while data and self:send(data, ip, port) do data = ours:receive() end
+    ours:close()
+    self.pumps[key] = nil
+    self.changed:broadcast()
+  end)
+  return theirs
+end
+
+--- What carries datagrams to one peer and back, see core.datagrams.
+-- @tparam string ip
+-- @tparam integer port
+-- @tparam[opt] number timeout seconds
+-- @treturn p2pd.datagrams; or nil, message, code
+function Allocation:carrier(ip, port, timeout)
+  local ok, reason, code = self:bind(ip, port, timeout)
+  if not ok then return nil, reason, code end
+  if not self.link.channel then return pump(self, ip, port) end
+  return self.link:channel((">I2"):unpack(self.client:wrap("", ip, port)))
+end
+
+--- Waits until no carrier is in use any more, or the allocation has ended.
+function Allocation:idle()
+  if self.link.idle then return self.link:idle() end
+  return await(self, math.huge, function() return next(self.pumps) == nil end)
 end
 
 -- A connection for data, opened ahead of its use or now.
@@ -363,6 +398,7 @@ end
 -- @treturn allocation
 function allocation.start(server, address, options, way)
   local self = setmetatable({
+    relay = options.relay or "udp",
     server = server,
     address = address,
     link = way,
@@ -371,7 +407,7 @@ function allocation.start(server, address, options, way)
       reliable = way.reliable, tcp = options.relay == "tcp", family = options.family,
       lifetime = options.lifetime, rto = options.rto, rc = options.rc, rm = options.rm, ti = options.ti,
     },
-    outcomes = {}, attempts = {}, queue = {}, joining = {}, spares = {},
+    outcomes = {}, attempts = {}, queue = {}, joining = {}, spares = {}, pumps = {},
     changed = task.condition(),
     kick = task.condition(),
     tasks = task.group(),

@@ -7,8 +7,8 @@ local link = {}
 
 local HEAD = 4 -- bytes that tell a frame's length
 
--- ICMP errors that no retransmission can mend (RFC 1122 section 4.2.3.9).
-local HARD = { ECONNREFUSED = true, ENOPROTOOPT = true }
+-- ICMP errors that a retransmission may mend (RFC 1122 section 4.2.3.9).
+local SOFT = { EHOSTUNREACH = true, ENETUNREACH = true, EMSGSIZE = true, EHOSTDOWN = true, EACCES = true }
 
 -- -- datagrams
 
@@ -16,29 +16,33 @@ local Datagrams = { __name = "p2pd.turn.datagrams" }
 Datagrams.__index = Datagrams
 
 function Datagrams:send(bytes)
-  local ip, port, code = self.socket:sendto(bytes, self.ip, self.port)
-  if ip then
-    self.from_ip, self.from_port = ip, port
-    return true
-  end
-  return code == "EAGAIN" or code == "ENOBUFS" or nil, port, code
+  return self.way:send(bytes)
 end
 
--- The next packet from the server; garbage and strangers' packets are skipped by whoever feeds it.
+--- The next packet from the server; garbage is skipped by whoever feeds it.
 function Datagrams:receive()
   while true do
-    local data, ip, port, from_ip = self.socket:recvfrom()
-    if data and ip == self.from_ip and port == self.from_port then return data end
-    if not data and not from_ip then return nil, ip, port end
-    if not data and HARD[port] and from_ip == self.from_ip then return nil, ip, port end
+    local data, message, code = self.way:receive()
+    if data then return data end
+    if not SOFT[code] then return nil, message, code end
   end
 end
 
-function Datagrams:close()
-  self.socket:close()
+--- The datagrams of one channel, which do not pass through the script.
+function Datagrams:channel(number)
+  return self.way:channel(number)
 end
 
-Datagrams.__close = Datagrams.close
+--- Waits until no channel is in use.
+function Datagrams:idle()
+  return self.way:idle()
+end
+
+function Datagrams:close(reason)
+  self.way:close(reason)
+end
+
+Datagrams.__close = function(self) self:close() end
 
 -- -- streams
 
@@ -117,9 +121,13 @@ function link.open(server, ip, deadline)
     local stream, message, code = link.connect(server, ip, deadline)
     return stream and setmetatable({ stream = stream }, Frames), message, code
   end
-  local any = ip:find(":", 1, true) and "::" or "0.0.0.0"
-  local socket, message, code = core.udp.bind { ip = any }
-  return socket and setmetatable({ socket = socket, ip = ip, port = server.port }, Datagrams), message, code
+  local socket, message, code = core.udp.bind { ip = ip:find(":", 1, true) and "::" or "0.0.0.0" }
+  if not socket then return nil, message, code end
+  local way
+  way, message, code = socket:datagrams(ip, server.port)
+  if way then return setmetatable({ way = way }, Datagrams) end
+  socket:close()
+  return nil, message, code
 end
 
 return link
