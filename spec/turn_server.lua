@@ -5,8 +5,9 @@ local turn_server = { USER = "alice", PASS = "secret", REALM = "example.org", NO
 
 local METHODS = { allocate = 3, refresh = 4, data = 7, permit = 8, bind = 9, connect = 10, join = 11,
   attempt = 12, binding = "binding" }
-for name, number in pairs(METHODS) do METHODS[number] = name end
-METHODS[1] = "binding"
+
+local NAMES = { "binding" }
+for name, number in pairs(METHODS) do NAMES[number] = name end
 
 function turn_server.key(pass, algorithm)
   return core.stun.long_term_key(turn_server.USER, turn_server.REALM, pass or turn_server.PASS, algorithm)
@@ -24,7 +25,7 @@ function turn_server.take(client, now)
   local action, bytes, connection = client:poll(now)
   assert(action == "send", "the client sends nothing")
   local m = assert(core.stun.decode(bytes, turn_server.key()))
-  m.name, m.on, m.bytes = METHODS[m.method], connection, bytes
+  m.name, m.on, m.bytes = NAMES[m.method], connection, bytes
   return m
 end
 
