@@ -250,7 +250,7 @@ describe("p2pd.strategy.relay", function()
     bob.routes = {}
     local _, err = alice:connect(peer, ONLY_RELAY)
     bob.routes = routes
-    assert.equal("refused by the peer: no way to a relay at a loopback address", err.relay)
+    assert.equal("refused by the peer: no address family in common with the relay", err.relay)
     wait_until_released()
   end))
 
@@ -259,7 +259,7 @@ describe("p2pd.strategy.relay", function()
       local answer, reason = alice.signal:request(address.parse(bob.address), "TURN_REQUEST",
         { pipe = "pipe" .. #endpoint, relayed = endpoint }, WAIT)
       assert.is_nil(answer)
-      assert.matches("^refused by the peer: no relay is at a", reason)
+      assert.matches("^refused by the peer: .* is no address to connect to", reason)
     end
   end))
 
@@ -274,7 +274,7 @@ describe("p2pd.strategy.relay", function()
         local answer, reason = alice.signal:request(address.parse(peer), "TURN_REQUEST",
           { pipe = "pipe" .. i, relayed = endpoint }, WAIT)
         assert.is_nil(answer)
-        assert.matches("^refused by the peer: no way to a relay at a", reason)
+        assert.is_true(reason:find "is on this machine$" ~= nil or reason:find "is not on our LAN$" ~= nil)
       end
     end))
 

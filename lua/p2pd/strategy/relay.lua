@@ -7,6 +7,7 @@
 local core = require "p2pd.core"
 local lanes = require "p2pd.turn.lanes"
 local message = require "p2pd.message"
+local reach = require "p2pd.reach"
 local reliable = require "p2pd.turn.reliable"
 local task = require "p2pd.task"
 local turn = require "p2pd.turn"
@@ -24,10 +25,6 @@ local BLOCKED_S = 1.5  -- for datagrams to reach a relay: else UDP is blocked he
 local SAY_S = 0.3      -- for a connection that is refused: then that is the answer
 local ATTEMPTS = 3     -- to come to a relay
 local AGAIN_S = 0.1    -- between them, and more each time
-
--- Where nobody's relay is, and where only a neighbour's can be.
-local NOWHERE = { unspecified = true, multicast = true, broadcast = true, ["link-local"] = true }
-local INNER = { private = true, shared = true }
 
 --- Relays cost somebody money: only who has a server of his own dials so unasked.
 function relay.is_usual(settings)
@@ -77,29 +74,24 @@ end
 
 -- -- the way to the other side's relay
 
--- A stranger must not have us speak to our own machine, or to somebody's inner network.
-local function is_fair(route, ip, class)
-  if class == "loopback" then return route.loopback end
-  return not INNER[class] or INNER[core.inet.class(route.external or route.nic)]
-    or core.inet.same_subnet(ip, route.nic, route.prefix or 24)
-end
-
 -- From wherever a route leads there.
 local function connect(node, m, pipe_id, role)
   local ip, port = message.parse_endpoint(m.relayed)
   local class, family = core.inet.class(ip)
-  if NOWHERE[class] then return nil, ("no relay is at a %s address"):format(class), "EINVAL" end
-  local attempts = {}
+  local attempts, why = {}, "no address family in common with the relay"
   for _, route in ipairs(node.routes) do
-    if route.family == family and is_fair(route, ip, class) then
-      local from = class ~= "loopback" and route.nic or nil
+    local fair, reason
+    if route.family == family then fair, reason = reach.check(route, ip) end
+    why = reason or why
+    local from = class ~= "loopback" and route.nic or nil
+    if fair then
       attempts[#attempts + 1] = function()
         if m.udp then return reliable.connect(ip, port, from, pipe_id, role, CONNECT_S) end
         return lanes.connect(ip, port, from and { ip = from }, pipe_id, CONNECT_S)
       end
     end
   end
-  if not attempts[1] then return nil, ("no way to a relay at a %s address"):format(class), "EHOSTUNREACH" end
+  if not attempts[1] then return nil, why, "EHOSTUNREACH" end
   return task.race(attempts)
 end
 
