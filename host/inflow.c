@@ -70,7 +70,7 @@ int inflow_add(struct inflow *i, uint64_t position, const void *data, size_t len
         return -EPROTO;
     if (ended)
         i->fin = to;
-    if (is_known(i, position, to))
+    if (units == 0 || is_known(i, position, to))
         return ended;
     if (position > i->next && i->early.count >= FLOW_RANGES_MAX)
         return -ENOBUFS;

@@ -64,7 +64,7 @@ static void came(struct reliable *r, uint64_t number, struct sent_packet *p, boo
 /* The numbers of a run that we still keep, from the lowest; how many were news. */
 static int take_run(struct reliable *r, const struct reliable_run *run) {
     uint64_t last = reliable_expand(r->sent.next, run->last);
-    uint64_t first = last + 1 >= run->count ? last + 1 - run->count : 0;
+    uint64_t first = last + 1 - run->count;
     int news = 0;
     for (uint64_t n = first < r->sent.base ? r->sent.base : first; n <= last; n++) {
         bool late;
@@ -84,8 +84,11 @@ static void measure(struct reliable *r, const struct reliable_packet *p, double 
 
 /* Nobody acknowledges what was never sent. */
 static bool is_ack_honest(const struct reliable *r, const struct reliable_packet *p) {
-    if (p->ack.runs && reliable_expand(r->sent.next, p->ack.run[0].last) >= r->sent.next)
-        return false;
+    for (int i = 0; i < p->ack.runs; i++) {
+        uint64_t last = reliable_expand(r->sent.next, p->ack.run[i].last);
+        if (last >= r->sent.next || p->ack.run[i].count > last + 1)
+            return false;
+    }
     return reliable_expand(r->outflow.acked, p->ack.cumulative) <= r->outflow.next &&
            p->ack.window <= 16 * 1024 * 1024;
 }

@@ -430,6 +430,20 @@ describe("a reliable link", function()
       for _ = 1, 128 do assert.equal("x", world.answerer:receive()) end
     end)
 
+    it("of which the last comes after the end", function()
+      local world <close> = lossy.world { link = { message = true } }
+      world:open()
+      assert(world.dialer:send "late")
+      local late = world.dialer:poll(world.now)
+      world.dialer:shutdown()
+      world:flush()
+      world:wait(0.03)
+      assert.equal("EAGAIN", select(3, world.answerer:receive()))
+      world.answerer:feed(late, world.now)
+      assert.equal("late", world.answerer:receive())
+      assert.equal("EPIPE", select(3, world.answerer:receive()))
+    end)
+
     it("to their end", function()
       local world <close> = lossy.world { loss = 0.2, link = { message = true } }
       world:open()

@@ -5,7 +5,7 @@ local harness = require "spec.bench.harness"
 local servers = require "p2pd.testbed.servers"
 
 local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "idle_node", "tls", "tls_idle",
-  "flood", "clock", "punch_lateness", "punch", "nat", "relay" }
+  "flood", "clock", "punch_lateness", "punch", "nat", "relay", "reliable" }
 
 local function run(name)
   local benchmark = require("spec.bench." .. name)
