@@ -46,12 +46,12 @@ static void probe(struct reliable *r, double now) {
 }
 
 static void speak_up(struct reliable *r, double now) {
+    if (now >= r->loss_due)
+        reliable_find_losses(r, now);
     if (now >= probe_due(r))
         probe(r, now);
     if (now >= keepalive_due(r))
         r->ping = true;
-    if (now >= r->loss_due)
-        reliable_find_losses(r, now);
     if (r->in.unacked && now >= r->in.due)
         r->in.now = true;
 }
