@@ -2,6 +2,7 @@
 local address = require "p2pd.address"
 local control = require "spec.lab.control"
 local core = require "p2pd.core"
+local json = require "dkjson"
 local lab = require "p2pd.testbed.lab"
 local p2pd = require "p2pd"
 local peers = require "spec.lab.peers"
@@ -178,6 +179,22 @@ describe("p2pd.strategy.punch in the lab", function()
         end
       end
       assert(p2pd.all(dials))
+    end)
+  end)
+
+  it("is what p2pd connect does", function()
+    core.task.run(function()
+      local node <close> = assert(l:p2pd("known", { "node", "--echo" }))
+      node:stdout():settimeout(10)
+      local given = assert(node:stdout():read "l"):match "^address: (.*)$"
+      local child <close> = assert(l:p2pd("random", { "connect", given, "--strategies", "punch", "--json" }))
+      assert(child:stdin():write "hello\n")
+      child:stdin():shutdown()
+      child:stdout():settimeout(10)
+      assert.equal("hello\n", child:stdout():read "a")
+      assert.same({ "exit", 0 }, { child:wait(10) })
+      local report = assert(json.decode(child:stderr():read("a"):match "{[^\n]*}"))
+      assert.same({ true, "punch" }, { report.ok, report.strategy })
     end)
   end)
 
