@@ -15,6 +15,7 @@ predict.PURPOSES = { internet = true, lan = true, machine = true }
 predict.COUNT = 2    -- mappings of a side whose ports are fixed
 predict.SEQUENCE = 4 -- of a counter: as many less one may be taken by others between the probe and the punch
 predict.MANY = 256   -- of a side whose ports are random, against an endpoint-independent one
+predict.WAVES = 3    -- of so many, one after the other: each only lasts until its SYNs would be sent again
 predict.TRIES = 1000 -- ports of such a side that the other one tries: 98 % of finding one
 
 local PORT_MAX = 65535
@@ -133,7 +134,7 @@ function predict.needs(ours, meeting, purpose, attempt)
   local needs = { rule = rule, count = predict.COUNT, probes = 0 }
   if rule == "distance" then needs.probes = 1 end
   if rule == "counter" then needs.probes, needs.count = 1, predict.SEQUENCE end
-  if meeting == "many ours" then needs.count = predict.MANY end
+  if meeting == "many ours" then needs.count = predict.MANY * predict.WAVES end
   if meeting == "many theirs" then needs.count = 1 end
   if rule == "held" then needs.each, needs.probes = true, needs.count end
   needs.neighbours = rule == "counter"

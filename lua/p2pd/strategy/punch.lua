@@ -25,7 +25,8 @@ local RATE, MANY_RATE = 200, 1000 -- SYNs a second, whoever asked for them
 local MANY_AT_ONCE = 2     -- answers of a node that try many ports
 local GAP = 0.001          -- seconds until a SYN that was refused is sent again, on average
 local LOW_TTL = { [2] = 2, [4] = 3, [6] = 4 }  -- of the answerer's first SYN, by attempt
-local MANY_TTL = { 2, 3, [4] = 4, [5] = 2 }    -- of the first SYNs of the side that opens many ports
+local MANY_TTL = { 2, 2, 3, 2, 4 }             -- of the first SYNs of the side that opens many ports
+local WAVE_S = 0.95 -- a port of many is kept: after 1 s its SYN would be sent again, and further (RFC 6298)
 local HOLD, HOLD_DELAYS = 0.1, 3 -- seconds, and delays over signalling, that one of many ports is given
 local NO_RETRY = 5 -- times as long as that no port is tried again
 -- -- our side: ports, mappings, and what is fired
@@ -103,7 +104,7 @@ local function scoped(ip, route)
   return core.inet.class(ip) == "link-local" and ip .. "%" .. route.name or ip
 end
 
-local function add_syn(list, side, local_port, remote_ip, remote_port)
+local function add_syn(list, side, local_port, remote_ip, remote_port, after)
   if remote_ip == side.route.nic and remote_port == local_port then return end
   local is_link_local = core.inet.class(remote_ip) == "link-local"
   remote_ip = scoped(remote_ip, side.route)
@@ -114,6 +115,7 @@ local function add_syn(list, side, local_port, remote_ip, remote_port)
     remote_ip = remote_ip,
     remote_port = remote_port,
     ttl = side.ttl,
+    after = after,
   }
 end
 
@@ -126,9 +128,20 @@ local function aim_many(side)
   return list
 end
 
+-- The peer tries many of our ports from its one.
+local function aim_waves(side, theirs)
+  local list = {}
+  for i, mapping in ipairs(predict.aim(side.mappings, theirs)) do
+    add_syn(list, side, mapping.local_port, side.pair.theirs.external, mapping.reply_port,
+      (i - 1) // predict.MANY * WAVE_S)
+  end
+  return list
+end
+
 local function aim(side, theirs)
   local list, pair = {}, side.pair
   if side.meeting == "many theirs" then return aim_many(side) end
+  if side.meeting == "many ours" then return aim_waves(side, theirs) end
   local internal, external = pair.theirs.internal, pair.theirs.external
   for i, mapping in ipairs(predict.aim(side.mappings, theirs)) do
     if side.purpose == "internet" then
@@ -162,6 +175,7 @@ local function meet(node, side, theirs, verify)
   if side.place then children:spawn(give_counter_back, side) end
   side.route = with_device(node, side.pair.ours)
   local hold = side.meeting == "many theirs" and HOLD + HOLD_DELAYS * side.delay
+    or side.meeting == "many ours" and WAVE_S
   local mappings = aim(side, theirs)
   if not mappings[1] then return nil, "no endpoint of the peer's to connect to", "EHOSTUNREACH" end
   return hole.open {
