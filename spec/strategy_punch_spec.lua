@@ -105,6 +105,15 @@ describe("p2pd.strategy.punch", function()
       for _, pipe in ipairs(pipes) do pipe:close() end
     end))
 
+    it("is over on both sides when another strategy was faster", pair(function(alice, bob)
+      local pipe <close> = assert(alice:connect(bob.address, { strategies = { "direct", "punch" } }))
+      local accepted <close> = assert(bob:accept(WAIT))
+      assert.equal("direct", pipe.strategy)
+      assert.equal("x", alice:echo(bob.address, "x", WAIT)) -- the request has come by then
+      assert.same({}, bob.answering)
+      assert(accepted)
+    end))
+
     it("has the dialer speak on one connection alone", pair(function(alice, bob)
       local pipe <close> = assert(alice:connect(bob.address, ONLY_PUNCH))
       assert(bob:accept(WAIT)):close()

@@ -8,6 +8,7 @@ local dial = require "p2pd.dial"
 local handshake = require "p2pd.handshake"
 local interface = require "p2pd.interface"
 local keyring = require "p2pd.keyring"
+local memory = require "p2pd.memory"
 local message = require "p2pd.message"
 local predict = require "p2pd.predict"
 local reception = require "p2pd.reception"
@@ -21,6 +22,7 @@ local node = {}
 local ANSWERS_MAX = 32    -- requests of peers that are answered at once
 local ANSWERS_STRANGERS_MAX = 24 -- of them those of peers that are no friends (p2pd.gate)
 local ANSWERS_PEER_MAX = 16      -- and those of one peer
+local MADE_MAX = 1024     -- pipe ids that are remembered
 local ANSWER_TIMEOUT = 4  -- seconds for each, unless its strategy takes longer
 
 local methods = {}
@@ -125,7 +127,8 @@ function node.new(options)
     routes = {},
     listeners = {},
     expected = {}, -- dials that wait for the peer's connection, by pipe id
-    answering = {}, -- type and pipe id of requests that are being answered
+    answering = {}, -- requests that are being answered, by type, pipe id and sender: from, pipe, task
+    made = memory.new(MADE_MAX), -- pipe id and peer of pipes that peers have made to us
     accepted = { answers = 0, waiting = task.condition() },
     strangers = {}, -- streams whose first lines are still to come
     unverified = 0, -- how many those are
@@ -246,6 +249,17 @@ function methods:pipes()
   return function() return (self:accept()) end
 end
 
+--- A pipe of a peer has come about: what else was to make one for the same dial is over.
+function methods:settle(peer_id, pipe_id)
+  self.made:set(pipe_id .. " " .. peer_id, true, core.clock.monotonic())
+  local others = {}
+  for _, answering in pairs(self.answering) do
+    local is_same = answering.from == peer_id and answering.pipe == pipe_id
+    if is_same and answering.task ~= core.task.running() then others[#others + 1] = answering.task end
+  end
+  for _, other in ipairs(others) do other:cancel() end
+end
+
 -- -- signalling
 
 local function refuse(self, m, reason, counted)
@@ -258,8 +272,8 @@ local function has_room(self, m)
   local accepted = self.accepted
   local places = self.signal.gate:is_friend(m.from) and ANSWERS_MAX or ANSWERS_STRANGERS_MAX
   local of_peer = 0
-  for _, from in pairs(self.answering) do
-    if from == m.from then of_peer = of_peer + 1 end
+  for _, answering in pairs(self.answering) do
+    if answering.from == m.from then of_peer = of_peer + 1 end
   end
   return accepted.answers < places and of_peer < ANSWERS_PEER_MAX and #accepted < reception.ACCEPTED_MAX
 end
@@ -267,10 +281,10 @@ end
 -- A peer's request for a stream that a strategy of ours makes.
 local function answer_request(self, name, m)
   local accepted, key = self.accepted, table.concat({ m.type, m.pipe, m.from }, " ")
-  if self.answering[key] then return end
+  if self.answering[key] or self.made:get(m.pipe .. " " .. m.from) then return end
   if not has_room(self, m) then return refuse(self, m, "too busy") end
   if m.bare and not self.bare then return refuse(self, m, "only encrypted pipes here", "not encrypted") end
-  self.answering[key] = m.from
+  self.answering[key] = { from = m.from, pipe = m.pipe, task = core.task.running() }
   accepted.answers = accepted.answers + 1
   local _ <close> = setmetatable({}, { __close = function()
     self.answering[key] = nil

@@ -28,6 +28,7 @@ function reception.offer(node, stream, about)
   end
   node.counts.accepted = node.counts.accepted + 1
   about.interface = node:interface_of(stream)
+  node:settle(about.peer, about.id)
   table.insert(accepted, pipe.new(stream, about))
   accepted.waiting:signal()
   if node.allow then node.signal.gate:befriend(about.peer, core.clock.monotonic()) end
