@@ -47,20 +47,28 @@ describe("p2pd.rendezvous", function()
   end)
 
   describe("delay()", function()
-    it("is what the clocks say", function()
-      assert.near(0.04, rendezvous.delay({ time = 100 }, 100.04), 1e-9)
-    end)
+    local function check(expected, message, now, bound)
+      local delay = rendezvous.delay(message, now, bound or 0.001)
+      if expected then assert.near(expected, delay, 1e-9) else assert.is_true(delay > 0.1 and delay < 0.3) end
+    end
+
+    it("is what the clocks say", function() check(0.04, { time = 100, bound = 0.02 }, 100.04) end)
 
     it("is what the dialer has measured, where it has", function()
-      assert.equal(0.03, rendezvous.delay({ time = 100, delay = 0.03 }, 100.5))
+      check(0.03, { time = 100, delay = 0.03 }, 100.5)
     end)
 
     it("is a guess where the clocks can't be right", function()
       for _, now in ipairs { 99.5, 110, -1e9, math.huge } do
-        local delay = rendezvous.delay({ time = 100 }, now)
-        assert.is_true(delay > 0 and delay < 1)
+        check(nil, { time = 100, bound = 0.001 }, now)
       end
-      assert.is_true(rendezvous.delay({ time = 100, delay = 250 }, 100.04) < 1)
+      check(nil, { time = 100, delay = 250 }, 100.04)
+    end)
+
+    it("is a guess where nobody knows how wrong they are", function()
+      check(nil, { time = 100 }, 100.5)
+      check(nil, { time = 100, bound = 0.001 }, 100.5, math.huge)
+      check(nil, { time = 100, bound = 0.09 }, 100.5, 0.02)
     end)
   end)
 

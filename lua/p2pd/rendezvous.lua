@@ -9,6 +9,7 @@ rendezvous.MAX_WINDOW = 10  -- seconds for which a side goes on firing
 
 local DELAY_UNKNOWN = 0.15     -- seconds, one way over signalling, where the clocks don't tell
 local DELAY_MAX = 2            -- a longer one is a wrong clock's
+local BOUND_MAX = 0.1          -- clocks that may be wrong by more say nothing about delays
 local MARGIN, SLACK = 0.02, 1.25 -- the answer may take longer than the question did
 local RETRANSMIT_S = 1         -- of a SYN that was lost (RFC 6298 section 2.1)
 local MANY_S = 1.5             -- more, to try many ports
@@ -70,13 +71,15 @@ local function within(value, least, most)
 end
 
 --- How long a message takes from the dialer to us.
--- @tparam table message INITIAL_MAPPINGS: `time`, and `delay` where the dialer has measured it
+-- @tparam table message INITIAL_MAPPINGS: `time`, `bound` (seconds by which that may be wrong; nil: nobody
+-- knows), and `delay` where the dialer has measured it
 -- @tparam number now our network time when it came
+-- @tparam number bound seconds by which that may be wrong
 -- @treturn number seconds
-function rendezvous.delay(message, now)
+function rendezvous.delay(message, now, bound)
   if message.delay and message.delay <= DELAY_MAX then return message.delay end
-  local delay = now - message.time
-  return delay >= 0 and delay <= DELAY_MAX and delay or DELAY_UNKNOWN
+  local delay, is_known = now - message.time, (message.bound or math.huge) + bound <= BOUND_MAX
+  return is_known and delay >= 0 and delay <= DELAY_MAX and delay or DELAY_UNKNOWN
 end
 
 --- What the answerer decides: the instant is just late enough for its answer to arrive.

@@ -19,6 +19,7 @@ punch.ATTEMPTS = 8
 
 local PATIENCE, ANSWER_PATIENCE = 3, 1 -- seconds until somebody else's punch is in our way no more
 local COUNTER_S, COUNTER_DELAYS = 0.02, 4 -- seconds, and delays, for which a punch takes a counter's ports
+local BOUND_MAX = 60       -- seconds, a clock that may be more wrong is unknown
 local ANSWER_WAIT = 4      -- seconds for an answer
 local PAUSE = 0.03         -- seconds between attempts, so that the peer has ended the last one
 local RATE, MANY_RATE = 200, 1000 -- SYNs a second, whoever asked for them
@@ -225,6 +226,12 @@ local function choices(dial)
   return nil, table.concat(reasons, ", "), "EHOSTUNREACH"
 end
 
+-- For a message: nil when nobody knows how wrong our clock is.
+local function known_bound()
+  local bound = clock.offset().bound
+  return bound <= BOUND_MAX and bound or nil
+end
+
 local function ask(dial, side)
   local pair = side.pair
   side.began = clock.monotonic()
@@ -234,6 +241,7 @@ local function ask(dial, side)
     mappings = rendezvous.to_wire(side.mappings),
     many = dial.node.many_ports,
     try = side.attempt,
+    bound = known_bound(),
     delay = side.delay,
   }, math.min(ANSWER_WAIT, math.max(0, dial.deadline - clock.monotonic())))
   if not answer then return nil, reason, code end
@@ -340,7 +348,7 @@ end
 local function reply(node, m, side, arrived)
   local is_many = side.meeting:find "^many" ~= nil
   local wait, window = rendezvous.plan(side.delay, is_many)
-  local now, bound = clock.monotonic(), clock.offset().bound
+  local now = clock.monotonic()
   side.at, side.window = now + wait, window
   return node.signal:reply(m, "UPDATED_MAPPINGS", {
     pipe = m.pipe,
@@ -350,7 +358,7 @@ local function reply(node, m, side, arrived)
     window = window,
     spent = now - arrived,
     meet = clock.now() + wait,
-    bound = bound < math.huge and bound or nil,
+    bound = known_bound(),
     asked = m.time,
   })
 end
@@ -371,7 +379,8 @@ end
 -- @tparam table message INITIAL_MAPPINGS
 -- @treturn stream a stream that the dialer has chosen; or nil, message, code
 function punch.answer(node, message)
-  local arrived, delay = clock.monotonic(), rendezvous.delay(message, clock.now())
+  local arrived = clock.monotonic()
+  local delay = rendezvous.delay(message, clock.now(), clock.offset().bound)
   local side, theirs, code = consider(node, message)
   if not side then return nil, theirs, code end
   side.delay = delay
