@@ -223,7 +223,7 @@ clean:
 
 help:
 	@echo 'make                 builds ./p2pd and build/p2pd/core.so (installs what is missing first)'
-	@echo 'make demo            two peers on this machine, connected in every way there is'
+	@echo 'make demo            two peers, connected in every way: on loopback, and behind two NATs'
 	@echo 'make test            the specs; SAN=address,undefined runs them under the sanitizers'
 	@echo 'make gcstress        the specs with the garbage collector always at work'
 	@echo 'make matrix          every NAT dials every NAT by punching; resumable; table in build/matrix.html'

@@ -9,7 +9,7 @@ local cli = {}
 
 local COMMANDS = {
   { name = "connect", summary = "connect to a peer; standard input and output are the pipe" },
-  { name = "demo", summary = "two peers on this machine, connected by every strategy" },
+  { name = "demo", summary = "two peers, on loopback and behind two NATs, connected by every strategy" },
   { name = "id", summary = "show the id of a node's key" },
   { name = "lab", summary = "hosts behind NATs of your choice, on this machine" },
   { name = "nat", summary = "what this host's network lets peers do" },
