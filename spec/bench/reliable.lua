@@ -1,4 +1,5 @@
---- The reliable link: through a relay against turnutils_uclient, over plain UDP, with loss against one datagram
+--- The reliable link: through a relay against turnutils_uclient, over plain UDP, with loss against one
+-- datagram
 -- a round trip, and how much it loses by itself. The last two in virtual time: the same figures every time.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
