@@ -18,6 +18,7 @@
 #define LINGER_MOST_S 3.0
 #define ENDED_MOST_S 10.0 /* however often it is asked for */
 #define LEAVE_S 10.0      /* for what was written to come */
+#define SILENT_PROBES 2   /* at least, before a peer is given up */
 #define SENT_RESERVE 64   /* of SENT_MAX, for probes */
 #define RESETS 3          /* a reset is not acknowledged */
 #define DATAGRAM_COST 48  /* bytes of IP and UDP headers, in what congestion control counts */
@@ -65,6 +66,7 @@ struct reliable {
     int resets;        /* to be sent */
     double reset_due;
     double heard, spoke; /* when the last datagram came, and left */
+    double asked;        /* when the oldest question left to which nothing has come */
     double began, ended; /* RELIABLE_OPENING and RELIABLE_ENDED did */
     double gone_at;      /* when all is over; INFINITY: unknown */
     struct reliable_info counts;

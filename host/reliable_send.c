@@ -20,9 +20,12 @@ static double keepalive_due(const struct reliable *r) {
     return r->state == RELIABLE_OPENED && !r->sent.out ? r->spoke + KEEPALIVE_S : INFINITY;
 }
 
+/* Time in which we slept is nobody's silence: it begins with a question, and some are asked. */
 static double silence_due(const struct reliable *r) {
-    bool waiting = r->state == RELIABLE_OPENING || (r->state == RELIABLE_OPENED && r->sent.out);
-    return waiting ? fmax(r->heard, r->began) + r->options.silence : INFINITY;
+    if (r->state == RELIABLE_OPENING)
+        return r->began + r->options.silence;
+    bool waiting = r->state == RELIABLE_OPENED && r->sent.out && r->probes >= SILENT_PROBES;
+    return waiting ? fmax(r->heard, r->asked) + r->options.silence : INFINITY;
 }
 
 /* The oldest that is on its way goes out again as well: if it is not lost, that costs one packet.
@@ -146,6 +149,8 @@ static void acknowledged(struct reliable *r, const struct reliable_packet *p) {
 }
 
 static struct sent_packet *record(struct reliable *r, size_t len, bool opens, double now) {
+    if (!r->sent.out)
+        r->asked = now;
     struct sent_packet *s = sent_add(&r->sent, now);
     s->size = (uint16_t)len;
     s->opens = opens;

@@ -12,10 +12,10 @@ describe("a reliable link through a TURN server", function()
   setup(function() server = helper.coturn() end)
   teardown(helper.close_all)
 
-  local function streams(other)
+  local function streams(silence, other)
     local held, near, far = relayed.carriers(other or server)
     local function make(role, carrier)
-      return core.reliable.new { id = "relayed", role = role, carrier = carrier, silence = SILENCE_S }
+      return core.reliable.new { id = "relayed", role = role, carrier = carrier, silence = silence }
     end
     local a, b = make("dialer", near), make("answerer", far)
     assert(a:open(5))
@@ -35,8 +35,8 @@ describe("a reliable link through a TURN server", function()
       end)
     end
     local reading = task.spawn(function() return near:read "a" end)
-    assert.is_true(far:read "a" == there)
-    assert.is_true(reading:join(10) == back)
+    assert.is_true(assert(far:read "a") == there)
+    assert.is_true(assert(reading:join(10)) == back)
     near:close()
     far:close()
     assert.is_true(allocations[1].way:idle(5))
@@ -44,7 +44,7 @@ describe("a reliable link through a TURN server", function()
   end))
 
   it("ends with the reason when the way to the server is closed", helper.task(function()
-    local allocations <close>, near, far = streams()
+    local allocations <close>, near, far = streams(SILENCE_S)
     allocations[1].way:close "the relay is gone"
     local data, message, code = near:read "l"
     assert.is_nil(data)
@@ -61,7 +61,7 @@ describe("a reliable link through a TURN server", function()
 
   it("ends when the server dies", helper.task(function()
     local mortal = helper.coturn()
-    local _ <close>, near, far = streams(mortal)
+    local _ <close>, near, far = streams(SILENCE_S, mortal)
     mortal:signal "KILL"
     assert(near:write "is anybody there?")
     local data, message, code = near:read "l"

@@ -283,6 +283,20 @@ describe("a reliable link", function()
       part(world)
     end)
 
+    it("not because we have slept", function()
+      for _, data in ipairs { "", "before" } do
+        local world <close> = lossy.world {}
+        world:open()
+        world.dialer:write(data)
+        world:flush()
+        world.now = world.now + 40 -- and nobody has looked at what came meanwhile
+        world.dialer:write "after"
+        world:wait(1)
+        assert.equal("open", world.dialer:info().state)
+        assert.equal(data .. "after", world.answerer:read())
+      end
+    end)
+
     it("both at once", function()
       for seed = 1, 20 do
         local world <close> = lossy.world { seed = seed, loss = seed > 1 and 0.3 or 0 }
