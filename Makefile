@@ -61,16 +61,18 @@ deps-build deps-demo deps-test deps-all: deps-%:
 
 # -- the build ------------------------------------------------------------------------------------------
 
+# A module's internals are in its folder: host/turn.c, host/turn/*.c.
+INCLUDES := -Ihost $(patsubst %/,-I%,$(wildcard host/*/)) -Ibindings
 SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 LUA_CFLAGS = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(LUA)))
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -MMD -MP $(WARNINGS) \
-	$(LUA_CFLAGS) -I. -Ihost -Ibindings $(SAN_FLAGS) $(CFLAGS)
+	$(LUA_CFLAGS) -I. $(INCLUDES) $(SAN_FLAGS) $(CFLAGS)
 LIBS := -lev -ledit -lpaho-mqtt3as -lssl -lcrypto -lm -lpthread
 # All of liblua, for the C modules that a script may require.
 LUA_LIBS = -Wl,--whole-archive -l:lib$(LUA).a -Wl,--no-whole-archive -ldl
 
-SOURCES := $(wildcard host/*.c bindings/*.c)
+SOURCES := $(wildcard host/*.c host/*/*.c bindings/*.c)
 OBJECTS := $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out host/main.c,$(SOURCES)))
 EXE_OBJECTS := $(OUT)/obj/host/main.o $(OUT)/obj/embedded.o
 LUA_SOURCES := $(sort $(wildcard lua/p2pd/*.lua lua/p2pd/*/*.lua lua/p2pd/*/*/*.lua scripts/*.lua))
@@ -183,7 +185,7 @@ $(OUT)/fuzz/%: spec/fuzz/%_fuzz.c $(OUT)/fuzz/host.a
 
 # -- the code itself ------------------------------------------------------------------------------------
 
-C_FILES = $(wildcard host/*.[ch] bindings/*.[ch] netdelay/*.[ch] spec/*/*.[ch])
+C_FILES = $(wildcard host/*.[ch] host/*/*.[ch] bindings/*.[ch] netdelay/*.[ch] spec/*/*.[ch])
 
 lint: lint-lua lint-format lint-c
 
@@ -195,7 +197,7 @@ lint-format: | deps-all
 
 lint-c: | deps-all
 	cppcheck -q -j 2 --std=c11 --language=c --enable=warning,performance,portability --inline-suppr \
-		--library=lua --error-exitcode=1 -D__linux__ -I. -Ihost -Ibindings $(filter %.c,$(C_FILES))
+		--library=lua --error-exitcode=1 -D__linux__ -I. $(INCLUDES) $(filter %.c,$(C_FILES))
 
 format: | deps-all
 	clang-format -i $(C_FILES)

@@ -4,8 +4,8 @@ local cli = require "p2pd.cli"
 local config = require "p2pd.config"
 local core = require "p2pd.core"
 local json = require "dkjson"
-local report = require "p2pd.report"
-local survey = require "p2pd.survey"
+local report = require "p2pd.nat.report"
+local survey = require "p2pd.nat.survey"
 
 local parser = cli.add_node_options(cli.parser("nat",
   "Show this host's interfaces, their NATs, the servers of the settings, and which peers can be reached."))

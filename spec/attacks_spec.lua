@@ -1,8 +1,8 @@
 -- What must not work, each tried on a node as it is used: real brokers, real connections.
 local address = require "p2pd.address"
 local core = require "p2pd.core"
-local gate = require "p2pd.gate"
-local handshake = require "p2pd.handshake"
+local gate = require "p2pd.signal.gate"
+local handshake = require "p2pd.node.handshake"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local nodes = require "spec.nodes"
@@ -171,7 +171,7 @@ describe("an attack:", function()
 
     it("floods it, and its friends do not notice", with_stranger(function(bob, stranger)
       local alice <close> = start()
-      local opened = spy.on(require "p2pd.envelope", "open")
+      local opened = spy.on(require "p2pd.signal.envelope", "open")
       assert(alice:echo(bob.address, "before", WAIT))
       collectgarbage()
       local memory = collectgarbage "count"

@@ -1,6 +1,6 @@
 local address = require "p2pd.address"
 local core = require "p2pd.core"
-local handshake = require "p2pd.handshake"
+local handshake = require "p2pd.node.handshake"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local nodes = require "spec.nodes"

@@ -1,6 +1,6 @@
 --- Nodes reduced to their keys, and encrypted streams between them.
 local core = require "p2pd.core"
-local message = require "p2pd.message"
+local message = require "p2pd.signal.message"
 local task = require "p2pd.task"
 
 local nodes = {}

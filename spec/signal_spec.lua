@@ -1,7 +1,7 @@
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
-local message = require "p2pd.message"
+local message = require "p2pd.signal.message"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local signal = require "p2pd.signal"

@@ -214,7 +214,7 @@ describe("p2pd.standalone", function()
 
   describe("a module", function()
     it("is found inside the executable, wherever that runs", task(function()
-      local got = p2pd { "-e", "print(require 'p2pd.completion' ~= nil, require 'dkjson' ~= nil)",
+      local got = p2pd { "-e", "print(require 'p2pd.repl.completion' ~= nil, require 'dkjson' ~= nil)",
         cwd = helper.scratch(), env = { LUA_PATH = "", LUA_CPATH = "" } }
       assert.equal("true\ttrue\n", got.stdout)
     end))

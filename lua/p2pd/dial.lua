@@ -3,7 +3,7 @@
 -- @classmod p2pd.dial
 local core = require "p2pd.core"
 local address = require "p2pd.address"
-local handshake = require "p2pd.handshake"
+local handshake = require "p2pd.node.handshake"
 local id = require "p2pd.id"
 local pipe = require "p2pd.pipe"
 local policy = require "p2pd.policy"

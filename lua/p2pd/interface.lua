@@ -1,7 +1,7 @@
 --- The interfaces that a node uses, and for each address family the route to the outside: NIC address,
 -- external address, NAT.
 -- @module p2pd.interface
-local classify = require "p2pd.classify"
+local classify = require "p2pd.nat.classify"
 local core = require "p2pd.core"
 local nat = require "p2pd.nat"
 local stun = require "p2pd.stun"
@@ -347,7 +347,7 @@ end
 --- Finds the routes of some interfaces, at most three of a family, and asks STUN servers from each route's
 -- own address what its external address is. All routes ask all servers at once and take the first good
 -- answers, so a dead server, or a dead name, delays nobody who gets another answer. What lies between is
--- classified (see p2pd.classify). Waits; call it in a task.
+-- classified (see p2pd.nat.classify). Waits; call it in a task.
 -- @tparam {table,...} interfaces as @{list} gives them
 -- @tparam[opt] {table,...} stun_servers each `{ host = string, port = integer }`
 -- @tparam[opt] table options `timeout`: seconds for the whole discovery (0.8)

@@ -1,5 +1,5 @@
 --- What a NAT is called, and what follows from what was observed of one: the types and deltas of a peer
--- address, the axes of RFC 4787, the tree of RFC 3489. Pure: p2pd.classify does the observing.
+-- address, the axes of RFC 4787, the tree of RFC 3489. Pure: p2pd.nat.classify does the observing.
 -- @module p2pd.nat
 local nat = {}
 

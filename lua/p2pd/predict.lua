@@ -1,5 +1,5 @@
 --- Which mapping will a NAT make next? From both NATs and what a pair is for: how the two can meet, and the
--- mappings to try. Pure: what has been observed of a NAT comes in as a table, p2pd.probe does the observing.
+-- mappings to try. Pure: what has been observed of a NAT comes in as a table; p2pd.punch.probe observes.
 --
 -- What decides is the TCP side of a NAT. A side's external port is *fixed* when it is known however much
 -- other traffic there is: without a NAT, from a rule that only looks at the local port, or because a mapping

@@ -2,7 +2,7 @@
 -- wait, be interrupted and fail, while tasks started earlier run on.
 -- @module p2pd.repl
 local core = require "p2pd.core"
-local terminal = require "p2pd.terminal"
+local terminal = require "p2pd.repl.terminal"
 
 local repl = {}
 

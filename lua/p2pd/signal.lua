@@ -1,15 +1,15 @@
---- Signalling: messages between nodes over the MQTT brokers of their addresses, sealed (p2pd.envelope) and
--- let in by p2pd.gate.
+--- Signalling: messages between nodes over the MQTT brokers of their addresses, sealed by
+-- p2pd.signal.envelope and let in by p2pd.signal.gate.
 -- A node subscribes to its id on each of its brokers. A request goes out on a broker that both share and,
 -- unanswered after a retransmit time, on the next; each copy is a message of its own with its own id, so
 -- a receiver can drop every id it has seen. A broker that both do not share is joined for the request.
 -- @module p2pd.signal
 local core = require "p2pd.core"
 local clock = require "p2pd.clock"
-local gate = require "p2pd.gate"
+local gate = require "p2pd.signal.gate"
 local id = require "p2pd.id"
-local message = require "p2pd.message"
-local refusals = require "p2pd.refusals"
+local message = require "p2pd.signal.message"
+local refusals = require "p2pd.node.refusals"
 local task = require "p2pd.task"
 
 local signal = {}
@@ -28,8 +28,8 @@ Signal.__index = Signal
 
 --- Makes the signalling of a node; @{start} connects it.
 -- @tparam table options key (the node's), mqtt (the settings' list), address (function: our address as text),
--- handlers (type -> function(message)), bare (see p2pd.gate), allow (function of the sender's id and the
--- message: whether a request is wanted), refusals (where they are noted)
+-- handlers (type -> function(message)), bare (see p2pd.signal.gate), allow (function of the sender's id and
+-- the message: whether a request is wanted), refusals (where they are noted)
 function signal.new(options)
   return setmetatable({
     node_id = options.key:id(),

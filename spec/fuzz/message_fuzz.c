@@ -3,7 +3,7 @@
 #include "lua_fuzz.h"
 
 static const char CHUNK[] =
-    "local message = require 'p2pd.message'\n"
+    "local message = require 'p2pd.signal.message'\n"
     "local NOW = 1700000000\n"
     "return function(text)\n"
     "  local m, reason = message.decode(text, 'bob', NOW)\n"

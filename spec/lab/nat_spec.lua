@@ -22,7 +22,7 @@ state.crowd = task.spawn(function()
 end)
 return true]]
 
-describe("p2pd.classify in the lab", function()
+describe("p2pd.nat.classify in the lab", function()
   if not can then
     pending("needs namespaces: " .. why)
     return

@@ -29,7 +29,7 @@ end
 
 --- Connects to the first of a pair's endpoints that accepts.
 -- @tparam table pair ours (a route), theirs (an address record), family
--- @tparam[opt] function check of our route and an address: whether to connect there (p2pd.reach.check)
+-- @tparam[opt] function check of our route and an address: whether to connect there (p2pd.node.reach.check)
 -- @treturn stream a stream on which nothing has been said; or nil, message, code
 function direct.connect(pair, check)
   local attempts, reason, code = {}, nil, nil

@@ -3,11 +3,11 @@
 -- @module p2pd.strategy.punch
 local core = require "p2pd.core"
 local clock = require "p2pd.clock"
-local hole = require "p2pd.hole"
-local pairing = require "p2pd.pairing"
+local hole = require "p2pd.punch.hole"
+local pairing = require "p2pd.punch.pairing"
 local predict = require "p2pd.predict"
-local probe = require "p2pd.probe"
-local rendezvous = require "p2pd.rendezvous"
+local probe = require "p2pd.punch.probe"
+local rendezvous = require "p2pd.punch.rendezvous"
 local task = require "p2pd.task"
 
 local punch = {}

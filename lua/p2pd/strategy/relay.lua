@@ -6,8 +6,8 @@
 -- @module p2pd.strategy.relay
 local core = require "p2pd.core"
 local lanes = require "p2pd.turn.lanes"
-local message = require "p2pd.message"
-local reach = require "p2pd.reach"
+local message = require "p2pd.signal.message"
+local reach = require "p2pd.node.reach"
 local reliable = require "p2pd.turn.reliable"
 local task = require "p2pd.task"
 local turn = require "p2pd.turn"

@@ -2,7 +2,7 @@
 -- direction. core.lanes tells why, docs/protocol.md how.
 -- @module p2pd.turn.lanes
 local core = require "p2pd.core"
-local handshake = require "p2pd.handshake"
+local handshake = require "p2pd.node.handshake"
 local task = require "p2pd.task"
 
 local lanes = {}

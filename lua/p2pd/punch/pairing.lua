@@ -1,0 +1,76 @@
+--- What two peers are to each other: on one machine, behind one router, on one LAN, or apart; how they can
+-- meet, and what one may believe of the other. Pure.
+-- @module p2pd.punch.pairing
+local core = require "p2pd.core"
+local nat = require "p2pd.nat"
+local predict = require "p2pd.predict"
+local reach = require "p2pd.node.reach"
+
+local pairing = {}
+
+local function is_machine(pair)
+  local ip = pair.theirs.external
+  return ip == pair.ours.external and ip == pair.ours.nic
+end
+
+--- Whether a peer is behind our own router, or in our subnet: then nothing translates what passes between us.
+-- @tparam table pair ours (a route), theirs (an address record), family
+-- @treturn boolean
+function pairing.shares_router(pair)
+  return pair.theirs.external == pair.ours.external
+    or core.inet.same_subnet(pair.theirs.external, pair.ours.nic, pair.ours.prefix or 24)
+end
+
+--- Whether a peer may be reached at its internal address.
+-- @tparam table pair
+-- @treturn boolean
+function pairing.shares_lan(pair)
+  return pairing.shares_router(pair)
+    or core.inet.same_subnet(pair.theirs.internal, pair.ours.nic, pair.ours.prefix or 24)
+end
+
+--- How a pair can meet.
+-- @tparam table pair
+-- @tparam ?boolean many whether many ports may be tried
+-- @treturn[1] string as `predict.meeting` says it
+-- @treturn[1] string the pair's purpose, "internet", "lan" or "machine"
+-- @treturn[2] nil
+-- @treturn[2] string why not
+function pairing.meeting(pair, many)
+  if is_machine(pair) then return predict.meeting(pair.ours.nat, pair.theirs.nat, "machine"), "machine" end
+  local meeting, reason = predict.meeting(pair.ours.nat, pair.theirs.nat, "internet", many)
+  if meeting and not meeting:find "^many" then return meeting, "internet" end
+  if pairing.shares_router(pair) then return predict.meeting(pair.ours.nat, pair.theirs.nat, "lan"), "lan" end
+  return meeting, meeting and "internet" or reason
+end
+
+--- Whether we may connect to an address that a peer names: a stranger must not have us speak to our own
+-- machine, or to somebody's inner network.
+-- @tparam table pair
+-- @tparam string ip
+-- @treturn boolean true; or nil, message, "EACCES"
+function pairing.check_address(pair, ip)
+  return reach.check(pair.ours, ip)
+end
+
+--- Who names ports knows more of its NAT than its address says, and so does who names none.
+-- @tparam table pair its `theirs.nat` is mended
+-- @tparam {table,...} mappings the peer's
+function pairing.believe(pair, mappings)
+  local is_unknown = predict.rule(pair.theirs.nat) == "unknown"
+  if is_unknown == (#mappings == 0) then return end
+  local type = is_unknown and "port-restricted" or "symmetric"
+  pair.theirs.nat = { type = nat.TYPES[type], delta = nat.DELTA_RANDOM, value = 0 }
+end
+
+--- An address's record by its interface offset.
+-- @tparam {table,...} list the records of a family
+-- @tparam integer offset
+-- @treturn ?table
+function pairing.record_of(list, offset)
+  for _, record in ipairs(list) do
+    if record.interface == offset then return record end
+  end
+end
+
+return pairing
