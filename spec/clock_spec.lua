@@ -204,19 +204,6 @@ describe("p2pd.clock", function()
     end))
   end)
 
-  describe("from_round_trip()", function()
-    it("compares with a peer's clock", function()
-      assert.same({ offset = 499.5, bound = 0.5, source = "signalling" },
-        clock.from_round_trip(1000, 1500, 1001))
-      assert.same({ offset = 0.0, bound = 0.0, source = "signalling" }, clock.from_round_trip(7, 7, 7))
-    end)
-
-    it("refuses an answer that came before the question", function()
-      assert.has_error(function() clock.from_round_trip(2, 5, 1) end)
-      assert.has_error(function() clock.from_round_trip(2, 5, 0 / 0) end)
-    end)
-  end)
-
   describe("P2PD_SKEW", function()
     local function offset_of(skew)
       local child <close> = helper.p2pd {

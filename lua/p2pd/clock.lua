@@ -198,28 +198,6 @@ function Clock:start(servers)
   return handle
 end
 
--- -- without NTP
-
-local compared = false
-
---- Compares our clock with a peer's over signalling, for peers of which one has no network time: the peer has
--- sent its time somewhen between our question and its answer.
--- @tparam number sent our @{clock.now} when the question left
--- @tparam number peer_time the `time` of the answer's message
--- @tparam number received our @{clock.now} when the answer came
--- @treturn table `offset`: seconds by which the peer's clock is ahead of ours (take it from an instant of
--- the peer's to get ours); `bound`: seconds by which that may be wrong; `source`: "signalling"
--- @raise when the answer came before the question
-function clock.from_round_trip(sent, peer_time, received)
-  local half = (received - sent) / 2
-  if half < 0 or half ~= half then error("from_round_trip: received before it was sent", 2) end
-  if not compared then
-    compared = true
-    core.log.write("info", "clock: compared with a peer's over signalling, for want of network time")
-  end
-  return { offset = peer_time - (sent + half), bound = half, source = "signalling" }
-end
-
 -- -- the clock of this process
 
 local function skew_of_environment()

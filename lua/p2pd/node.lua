@@ -58,8 +58,9 @@ local function open_listeners(self, port)
 end
 
 local function discover(self, options)
-  local interfaces, reason, code = interface.list { names = options.interfaces }
-  if not interfaces then return nil, reason, code end
+  local interfaces, left_out, code = interface.list { names = options.interfaces }
+  if not interfaces then return nil, left_out, code end
+  for _, why in ipairs(left_out or {}) do core.log.write("info", "interface left out: " .. why) end
   local routes, notes = interface.routes(interfaces, self.settings.stun)
   for _, note in ipairs(notes or {}) do core.log.write("warn", note) end
   self.routes = routes

@@ -269,9 +269,13 @@ local function agree(side, answer)
   local now = clock.monotonic()
   local elapsed, longest = clock.now() - answer.asked, now - side.began
   if not (elapsed >= 0 and elapsed <= longest) then elapsed = longest end
+  local bound = clock.offset().bound + (answer.bound or math.huge)
   local left, delay, code = rendezvous.until_meeting(answer, elapsed, clock.to_monotonic(answer.meet) - now,
-    clock.offset().bound + (answer.bound or math.huge))
+    bound)
   if not left then return nil, delay, code end
+  if bound >= delay then
+    core.log.write("info", "punch: for want of network time the messages' round trip says when to meet")
+  end
   if LOW_TTL[side.attempt] then left = left + PAUSE end -- the peer opens its hole first
   side.at, side.window, side.delay = now + left, answer.window, delay
   return true
