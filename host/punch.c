@@ -15,7 +15,6 @@
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -26,6 +25,7 @@
 
 #include "loop.h"
 #include "punch_fire.h"
+#include "thread.h"
 
 #define SPIN_S 200e-6 /* a sleep in a virtual machine ends up to 280 us late, most often 160 */
 #define SLICE_NS 100000
@@ -242,30 +242,9 @@ static int open_set(void) {
     return err;
 }
 
-static void make_real_time(pthread_attr_t *attr) {
-    struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
-    pthread_attr_setinheritsched(attr, PTHREAD_EXPLICIT_SCHED);
-    pthread_attr_setschedpolicy(attr, SCHED_FIFO);
-    pthread_attr_setschedparam(attr, &lowest);
-}
-
 static int create_thread(bool real_time) {
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all, before;
-    int err = pthread_attr_init(&attr);
-    if (err)
-        return -err;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    if (real_time)
-        make_real_time(&attr);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&thread, &attr, run, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return -err;
+    struct thread_options options = {.stack = STACK_SIZE, .real_time = real_time};
+    return thread_start(run, &options);
 }
 
 /* It is punctual from its birth, for a thread that has yet to ask may have to wait until it runs at

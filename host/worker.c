@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "loop.h"
+#include "thread.h"
 
 #define WORKER_THREADS_MAX 8
 #define WORKER_IDLE_S 10
@@ -95,30 +96,14 @@ static void *run(void *unused) {
     return NULL;
 }
 
-/* A thread inherits the mask of who makes it: no signal is delivered to one of ours. */
-static int start_thread(void) {
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all, before;
-    int err = pthread_attr_init(&attr);
-    if (err)
-        return -err;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, WORKER_STACK);
-    sigfillset(&all);
-    sigdelset(&all, SIGURG); /* for the threads of paho that come from these: see mqtt_wake.c */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&thread, &attr, run, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return -err;
-}
+/* SIGURG is for the threads of paho that come from these: see mqtt_wake.c */
+static const struct thread_options THREAD = {.stack = WORKER_STACK, .open_signal = SIGURG};
 
 /* Under the lock. A job that finds other threads at work can wait for one of them. */
 static int provide_thread(void) {
     if (queued < idle || threads == WORKER_THREADS_MAX)
         return 0;
-    int err = start_thread();
+    int err = thread_start(run, &THREAD);
     if (err == 0)
         threads++;
     return threads > 0 ? 0 : err;

@@ -9,17 +9,10 @@ local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local taps = require "spec.taps"
 local task = helper.task
+local wait_until = helper.wait_until
 
 local WAIT = 5
 local SECRET = "attack at dawn"
-
-local function wait_until(condition)
-  local deadline = core.clock.monotonic() + WAIT
-  while not condition() do
-    assert(core.clock.monotonic() < deadline, "it did not come to pass")
-    p2pd.sleep(0.005)
-  end
-end
 
 describe("an attack:", function()
   local broker, settings, level

@@ -4,17 +4,9 @@ local helper = require "spec.helper"
 local ntp_servers = require "spec.ntp_servers"
 local p2pd = require "p2pd"
 local task = require "p2pd.task"
+local wait_until = helper.wait_until
 
 local QUICK = { count = 3, spacing = 0.002, spacing_max = 0.002, timeout = 0.05 }
-
--- Waits until `holds` does, turning the loop.
-local function wait_until(holds)
-  local deadline = core.clock.monotonic() + 10
-  while not holds() do
-    assert(core.clock.monotonic() < deadline, "it did not happen in time")
-    task.sleep(0.002)
-  end
-end
 
 describe("p2pd.clock", function()
   teardown(helper.close_all)

@@ -7,16 +7,9 @@ local lfs = require "lfs"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local task = helper.task
+local wait_until = helper.wait_until
 
 local WAIT = 5
-
-local function wait_until(condition)
-  local deadline = core.clock.monotonic() + WAIT
-  while not condition() do
-    assert(core.clock.monotonic() < deadline, "it did not come to pass")
-    p2pd.sleep(0.005)
-  end
-end
 
 local function descriptors()
   local n = 0

@@ -16,7 +16,7 @@ local helper = {
   settings = servers.settings,
 }
 
-local TASK_S, SETTLE_S, TURN_S = 20, 2, 0.01
+local TASK_S, SETTLE_S, TURN_S, WAIT_S = 20, 2, 0.005, 10
 local DESCRIPTORS = "/proc/self/fd"
 
 core.task.step(0) -- makes the loop, whose own descriptors stay
@@ -118,6 +118,16 @@ end
 -- @treturn function
 function helper.task(fn, timeout)
   return function() helper.in_task(fn, timeout) end
+end
+
+--- Waits until a condition holds; fails when it does not in time.
+-- @tparam function condition
+function helper.wait_until(condition)
+  local deadline = core.clock.monotonic() + WAIT_S
+  while not condition() do
+    if core.clock.monotonic() > deadline then error("it did not come to pass", 2) end
+    core.task.sleep(TURN_S)
+  end
 end
 
 local function executable()

@@ -6,18 +6,11 @@ local id = require "p2pd.id"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local task = helper.task
+local wait_until = helper.wait_until
 
 local WAIT = 5
 
 -- Waits for something that another task brings about.
-local function wait_until(condition)
-  local deadline = core.clock.monotonic() + WAIT
-  while not condition() do
-    assert(core.clock.monotonic() < deadline, "it did not come to pass")
-    p2pd.sleep(0.005)
-  end
-end
-
 describe("p2pd.node", function()
   local broker, stun, settings, level
   local usual_timeout = handshake.TIMEOUT

@@ -2,6 +2,8 @@ local core = require "p2pd.core"
 local helper = require "spec.helper"
 local spawn = core.process.spawn
 local task = helper.task
+local wait_until = helper.wait_until
+
 local THREAD_LIBRARY_SIGNALS = 3 << 31 -- 32 and 33: nobody may change them, so they are inherited
 
 local function shell(script, options)
@@ -25,14 +27,6 @@ end
 local function group(pid)
   local text = helper.read(("/proc/%d/stat"):format(pid))
   return tonumber(text:match "^%d+ %(.*%) %u %d+ (%d+)")
-end
-
-local function wait_until(condition)
-  local deadline = core.clock.monotonic() + 5
-  while not condition() do
-    assert(core.clock.monotonic() < deadline, "it did not come to pass")
-    core.task.sleep(0.005)
-  end
 end
 
 describe("p2pd.core.process", function()

@@ -1,0 +1,17 @@
+/* Threads of ours: detached, on a small stack, and deaf to signals, which are the loop's. */
+#ifndef P2PD_THREAD_H
+#define P2PD_THREAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct thread_options {
+    size_t stack;    /* bytes */
+    bool real_time;  /* SCHED_FIFO, lowest priority; -EPERM where not allowed */
+    int open_signal; /* one that it and what it starts hear all the same; 0: none */
+};
+
+/* 0 or -errno. */
+int thread_start(void *(*run)(void *unused), const struct thread_options *options);
+
+#endif
