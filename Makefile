@@ -159,7 +159,7 @@ bench: all | deps-all
 # folder, and so does the input that fails.
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst spec/fuzz/%_fuzz.c,%,$(wildcard spec/fuzz/*_fuzz.c))
-FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -MMD -MP $(LUA_CFLAGS) -I. -Ihost -Ibindings -g -O1 -fno-omit-frame-pointer \
+FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -MMD -MP $(LUA_CFLAGS) -I. $(INCLUDES) -g -O1 -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_OBJECTS = $(patsubst %.c,$(OUT)/fuzz/%.o,$(filter-out host/main.c,$(SOURCES)))
 
