@@ -181,7 +181,7 @@ $(OUT)/fuzz/host.a: $(FUZZ_OBJECTS)
 $(OUT)/fuzz/%: spec/fuzz/%_fuzz.c $(OUT)/fuzz/host.a
 	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< $(OUT)/fuzz/host.a $(LUA_LIBS) $(LIBS)
 
--include $(wildcard $(OUT)/fuzz/*.d $(OUT)/fuzz/*/*.d)
+-include $(wildcard $(OUT)/fuzz/*.d $(OUT)/fuzz/*/*.d $(OUT)/fuzz/*/*/*.d)
 
 # -- the code itself ------------------------------------------------------------------------------------
 

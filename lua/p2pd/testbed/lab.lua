@@ -26,6 +26,7 @@ local words = require "p2pd.testbed.lab.words"
 local lab = {}
 
 local RUN_S = 30
+local WEAK = { __mode = "k" }
 
 local Lab = {}
 Lab.__index = Lab
@@ -85,7 +86,7 @@ local function build(self, checked)
 end
 
 local function open(checked)
-  local self <close> = setmetatable({ folder = scratch.folder() }, Lab)
+  local self <close> = setmetatable({ folder = scratch.folder(), children = setmetatable({}, WEAK) }, Lab)
   local reason, code
   self.keeper, reason, code = keeper.new(self.folder, checked.rootless)
   if not self.keeper then return nil, reason, code end
@@ -173,6 +174,12 @@ function Lab:describe(name, interface)
   return words.describe(interface_of(self, name, interface).line.link.nats)
 end
 
+local function spawn(self, command)
+  local child, reason, code = core.process.spawn(command)
+  if child then self.children[child] = true end
+  return child, reason, code
+end
+
 local function within(self, name, options)
   local prefix = self.keeper:prefix(name)
   local command = {}
@@ -190,7 +197,7 @@ end
 -- @treturn p2pd.process or nil, message, code
 function Lab:spawn(name, options)
   host_of(self, name)
-  return core.process.spawn(within(self, name, options))
+  return spawn(self, within(self, name, options))
 end
 
 local function read_all(stream, timeout)
@@ -219,7 +226,7 @@ function Lab:run(name, options, timeout)
   local command = within(self, name, options)
   command.stdout, command.stderr = "pipe", "pipe"
   return core.task.run(function()
-    local child <close>, reason, code = core.process.spawn(command)
+    local child <close>, reason, code = spawn(self, command)
     if not child then return nil, reason, code end
     return task.timeout(timeout or RUN_S, finish, child)
   end)
@@ -243,7 +250,7 @@ function Lab:p2pd(name, options)
   for key, value in pairs(options) do
     command[math.type(key) == "integer" and key + 1 or key] = value
   end
-  return core.process.spawn(within(self, name, command))
+  return spawn(self, within(self, name, command))
 end
 
 local function quote(word)
@@ -348,6 +355,8 @@ local function close(self)
   end
   delay.stop(self)
   held:close()
+  -- One that was still on its way into its host is not there to be killed with it.
+  for child in pairs(self.children) do pcall(child.kill, child, "KILL") end -- raises for one that is closed
 end
 
 --- Ends everything in the lab and removes it; it can be called again. Waits, unless the task is being
