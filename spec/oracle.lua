@@ -124,18 +124,29 @@ local function is_alive(one)
   return oracle.router(one, 1):leave(20100, "peer", 1) ~= nil
 end
 
+local learnt = {}
+
+-- What the worlds tell of one side, found once.
+local function learn(one)
+  local key = ("%d %d %d"):format(one.type, one.delta, one.value)
+  if not learnt[key] then
+    local place = is_alive(one) and is_at_one_place(one)
+    learnt[key] = { alive = is_alive(one), place = place, knowable = is_alive(one) and is_knowable(one),
+      waits = place and lets_in_strangers_ports(one) or false }
+  end
+  return learnt[key]
+end
+
 --- Whether two hosts can meet.
 -- @tparam table a NAT
 -- @tparam table b NAT
 -- @treturn boolean surely
 -- @treturn boolean by luck: with many ports on one side
 function oracle.feasible(a, b)
-  if not (is_alive(a) and is_alive(b)) then return false, false end
-  local both = is_knowable(a) and is_knowable(b)
-  local wait = is_at_one_place(a) and lets_in_strangers_ports(a)
-  local visit = is_at_one_place(b) and lets_in_strangers_ports(b)
-  local surely = both or wait or visit or false
-  return surely, surely or is_at_one_place(a) or is_at_one_place(b)
+  local one, other = learn(a), learn(b)
+  if not (one.alive and other.alive) then return false, false end
+  local surely = one.knowable and other.knowable or one.waits or other.waits
+  return surely, surely or one.place or other.place
 end
 
 -- -- two hosts that try
