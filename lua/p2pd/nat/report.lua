@@ -113,7 +113,8 @@ local function add_clock(lines, clock)
     milliseconds(math.abs(clock.offset)), direction, milliseconds(clock.bound), clock.servers)
 end
 
-local WAYS = { direct = "directly", punch = "both connect at once", relay = "only through a relay" }
+local WAYS = { direct = "directly", punch = "both connect at once", many = "by trying many ports",
+  relay = "only through a relay" }
 
 local function add_outlook(lines, found)
   local sentences, ways = outlook.verdict(found)
