@@ -155,6 +155,13 @@ describe("p2pd.signal.message", function()
       assert.same({ nil, "garbage" }, { decode(bytes .. bytes) })
     end)
 
+    it("refuses names that are none", function()
+      local bytes = message.encode(compose "ECHO")
+      for _, name in ipairs { "{}", "[1]", "true", "1.5" } do
+        assert.same({ nil, "garbage" }, { decode((bytes:gsub("^{", "{" .. name .. ":1,"))) })
+      end
+    end)
+
     it("survives random bytes, and random bytes in a message", function()
       local random = math.random
       local bytes = message.encode(compose "ECHO")

@@ -126,10 +126,24 @@ local function has_fields(m, fields)
   return true
 end
 
+-- dkjson takes any value for a name.
+local function has_names(value)
+  if type(value) ~= "table" then return true end
+  for name, inner in pairs(value) do
+    if type(name) ~= "string" and math.type(name) ~= "integer" or not has_names(inner) then return false end
+  end
+  return true
+end
+
+local function decode(bytes)
+  local m, next_at = json.decode(bytes, 1, nil, nil, nil)
+  return type(m) == "table" and not bytes:find("%S", next_at) and has_names(m) and m
+end
+
+-- What is nested too deeply raises.
 local function parse(bytes)
-  local ok, m, next_at = pcall(json.decode, bytes, 1, nil, nil, nil)
-  if not ok or type(m) ~= "table" or bytes:find("%S", next_at) then return nil end
-  return m
+  local ok, m = pcall(decode, bytes)
+  return ok and m or nil
 end
 
 --- Reads a message meant for us.
