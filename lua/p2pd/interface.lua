@@ -354,9 +354,9 @@ end
 -- @treturn {table,...} IPv4 routes, then IPv6 routes: `interface` (its place in the list, from 0), `name`,
 -- `family`, `nic` (the address to bind), `prefix` (bits), `external`, `internal` (IPv4: the NIC's; IPv6: its
 -- link-local, without a scope, or else the NIC's), `scope` (the interface, when `internal` is link-local),
--- `nat` (see @{evidence.judge}: `{ type, delta, value, mapping, filtering, tcp_mapping, ... }`), `loopback`,
--- `default` (has a default route), `external_known` (false when no server answered: `external` is then the
--- NIC's address), `shared` (the interface's other addresses with the same external one)
+-- `nat` (see @{p2pd.nat.evidence.judge}: `{ type, delta, value, mapping, filtering, tcp_mapping, ... }`),
+-- `loopback`, `default` (has a default route), `external_known` (false when no server answered: `external`
+-- is then the NIC's address), `shared` (the interface's other addresses with the same external one)
 -- @treturn {string,...} why an external address is not known, for people
 function interface.routes(interfaces, stun_servers, options)
   local timeout = options and options.timeout or interface.TIMEOUT

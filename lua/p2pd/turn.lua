@@ -54,7 +54,7 @@ end
 -- @tparam[opt] table options relay ("udp", the default, or "tcp": RFC 6062, which needs a server's transport
 -- "tcp" or "tls"), family ("ipv4", "ipv6": of the relayed address), timeout (seconds, 10), lifetime (s),
 -- permit (list of IP addresses to let in from the beginning: over a stream that costs no time; what has
--- come of it @{allocation:permit} tells)
+-- come of it @{p2pd.turn.allocation:permit} tells)
 -- @treturn allocation with ip, port, mapped (our address as the server sees it), lifetime, rtt (s, or nil);
 -- to be closed (`<close>`); or nil, message, code ("EACCES": the credentials, "EDQUOT": the quota, ...)
 function turn.allocate(server, options)

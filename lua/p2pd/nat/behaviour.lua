@@ -165,7 +165,7 @@ end
 -- @tparam exchange socket the one that @{greet} used
 -- @tparam table server what it returned; gets `mapping`, `filtering` (`both`, `port`) and `again` (our
 -- address as it saw it the second time)
--- @tparam table options for further sockets, as for @{exchange.open}
+-- @tparam table options for further sockets, as for @{p2pd.stun.exchange.open}
 function behaviour.examine(socket, server, options)
   if not server.is_capable then return test_again(socket, server) end
   task.all(
@@ -181,7 +181,7 @@ end
 -- @tparam exchange socket
 -- @tparam table mapped its external address
 -- @tparam number rtt seconds to the outside and back, at most
--- @tparam table binding of another socket, which asks, as for @{exchange.open}
+-- @tparam table binding of another socket, which asks, as for @{p2pd.stun.exchange.open}
 -- @treturn boolean
 function behaviour.hairpin(socket, mapped, rtt, binding)
   local asking <close> = exchange.open(binding)
