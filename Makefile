@@ -61,13 +61,11 @@ deps-build deps-demo deps-test deps-all: deps-%:
 
 # -- the build ------------------------------------------------------------------------------------------
 
-# A module's internals are in its folder: host/turn.c, host/turn/*.c.
-INCLUDES := -Ihost $(patsubst %/,-I%,$(wildcard host/*/)) -Ibindings
 SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 LUA_CFLAGS = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(LUA)))
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -MMD -MP $(WARNINGS) \
-	$(LUA_CFLAGS) -I. $(INCLUDES) $(SAN_FLAGS) $(CFLAGS)
+	$(LUA_CFLAGS) -I. $(SAN_FLAGS) $(CFLAGS)
 LIBS := -lev -ledit -lpaho-mqtt3as -lssl -lcrypto -lm -lpthread
 # All of liblua, for the C modules that a script may require.
 LUA_LIBS = -Wl,--whole-archive -l:lib$(LUA).a -Wl,--no-whole-archive -ldl
@@ -158,7 +156,7 @@ bench: all | deps-all
 # folder, and so does the input that fails.
 FUZZ_SECONDS ?= 60
 FUZZERS = $(patsubst spec/fuzz/%_fuzz.c,%,$(wildcard spec/fuzz/*_fuzz.c))
-FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -MMD -MP $(LUA_CFLAGS) -I. $(INCLUDES) -g -O1 -fno-omit-frame-pointer \
+FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -MMD -MP $(LUA_CFLAGS) -I. -g -O1 -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_OBJECTS = $(patsubst %.c,$(OUT)/fuzz/%.o,$(filter-out host/main.c,$(SOURCES)))
 
@@ -196,7 +194,7 @@ lint-format: | deps-all
 
 lint-c: | deps-all
 	cppcheck -q -j 2 --std=c11 --language=c --enable=warning,performance,portability --inline-suppr \
-		--library=lua --error-exitcode=1 -D__linux__ -I. $(INCLUDES) $(filter %.c,$(C_FILES))
+		--library=lua --error-exitcode=1 -D__linux__ -I. $(filter %.c,$(C_FILES))
 
 format: | deps-all
 	clang-format -i $(C_FILES)

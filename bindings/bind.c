@@ -1,5 +1,5 @@
 /* The module p2pd.core, and what the bindings share. */
-#include "bind.h"
+#include "bindings/bind.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -137,7 +137,7 @@ static const struct {
     {"log", bind_log},
     {"random", bind_random},
     {"stream", bind_stream},
-    {"lanes", bind_lanes},
+    {"simplex_pair", bind_simplex_pair},
     {"tcp", bind_tcp},
     {"inet", bind_inet},
     {"keys", bind_keys},

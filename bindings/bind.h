@@ -39,7 +39,7 @@ int bind_clock(lua_State *L);
 int bind_log(lua_State *L);
 int bind_random(lua_State *L);
 int bind_stream(lua_State *L);
-int bind_lanes(lua_State *L);
+int bind_simplex_pair(lua_State *L);
 int bind_tcp(lua_State *L);
 int bind_tls(lua_State *L);
 int bind_inet(lua_State *L);

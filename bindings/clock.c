@@ -2,8 +2,8 @@
  * for what goes on outside meanwhile; and the system's idea of the time of day. */
 #include <time.h>
 
-#include "bind.h"
-#include "loop.h"
+#include "bindings/bind.h"
+#include "host/loop.h"
 
 static int l_monotonic(lua_State *L) {
     lua_pushnumber(L, loop_now());

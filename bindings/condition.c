@@ -1,10 +1,10 @@
 /* Conditions: the world that a task waits for is what another task says. */
-#include "condition.h"
+#include "bindings/condition.h"
 
 #include <lauxlib.h>
 
-#include "bind.h"
-#include "task.h"
+#include "bindings/bind.h"
+#include "bindings/task.h"
 
 #define CONDITION_CLASS "p2pd.condition"
 

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bind.h"
-#include "buffer.h"
-#include "channels.h"
-#include "datagram_pair.h"
-#include "task.h"
+#include "bindings/bind.h"
+#include "bindings/task.h"
+#include "host/buffer.h"
+#include "host/datagrams/channels.h"
+#include "host/datagrams/pair.h"
 
 #define DATAGRAMS_CLASS "p2pd.datagrams"
 #define WAITING_MAX (64 * 1024) /* bytes that wait for a script */

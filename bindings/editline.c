@@ -3,9 +3,9 @@
 #include <math.h>
 #include <unistd.h>
 
-#include "bind.h"
-#include "editline.h"
-#include "task.h"
+#include "bindings/bind.h"
+#include "bindings/task.h"
+#include "host/editline.h"
 
 #define EDITLINE_CLASS "p2pd.editline"
 

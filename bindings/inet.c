@@ -1,12 +1,12 @@
 /* core.inet: IP addresses as text, and names; only resolve() waits. */
-#include "inet.h"
+#include "host/inet.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "bind.h"
-#include "resolve.h"
-#include "task.h"
+#include "bindings/bind.h"
+#include "bindings/task.h"
+#include "host/resolve.h"
 
 #define LOOKUP_CLASS "p2pd.lookup"
 

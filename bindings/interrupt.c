@@ -3,14 +3,14 @@
  * running, sets a hook as lua.c does; what the signal means is decided between two turns of the
  * loop.
  */
-#include "interrupt.h"
+#include "bindings/interrupt.h"
 
 #include <lauxlib.h>
 #include <signal.h>
 
-#include "editline.h"
-#include "loop.h"
-#include "task.h"
+#include "bindings/task.h"
+#include "host/editline.h"
+#include "host/loop.h"
 
 /* Instructions that a task may still run after an interrupt: most wait before, and are cancelled in
  * peace. */

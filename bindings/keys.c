@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "bind.h"
-#include "envelope.h"
-#include "keyfile.h"
+#include "bindings/bind.h"
+#include "host/keys/envelope.h"
+#include "host/keys/keyfile.h"
 
 #define KEY_CLASS "p2pd.key"
 

@@ -1,7 +1,7 @@
 /* The log, for Lua: log.write(level, text), and its level. */
-#include "log.h"
+#include "host/log.h"
 
-#include "bind.h"
+#include "bindings/bind.h"
 
 static int check_level(lua_State *L, int arg) {
     int level = log_parse_level(luaL_checkstring(L, arg));

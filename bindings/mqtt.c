@@ -2,16 +2,16 @@
  * core.mqtt: clients that stay connected. Two kinds of tasks wait on a client: those that receive,
  * of whom a message wakes one, and those that watch its state, who are all woken by a change.
  */
-#include "mqtt.h"
+#include "host/mqtt.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bind.h"
-#include "mqtt_paho.h"
-#include "task.h"
+#include "bindings/bind.h"
+#include "bindings/task.h"
+#include "host/mqtt/paho.h"
 
 #define CLASS "p2pd.mqtt"
 #define GUARD_CLASS "p2pd.mqtt.guard"

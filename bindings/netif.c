@@ -1,9 +1,9 @@
 /* core.netif: the interfaces as plain tables. */
-#include "netif.h"
+#include "host/netif.h"
 
 #include <string.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 
 #define LIST_CLASS "p2pd.netif"
 

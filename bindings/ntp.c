@@ -1,13 +1,13 @@
 /* core.ntp: packets, one server's client, and the vote among servers. The script has the sockets
  * and the clock. */
-#include "ntp.h"
+#include "host/ntp.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <sys/random.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 
 #define NTP_CLASS "p2pd.ntp"
 

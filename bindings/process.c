@@ -5,17 +5,17 @@
  * in its user value so that close() ends them too. One that is collected instead of closed is
  * killed at once: nobody is left who could want its last words.
  */
-#include "process.h"
+#include "host/process.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <strings.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 #include "bindings/stream.h"
-#include "fd.h"
-#include "task.h"
+#include "bindings/task.h"
+#include "host/fd.h"
 
 #define CLASS "p2pd.process"
 

@@ -1,15 +1,15 @@
 /* core.punch: plans in, established streams out; only wait() waits. */
-#include "punch.h"
+#include "host/punch.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 #include "bindings/stream.h"
-#include "fd.h"
-#include "loop.h"
-#include "task.h"
+#include "bindings/task.h"
+#include "host/fd.h"
+#include "host/loop.h"
 
 #define CLASS "p2pd.punch"
 #define AHEAD_MAX_S 60.0 /* of the instant */

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <sys/random.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 
 #define RANDOM_MAX 256 /* getrandom(2) gives that many in one piece */
 

@@ -2,13 +2,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 #include "bindings/datagrams.h"
+#include "bindings/reliable.h"
 #include "bindings/stream.h"
-#include "reliable_bind.h"
-#include "reliable_id.h"
-#include "reliable_link.h"
-#include "task.h"
+#include "bindings/task.h"
+#include "host/reliable/id.h"
+#include "host/reliable/link.h"
 
 #define LINK_CLASS "p2pd.reliable.link"
 

@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "bind.h"
-#include "loop.h"
-#include "reliable_bind.h"
+#include "bindings/bind.h"
+#include "bindings/reliable.h"
+#include "host/loop.h"
 
 #define MACHINE_CLASS "p2pd.reliable.machine"
 #define READ_MAX (64 * 1024)

@@ -8,15 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bind.h"
-#include "fd.h"
-#include "inet.h"
-#include "loop.h"
-#include "reliable_bind.h"
-#include "reliable_link.h"
-#include "task.h"
-#include "tcp.h"
-#include "tls.h"
+#include "bindings/bind.h"
+#include "bindings/reliable.h"
+#include "bindings/task.h"
+#include "host/fd.h"
+#include "host/inet.h"
+#include "host/loop.h"
+#include "host/reliable/link.h"
+#include "host/tcp.h"
+#include "host/tls.h"
 
 #define STREAM_CLASS "p2pd.stream"
 #define FORMATS_MAX 250

@@ -4,8 +4,8 @@
 
 #include <lua.h>
 
+#include "bindings/task.h"
 #include "host/stream.h"
-#include "task.h"
 
 /* The userdata, for the bindings that wait on a stream themselves. */
 struct lua_stream {

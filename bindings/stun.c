@@ -4,13 +4,13 @@
  * FIELDS is the whole translation: a name in the table, the attribute it stands for, and how its
  * value looks in Lua. Attributes without a name here are still seen in `attributes`.
  */
-#include "stun_bind.h"
+#include "bindings/stun.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 
 #define LIST_MAX 64
 #define ID_BITS_SIZE 12

@@ -1,12 +1,12 @@
 /* core.stun.transaction: the client's retransmission timer. The script has the socket and the
  * clock. */
-#include "stun_transaction.h"
+#include "host/stun/transaction.h"
 
 #include <limits.h>
 
-#include "bind.h"
-#include "loop.h"
-#include "stun_bind.h"
+#include "bindings/bind.h"
+#include "bindings/stun.h"
+#include "host/loop.h"
 
 #define TRANSACTION_CLASS "p2pd.stun.transaction"
 

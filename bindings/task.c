@@ -7,7 +7,7 @@
  * somebody is ahead; a task that is cancelled between its wake and its resumption passes the wake
  * on.
  */
-#include "task.h"
+#include "bindings/task.h"
 
 #include <errno.h>
 #include <lauxlib.h>
@@ -16,13 +16,13 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "bind.h"
-#include "condition.h"
-#include "interrupt.h"
-#include "log.h"
-#include "loop.h"
-#include "process.h"
-#include "stream.h"
+#include "bindings/bind.h"
+#include "bindings/condition.h"
+#include "bindings/interrupt.h"
+#include "bindings/stream.h"
+#include "host/log.h"
+#include "host/loop.h"
+#include "host/process.h"
 
 #define TASK_CLASS "p2pd.task"
 /* What run() waits at its end for what was closed: streams to drain, children to end. */

@@ -1,16 +1,16 @@
 /* TCP: connect and listen; both give streams. */
-#include "tcp.h"
+#include "host/tcp.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 #include "bindings/stream.h"
-#include "fd.h"
-#include "loop.h"
-#include "task.h"
+#include "bindings/task.h"
+#include "host/fd.h"
+#include "host/loop.h"
 
 #define CONNECTOR_CLASS "p2pd.tcp.connector"
 #define LISTENER_CLASS "p2pd.tcp.listener"

@@ -1,15 +1,15 @@
 /* core.tls: makes a stream an encrypted one, between two nodes that know each other's id, or to a
  * server with a name. */
-#include "tls.h"
+#include "host/tls.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 #include "bindings/keys.h"
 #include "bindings/stream.h"
-#include "task.h"
+#include "bindings/task.h"
 
 #define CONTEXT_CLASS "p2pd.tls.context"
 

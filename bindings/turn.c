@@ -1,13 +1,13 @@
 /* core.turn: the TURN client as an object. The script has the sockets and the clock. */
-#include "turn.h"
+#include "host/turn.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <string.h>
 
-#include "bind.h"
-#include "loop.h"
+#include "bindings/bind.h"
+#include "host/loop.h"
 
 #define CLIENT_CLASS "p2pd.turn.client"
 

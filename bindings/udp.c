@@ -1,13 +1,13 @@
 /* core.udp: datagram sockets; only recvfrom() waits. */
-#include "udp.h"
+#include "host/udp.h"
 
 #include <errno.h>
 
-#include "bind.h"
+#include "bindings/bind.h"
 #include "bindings/datagrams.h"
-#include "loop.h"
-#include "task.h"
-#include "udp_datagrams.h"
+#include "bindings/task.h"
+#include "host/datagrams/udp.h"
+#include "host/loop.h"
 
 #define UDP_CLASS "p2pd.udp"
 

@@ -1,5 +1,5 @@
 /* Memory is given back as soon as a buffer is empty: ten thousand idle pipes hold none. */
-#include "buffer.h"
+#include "host/buffer.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,7 @@
  * The terminal is raw only while a prompt is shown. Whatever ends the process meanwhile, exit() or
  * a deadly signal, puts it back first.
  */
-#include "editline.h"
+#include "host/editline.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +26,8 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#include "log.h"
-#include "loop.h"
+#include "host/log.h"
+#include "host/loop.h"
 
 #define KEY_GAP_MS 50 /* between the bytes of one key: a terminal sends them at once */
 #define HISTORY_LINES 1000

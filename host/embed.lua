@@ -45,7 +45,7 @@ local function write_bytes(out, text)
 end
 
 local function write_c(out, entries)
-  out:write '#include "embed.h"\n\n'
+  out:write '#include "host/embed.h"\n\n'
   for i, entry in ipairs(entries) do
     entry.text = contents(entry.path)
     out:write(("static const unsigned char D%d[] = {\n"):format(i))

@@ -1,5 +1,5 @@
 /* The only transport that is a descriptor; TLS and relays go on top of one or beside it. */
-#include "fd.h"
+#include "host/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "loop.h"
+#include "host/loop.h"
 
 struct fd_transport {
     struct transport base;

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "stream.h"
+#include "host/stream.h"
 
 /*
  * Owned: the descriptor is made non-blocking and closed with the transport. Borrowed (standard

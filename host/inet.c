@@ -3,7 +3,7 @@
  * are resolve.c's. The classes come from two tables of prefixes, searched in order, so that a range
  * and its exceptions stand side by side.
  */
-#include "inet.h"
+#include "host/inet.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

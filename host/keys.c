@@ -6,7 +6,7 @@
  * the u that belongs to y. OpenSSL takes any 32 bytes for a key, so whether they are a point is
  * found out here.
  */
-#include "keys.h"
+#include "host/keys.h"
 
 #include <errno.h>
 #include <openssl/bn.h>
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base58.h"
+#include "host/keys/base58.h"
 
 #define EDWARDS_D_TOP 121665 /* d = -121665/121666, RFC 8032 §5.1 */
 #define EDWARDS_D_BOTTOM 121666

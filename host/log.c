@@ -1,5 +1,5 @@
 /* One write(2) a line, so that lines of threads and of child processes never mix. */
-#include "log.h"
+#include "host/log.h"
 
 #include <stdarg.h>
 #include <stdio.h>

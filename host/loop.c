@@ -2,7 +2,7 @@
  * The one ev_loop. It is not libev's default loop, so that nobody's SIGCHLD handler is touched, and
  * it is turned by whoever runs the tasks: between two turns no callback is on the stack.
  */
-#include "loop.h"
+#include "host/loop.h"
 
 #include <math.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /*
- * The executable: a Lua state with p2pd inside it, and p2pd.standalone as its main task. All that
+ * The executable: a Lua state with p2pd inside it, and p2pd.lua_main as its main task. All that
  * can be Lua is there; here is what must come before it: LUA_NOENV, the built-in modules and the
  * exit status.
  *
@@ -16,8 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "embed.h"
-#include "task.h"
+#include "bindings/task.h"
+#include "host/embed.h"
 
 #define EXIT_SIGNAL_BASE 128 /* as shells report a death by signal */
 
@@ -152,7 +152,7 @@ static void push_arguments(lua_State *L, int argc, char **argv) {
     }
 }
 
-/* Runs p2pd.standalone.main(argv) as a task; returns its exit status. */
+/* Runs p2pd.lua_main.main(argv) as a task; returns its exit status. */
 static int protected_main(lua_State *L) {
     int argc = (int)lua_tointeger(L, 1);
     char **argv = lua_touserdata(L, 2);
@@ -165,7 +165,7 @@ static int protected_main(lua_State *L) {
     lua_pushcfunction(L, install);
     lua_call(L, 0, 0);
     push_from(L, "p2pd.core", "task", "run");
-    push_from(L, "p2pd.standalone", "main", NULL);
+    push_from(L, "p2pd.lua_main", "main", NULL);
     lua_remove(L, -2);
     push_arguments(L, argc, argv);
     lua_call(L, 2, 1);

@@ -5,7 +5,7 @@
  * place that starts the next. It is also where a closed client ends: it frees itself when its last
  * job is done, so nothing waits for it.
  */
-#include "mqtt_client.h"
+#include "host/mqtt/client.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,9 +14,9 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "loop.h"
-#include "mqtt_paho.h"
-#include "worker.h"
+#include "host/loop.h"
+#include "host/mqtt/paho.h"
+#include "host/worker.h"
 
 #define BACKOFF_MIN_S 0.25
 #define BACKOFF_MAX_S 15.0

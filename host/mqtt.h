@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mqtt_queue.h"
+#include "host/mqtt/queue.h"
 
 struct mqtt_options {
     const char *host;

@@ -3,7 +3,7 @@
  * rtnetlink (RFC 3549): only it tells the metric, both families and multipath routes alike.
  * Everything is a snapshot and nothing is kept: interfaces come and go.
  */
-#include "netif.h"
+#include "host/netif.h"
 
 #include <errno.h>
 #include <ifaddrs.h>

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "inet.h"
+#include "host/inet.h"
 
 struct netif_addr {
     struct inet_addr addr; /* a link-local IPv6 one has its scope */

@@ -10,7 +10,7 @@
  * limits of every sample; where they overlap is the shortest way there joined with the shortest way
  * back, which under jitter errs about half as much as the sample of least delay does.
  */
-#include "ntp.h"
+#include "host/ntp.h"
 
 #include <errno.h>
 #include <math.h>

@@ -7,7 +7,7 @@
  * back the errno of a child that could not become the program: its end of file means that exec
  * succeeded.
  */
-#include "process.h"
+#include "host/process.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "loop.h"
+#include "host/loop.h"
 
 struct process {
     pid_t pid;

@@ -9,7 +9,7 @@
  * a punch the loop halts it under the lock, closes its sockets without, and leaves the memory to
  * the thread, which may hold events of the epoll set that point there.
  */
-#include "punch.h"
+#include "host/punch.h"
 
 #include <errno.h>
 #include <math.h>
@@ -23,9 +23,9 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "loop.h"
-#include "punch_fire.h"
-#include "thread.h"
+#include "host/loop.h"
+#include "host/punch/fire.h"
+#include "host/thread.h"
 
 #define SPIN_S 200e-6 /* a sleep in a virtual machine ends up to 280 us late, most often 160 */
 #define SLICE_NS 100000

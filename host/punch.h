@@ -8,7 +8,7 @@
 #include <net/if.h>
 #include <stdbool.h>
 
-#include "inet.h"
+#include "host/inet.h"
 
 #define PUNCH_MAPPINGS_MAX 1024 /* of one punch, in all */
 #define PUNCH_OPEN_MAX 256      /* sockets of one punch at a time */

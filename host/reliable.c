@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "reliable_machine.h"
+#include "host/reliable/machine.h"
 
 #define CLOSED "the link was closed" /* what the peer is told */
 #define LOOKAHEAD (32 * 1024)        /* bytes that are taken beyond what may leave now */

@@ -3,14 +3,14 @@
  * more is left to its thread and freed when it comes back. Only the loop thread frees, and only it
  * looks at `state`: that needs no lock. While the thread works it alone touches the results.
  */
-#include "resolve.h"
+#include "host/resolve.h"
 
 #include <errno.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker.h"
+#include "host/worker.h"
 
 enum state { RUNNING, DONE, ABANDONED };
 

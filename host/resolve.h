@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "inet.h"
+#include "host/inet.h"
 
 #define RESOLVE_NAME_MAX 253 /* characters of a host name, RFC 1035 §2.3.4 */
 

@@ -5,13 +5,13 @@
  * takes its leave in bytes (TLS) also waits for the kernel's queue: what the peer sends to a socket
  * that is closed already would reset the connection, and lose what is still on its way.
  */
-#include "stream.h"
+#include "host/stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "loop.h"
-#include "tcp.h"
+#include "host/loop.h"
+#include "host/tcp.h"
 
 #define STREAM_BURST_MAX (1024 * 1024) /* bytes read in a row: others want to run too */
 #define STREAM_LINGER_S 10.0           /* for a queue to drain after close */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "buffer.h"
+#include "host/buffer.h"
 
 #define STREAM_QUEUE_MAX (64 * 1024) /* bytes that wait in user space while the peer is slow */
 #define STREAM_READ_MAX (64 * 1024)  /* bytes of one read: larger strings would cost a mmap each */

@@ -5,7 +5,7 @@
  * what comes after may therefore read attributes without checking again. Sizes live in one table,
  * and only attributes with an inner structure have a check of their own.
  */
-#include "stun.h"
+#include "host/stun.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "inet.h"
+#include "host/inet.h"
 
 #define STUN_PORT 3478
 #define STUN_HEADER_SIZE 20

@@ -1,5 +1,5 @@
 /* Connections get TCP_NODELAY (pipes carry messages) and keep-alives (dead peers are noticed). */
-#include "tcp.h"
+#include "host/tcp.h"
 
 #include <errno.h>
 #include <linux/sockios.h>

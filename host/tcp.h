@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "inet.h"
+#include "host/inet.h"
 
 struct tcp_options {
     const struct inet_addr *local; /* NULL: the kernel chooses */

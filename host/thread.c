@@ -1,4 +1,4 @@
-#include "thread.h"
+#include "host/thread.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -9,19 +9,19 @@
  * read (`read_needs`). A key's limit (RFC 8446 §5.5) is kept by a key update that asks nothing of
  * the peer, because one whose kernel encrypts could not answer.
  */
-#include "tls.h"
+#include "host/tls.h"
 
 #include <errno.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fd.h"
-#include "loop.h"
-#include "tcp.h"
-#include "tls_context.h"
-#include "tls_failure.h"
-#include "tls_wire.h"
+#include "host/fd.h"
+#include "host/loop.h"
+#include "host/tcp.h"
+#include "host/tls/context.h"
+#include "host/tls/failure.h"
+#include "host/tls/wire.h"
 
 #define RECORD_MAX (16 * 1024)       /* RFC 8446 §5.1 */
 #define KEY_RECORDS_MAX (1ULL << 23) /* below the 2^24.5 of RFC 8446 §5.5 */

@@ -3,8 +3,8 @@
 #ifndef P2PD_TLS_H
 #define P2PD_TLS_H
 
-#include "keys.h"
-#include "stream.h"
+#include "host/keys.h"
+#include "host/stream.h"
 
 #define TLS_HOST_MAX 253 /* characters, RFC 1035 §2.3.4 */
 

@@ -4,14 +4,14 @@
  *
  * Binding requests keep the way to the server open through NATs and tell when it has died.
  */
-#include "turn.h"
+#include "host/turn.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "turn_machine.h"
+#include "host/turn/machine.h"
 
 #define KEEPALIVE_S 25 /* NATs forget UDP after 30 s and more (RFC 4787 §4.3: 2 min) */
 #define CLOSE_S 1.5    /* for which a server is asked to let go */

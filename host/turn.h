@@ -9,9 +9,9 @@
 #ifndef P2PD_TURN_H
 #define P2PD_TURN_H
 
-#include "stun_integrity.h"
-#include "stun_transaction.h"
-#include "turn_packet.h"
+#include "host/stun/integrity.h"
+#include "host/stun/transaction.h"
+#include "host/turn/packet.h"
 
 #define TURN_OVERHEAD_MAX 56 /* bytes that turn_wrap() adds at most */
 #define TURN_PEERS_MAX 64    /* permissions and channels of one allocation */

@@ -6,14 +6,14 @@
  * queue, with the address it belongs to. So a failed call is tried again, and errors are taken from
  * the queue alone.
  */
-#include "udp.h"
+#include "host/udp.h"
 
 #include <errno.h>
 #include <linux/errqueue.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "loop.h"
+#include "host/loop.h"
 
 static int set(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "inet.h"
+#include "host/inet.h"
 
 #define UDP_DATAGRAM_MAX 65535
 

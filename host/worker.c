@@ -4,7 +4,7 @@
  * Threads see neither Lua nor the loop: what they finish goes through loop_post(). They are
  * detached; a call that never returns must not keep the process from ending.
  */
-#include "worker.h"
+#include "host/worker.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "loop.h"
-#include "thread.h"
+#include "host/loop.h"
+#include "host/thread.h"
 
 #define WORKER_THREADS_MAX 8
 #define WORKER_IDLE_S 10

@@ -2,7 +2,7 @@
  * The lines: a small table by interface index. Times and losses of a packet's two lines add up,
  * each with a jitter of its own, equally likely from -JITTER to +JITTER.
  */
-#include "links.h"
+#include "netdelay/links.h"
 
 #include <net/if.h>
 #include <stdio.h>

@@ -26,8 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "links.h"
-#include "schedule.h"
+#include "netdelay/links.h"
+#include "netdelay/schedule.h"
 
 #define NS_PER_S 1000000000LL
 #define NS_PER_US 1000LL

@@ -2,7 +2,7 @@
  * A binary heap of packets, and for each flow when its last packet is due: a later one never comes
  * before it. Flows share a table by their hash; two that meet there wait for each other at worst.
  */
-#include "schedule.h"
+#include "netdelay/schedule.h"
 
 #include <errno.h>
 #include <stdbool.h>

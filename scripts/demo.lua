@@ -4,8 +4,8 @@ local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 local core = require "p2pd.core"
 local json = require "dkjson"
-local lab = require "p2pd.testbed.lab"
-local servers = require "p2pd.testbed.servers"
+local lab = require "p2pd.lab"
+local servers = require "p2pd.lab.servers"
 local strategy = require "p2pd.strategy"
 
 local READY_S, ROUND_TRIPS = 10, 20

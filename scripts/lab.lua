@@ -1,8 +1,8 @@
 -- p2pd lab: two hosts behind NATs of your choice, with the servers that nodes need, on this machine.
 local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
-local lab = require "p2pd.testbed.lab"
-local words = require "p2pd.testbed.lab.words"
+local lab = require "p2pd.lab"
+local words = require "p2pd.lab.words"
 
 local MS, PERCENT = 0.001, 0.01
 local SERVERS = { { "brokers", 1 }, { "stuns", 3 }, { "ntps", 3 }, { "turns", 1 } }

@@ -4,8 +4,8 @@ local cli = require "p2pd.cli"
 local config = require "p2pd.config"
 local core = require "p2pd.core"
 local json = require "dkjson"
-local report = require "p2pd.nat.report"
-local survey = require "p2pd.nat.survey"
+local report = require "p2pd.netcheck.report"
+local netcheck = require "p2pd.netcheck"
 
 local parser = cli.add_node_options(cli.parser("nat",
   "Show this host's interfaces, their NATs, the servers of the settings, and which peers can be reached."))
@@ -24,7 +24,7 @@ local function main(args)
   local settings, reason = config.resolve(args.settings)
   local found
   if settings then
-    found, reason = survey.run(settings, {
+    found, reason = netcheck.run(settings, {
       interfaces = cli.node_options(args).interfaces,
       progress = function(ended, of) cli.progress(("looking around: %d of %d"):format(ended, of)) end,
     })

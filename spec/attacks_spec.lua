@@ -1,8 +1,8 @@
 -- What must not work, each tried on a node as it is used: real brokers, real connections.
 local address = require "p2pd.address"
 local core = require "p2pd.core"
-local gate = require "p2pd.signal.gate"
-local handshake = require "p2pd.node.handshake"
+local admission = require "p2pd.signal.admission"
+local handshake = require "p2pd.handshake"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local nodes = require "spec.nodes"
@@ -181,7 +181,7 @@ describe("an attack:", function()
       end
       wait_until(function() return bob:stats().signalling.received >= 2000 end)
       assert.is_true(bob:stats().refused["too many of strangers"] > 1000)
-      local strangers = gate.LIMITS.stranger
+      local strangers = admission.LIMITS.stranger
       assert.is_true(#opened.calls < strangers[2] + strangers[1] * 20 + 100)
       opened:revert()
       assert.is_true(bob:stats().answering <= 24)
@@ -338,7 +338,7 @@ describe("an attack:", function()
         assert(pipe)
       end
       assert.same({ ECHO = alice.id, GET_ADDR = alice.id, DIRECT = alice.id, P2P_DIRECT = alice.id }, asked)
-      assert.is_true(bob.signal.gate:is_friend(alice.id))
+      assert.is_true(bob.signal.admission:is_trusted(alice.id))
     end))
 
     it("keeps others out", task(function()
@@ -370,7 +370,7 @@ describe("an attack:", function()
     bob.accepted.answers = 24
     local _, err = alice:connect(bob.address, { strategies = { "reverse" }, timeout = WAIT })
     assert.equal("refused by the peer: too busy", err.reverse)
-    bob.signal.gate:befriend(alice.id, 0)
+    bob.signal.admission:trust(alice.id, 0)
     local pipe <close> = assert(alice:connect(bob.address, { strategies = { "reverse" }, timeout = WAIT }))
     bob.accepted.answers = 0
     assert(pipe)

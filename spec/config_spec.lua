@@ -2,7 +2,7 @@ local config = require "p2pd.config"
 local core = require "p2pd.core"
 local defaults = require "p2pd.settings"
 local helper = require "spec.helper"
-local scratch = require "p2pd.testbed.scratch"
+local scratch = require "p2pd.lab.scratch"
 
 local function write(text)
   return scratch.write(scratch.folder() .. "/settings.lua", text)

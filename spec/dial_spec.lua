@@ -171,11 +171,11 @@ describe("p2pd.dial", function()
   end)
 
   describe("with secure = false", function()
-    local function start_bare()
+    local function start_insecure()
       return assert(p2pd.node { settings = settings, interfaces = { "lo" }, secure = false })
     end
 
-    local function check_bare(alice, bob, options)
+    local function check_insecure(alice, bob, options)
       for _, name in ipairs { "direct", "reverse" } do
         local pipe <close> = assert(alice:connect(bob.address,
           { strategies = { name }, secure = options.secure }))
@@ -187,20 +187,20 @@ describe("p2pd.dial", function()
       end
     end
 
-    it("on both nodes gives bare pipes", task(function()
-      local alice <close> = start_bare()
-      local bob <close> = start_bare()
-      check_bare(alice, bob, {})
+    it("on both nodes gives insecure pipes", task(function()
+      local alice <close> = start_insecure()
+      local bob <close> = start_insecure()
+      check_insecure(alice, bob, {})
     end))
 
     it("in the dial and on the other node does, too", task(function()
       local alice <close> = start()
-      local bob <close> = start_bare()
-      check_bare(alice, bob, { secure = false })
+      local bob <close> = start_insecure()
+      check_insecure(alice, bob, { secure = false })
     end))
 
     it("on one side fails, and says why", task(function()
-      local alice <close> = start_bare()
+      local alice <close> = start_insecure()
       local bob <close> = start()
       local pipe, err = alice:connect(bob.address, { timeout = WAIT, policy = "sequence" })
       assert.is_nil(pipe)
@@ -210,7 +210,7 @@ describe("p2pd.dial", function()
 
     it("on the answering side alone gives TLS", task(function()
       local alice <close> = start()
-      local bob <close> = start_bare()
+      local bob <close> = start_insecure()
       local pipe <close> = assert(alice:connect(bob.address))
       local accepted <close> = assert(bob:accept(WAIT))
       assert.same({ true, true }, { pipe.secure, accepted.secure })

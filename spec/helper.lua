@@ -1,8 +1,8 @@
 --- What every spec needs: tasks that leave nothing behind, scratch folders, servers, the executable.
 local core = require "p2pd.core"
 local lfs = require "lfs"
-local scratch = require "p2pd.testbed.scratch"
-local servers = require "p2pd.testbed.servers"
+local scratch = require "p2pd.lab.scratch"
+local servers = require "p2pd.lab.servers"
 
 local helper = {
   scratch = scratch.folder,

@@ -1,6 +1,6 @@
 local address = require "p2pd.address"
 local core = require "p2pd.core"
-local handshake = require "p2pd.node.handshake"
+local handshake = require "p2pd.handshake"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local nodes = require "spec.nodes"
@@ -342,8 +342,8 @@ describe("p2pd.node", function()
       local late <close> = call(node)
       local _, reason = core.tls.client(late, alice.context, node.id, WAIT)
       assert.matches("it is too busy", reason)
-      local bare <close> = call(node, hello(node))
-      assert.equal("P2PD/1 refused too busy", bare:read "l")
+      local insecure <close> = call(node, hello(node))
+      assert.equal("P2PD/1 refused too busy", insecure:read "l")
       for _, stream in ipairs(pipes) do stream:close() end
     end))
   end)

@@ -1,4 +1,4 @@
---- An oracle of what hole punching can do, written from RFC 4787's words and nothing of p2pd.predict's.
+--- An oracle of what hole punching can do, written from RFC 4787's words and nothing of p2pd.punch.predict's.
 -- A router is simulated with all of its secrets: its counter, its distance, its dice. Somebody who has seen
 -- one probe lives in many worlds that look the same to him; a port is knowable when it is the same distance
 -- from the probe's in all of them. Two hosts can meet when each knows where the other comes from, or when

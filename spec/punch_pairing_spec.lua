@@ -8,12 +8,12 @@ local EQUAL = { type = nat.TYPES["port-restricted"], delta = nat.DELTA_EQUAL, va
 local function pair(ours, theirs, family)
   local result = {
     family = family or "ipv4",
-    ours = { family = family or "ipv4", nic = "192.168.1.2", external = "8.8.4.4", external_known = true,
+    route = { family = family or "ipv4", nic = "192.168.1.2", external = "8.8.4.4", external_known = true,
       prefix = 24, nat = EQUAL },
-    theirs = { internal = "10.0.0.5", external = "9.9.9.9", nat = EQUAL },
+    remote = { internal = "10.0.0.5", external = "9.9.9.9", nat = EQUAL },
   }
-  for key, value in pairs(ours or {}) do result.ours[key] = value end
-  for key, value in pairs(theirs or {}) do result.theirs[key] = value end
+  for key, value in pairs(ours or {}) do result.route[key] = value end
+  for key, value in pairs(theirs or {}) do result.remote[key] = value end
   return result
 end
 

@@ -29,7 +29,7 @@ local function await(self, kind)
   end
 end
 
---- An allocation over UDP on a server of p2pd.testbed.servers.
+--- An allocation over UDP on a server of p2pd.lab.servers.
 function relayed.allocate(server)
   local socket = assert(core.udp.bind { ip = server.host })
   local self = setmetatable({

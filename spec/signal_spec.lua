@@ -288,7 +288,7 @@ describe("p2pd.signal", function()
 
     it("drops fields of a wrong kind", check_dropped("fields", function(compose)
       local bad = { { data = 7 }, { data = "0g" }, { id = {} }, { from = "a b" }, { ttl = 0 }, { ttl = 1e9 },
-        { time = "now" }, { address = {} }, { ticket = "12" }, { bare = 1 } }
+        { time = "now" }, { address = {} }, { ticket = "12" }, { insecure = 1 } }
       for i, fields in ipairs(bad) do bad[i] = compose(fields) end
       return bad
     end))

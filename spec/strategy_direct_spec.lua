@@ -40,46 +40,46 @@ describe("p2pd.strategy.direct", function()
     end
 
     it("elsewhere: the external address", check(
-      { family = "ipv4", ours = route(), theirs = record() },
+      { family = "ipv4", route = route(), remote = record() },
       { { "198.51.100.1", 4000, "192.168.1.2" } }))
 
     it("on our LAN: the internal address too", check(
-      { family = "ipv4", ours = route(), theirs = record { internal = "192.168.1.77" } },
+      { family = "ipv4", route = route(), remote = record { internal = "192.168.1.77" } },
       { { "192.168.1.77", 4000, "192.168.1.2" }, { "198.51.100.1", 4000, "192.168.1.2" } }))
 
     it("in a narrower subnet: the external address alone", check(
-      { family = "ipv4", ours = route { prefix = 30 }, theirs = record { internal = "192.168.1.77" } },
+      { family = "ipv4", route = route { prefix = 30 }, remote = record { internal = "192.168.1.77" } },
       { { "198.51.100.1", 4000, "192.168.1.2" } }))
 
     it("behind our own router: the internal address too", check(
-      { family = "ipv4", ours = route(), theirs = record { external = "203.0.113.1" } },
+      { family = "ipv4", route = route(), remote = record { external = "203.0.113.1" } },
       { { "10.0.0.5", 4000, "192.168.1.2" }, { "203.0.113.1", 4000, "192.168.1.2" } }))
 
     it("without a NAT: one address, once", check(
-      { family = "ipv4", ours = route(), theirs = record { internal = "198.51.100.1" } },
+      { family = "ipv4", route = route(), remote = record { internal = "198.51.100.1" } },
       { { "198.51.100.1", 4000, "192.168.1.2" } }))
 
     it("on our machine: from whatever address the kernel takes", check(
-      { family = "ipv4", ours = route { nic = "127.0.0.1", external = "127.0.0.1", prefix = 8 },
-        theirs = record { external = "127.0.0.1", internal = "127.0.0.1" } },
+      { family = "ipv4", route = route { nic = "127.0.0.1", external = "127.0.0.1", prefix = 8 },
+        remote = record { external = "127.0.0.1", internal = "127.0.0.1" } },
       { { "127.0.0.1", 4000 } }))
 
     it("on our IPv6 link: the link-local address with our interface as its scope", check(
-      { family = "ipv6", ours = route { nic = "2001:db8::2", external = "2001:db8::2", prefix = 64 },
-        theirs = record { external = "2001:db8::5", internal = "fe80::5" } },
+      { family = "ipv6", route = route { nic = "2001:db8::2", external = "2001:db8::2", prefix = 64 },
+        remote = record { external = "2001:db8::5", internal = "fe80::5" } },
       { { "fe80::5%eth7", 4000, "2001:db8::2" }, { "2001:db8::5", 4000, "2001:db8::2" } }))
 
     it("on another IPv6 link: never the link-local address", check(
-      { family = "ipv6", ours = route { nic = "2001:db8::2", external = "2001:db8::2", prefix = 64 },
-        theirs = record { external = "2001:db8:1::5", internal = "fe80::5" } },
+      { family = "ipv6", route = route { nic = "2001:db8::2", external = "2001:db8::2", prefix = 64 },
+        remote = record { external = "2001:db8:1::5", internal = "fe80::5" } },
       { { "2001:db8:1::5", 4000, "2001:db8::2" } }))
   end)
 
   local ours = { name = "lo", nic = "127.0.0.1", external = "127.0.0.1", prefix = 8 }
 
   local function to(port)
-    return { family = "ipv4", ours = ours,
-      theirs = { external = "127.0.0.1", internal = "127.0.0.1", port = port } }
+    return { family = "ipv4", route = ours,
+      remote = { external = "127.0.0.1", internal = "127.0.0.1", port = port } }
   end
 
   it("says that the connection is refused", task(function()
@@ -92,12 +92,12 @@ describe("p2pd.strategy.direct", function()
   it("takes the first endpoint that accepts", task(function()
     local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
     local pair = to(select(2, listener:getsockname()))
-    pair.theirs.internal = "127.0.0.3"
+    pair.remote.internal = "127.0.0.3"
     local stream <close> = assert(direct.connect(pair))
     assert.equal("127.0.0.1", (stream:getpeername()))
   end))
 
-  describe("dial(), bare", function()
+  describe("dial(), insecure", function()
     -- Dials a listener that answers as it is told; what dial() returns, and the line that came.
     local function dial_one_who_says(answer)
       local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })

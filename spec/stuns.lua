@@ -1,7 +1,7 @@
 --- STUN servers that say what a script tells them, on four endpoints of loopback as RFC 5780 has them: for
 -- what no real server does. A script that answers as if a NAT were in between makes any NAT.
 local core = require "p2pd.core"
-local scratch = require "p2pd.testbed.scratch"
+local scratch = require "p2pd.lab.scratch"
 local task = require "p2pd.task"
 
 local stuns = {}

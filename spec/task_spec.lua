@@ -94,7 +94,7 @@ describe("p2pd.task", function()
       assert.error_matches(function() task.spawn() end, "value expected")
     end))
 
-    it("lets others run at a bare yield", in_task(function()
+    it("lets others run at a insecure yield", in_task(function()
       local order = {}
       local first = task.spawn(function()
         order[#order + 1] = 1

@@ -1,5 +1,5 @@
 /* A list is enough: a client has few channels at a time, mostly one. */
-#include "channels.h"
+#include "host/datagrams/channels.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "datagrams.h"
+#include "host/datagrams.h"
 
 #define CHANNEL_FIRST 0x4000 /* RFC 8656 §12 */
 #define CHANNEL_LAST 0x4fff

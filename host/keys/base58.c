@@ -3,7 +3,7 @@
  * bytes. A leading zero byte is a leading '1', so each byte string has one spelling; the decoder
  * proves it by spelling what it read.
  */
-#include "base58.h"
+#include "host/keys/base58.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * more, what Alice sealed would open as well as a message of the node whose key is the negative of
  * hers. So HPKE's info is the caller's, followed by the Ed25519 keys of sender and receiver.
  */
-#include "envelope.h"
+#include "host/keys/envelope.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>

@@ -2,8 +2,8 @@
 #ifndef P2PD_ENVELOPE_H
 #define P2PD_ENVELOPE_H
 
-#include "hpke.h"
-#include "keys.h"
+#include "host/keys.h"
+#include "host/keys/hpke.h"
 
 /* Seals plain from `from` for the Ed25519 key `to`: writes plain.len + HPKE_OVERHEAD bytes. 0,
  * -EINVAL when `to` is no node's key, -EMSGSIZE, -ENOMEM or -EIO. */

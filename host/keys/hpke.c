@@ -6,7 +6,7 @@
  * What a forger can provoke must leave no trace in OpenSSL's error queue, where TLS would take it
  * for its own.
  */
-#include "hpke.h"
+#include "host/keys/hpke.h"
 
 #include <errno.h>
 #include <openssl/core_names.h>

@@ -10,7 +10,7 @@
  * A key is written under another name and linked to its own: link(2) never replaces, so of two
  * processes that make one at the same time one is told so, and both can use the first one's.
  */
-#include "keyfile.h"
+#include "host/keys/keyfile.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "keys.h"
+#include "host/keys.h"
 
 #define KEYFILE_LINE_MAX 121 /* bytes, with the newline; see keyfile.c for the format */
 

@@ -4,7 +4,7 @@
  * than it takes to matter. Slow start looks at the delay (HyStart++), and what leaves is paced: so
  * a queue on the way is rarely overrun.
  */
-#include "congestion.h"
+#include "host/reliable/congestion.h"
 
 #include <math.h>
 

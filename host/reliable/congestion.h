@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "rtt.h"
+#include "host/reliable/rtt.h"
 
 #define CONGESTION_SAMPLES 8 /* RFC 9406 §4.3 */
 

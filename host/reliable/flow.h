@@ -7,8 +7,8 @@
 
 #include <sys/types.h>
 
-#include "buffer.h"
-#include "ranges.h"
+#include "host/buffer.h"
+#include "host/reliable/ranges.h"
 
 #define FLOW_WINDOW (192 * 1024) /* bytes that the receiver of a stream keeps for its reader */
 #define FLOW_MESSAGES 128        /* messages that wait on either side */

@@ -1,10 +1,10 @@
 /* Of exactly one window, so that a stalled reader costs that much and no more. */
-#include "flow_ring.h"
+#include "host/reliable/flow_ring.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "flow.h"
+#include "host/reliable/flow.h"
 
 static size_t until_wrap(size_t at, size_t len) {
     return len < FLOW_WINDOW - at ? len : FLOW_WINDOW - at;

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "flow.h"
-#include "flow_ring.h"
+#include "host/reliable/flow.h"
+#include "host/reliable/flow_ring.h"
 
 uint64_t inflow_cumulative(const struct inflow *i) {
     return i->next + (i->next == i->fin ? 1 : 0);

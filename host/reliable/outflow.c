@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "flow.h"
-#include "flow_ring.h"
+#include "host/reliable/flow.h"
+#include "host/reliable/flow_ring.h"
 
 static uint64_t lesser(uint64_t a, uint64_t b) {
     return a < b ? a : b;

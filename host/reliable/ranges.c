@@ -1,5 +1,5 @@
 /* A sorted array: there are few ranges, and nearly all changes are at its ends. */
-#include "ranges.h"
+#include "host/reliable/ranges.h"
 
 #include <stdlib.h>
 #include <string.h>

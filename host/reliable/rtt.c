@@ -3,7 +3,7 @@
  * The timeout only sends a probe (RFC 8985 §7); what is lost, the acknowledgements tell. So it may
  * be below the second of RFC 6298 §2.4: one that comes too early costs one packet.
  */
-#include "rtt.h"
+#include "host/reliable/rtt.h"
 
 #include <math.h>
 

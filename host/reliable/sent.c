@@ -3,7 +3,7 @@
  * RFC 9002 §6.1, after RFC 6675 and RACK (RFC 8985). Once something was only late the count of
  * three is given up, and each time the patience grows.
  */
-#include "sent.h"
+#include "host/reliable/sent.h"
 
 #include <math.h>
 #include <stdlib.h>

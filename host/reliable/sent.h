@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "rtt.h"
+#include "host/reliable/rtt.h"
 
 #define SENT_MAX 1024 /* packets of which the fate is still open */
 

@@ -3,7 +3,7 @@
 -- @classmod p2pd.dial
 local core = require "p2pd.core"
 local address = require "p2pd.address"
-local handshake = require "p2pd.node.handshake"
+local handshake = require "p2pd.handshake"
 local id = require "p2pd.id"
 local pipe = require "p2pd.pipe"
 local policy = require "p2pd.policy"
@@ -86,7 +86,7 @@ function dial.new(node, peer, options)
   local self = setmetatable({
     node = node,
     peer = peer,
-    bare = options.secure == false,
+    insecure = options.secure == false,
     pipe_id = id.new(),
     deadline = core.clock.monotonic() + check_timeout(options.timeout or dial.TIMEOUT),
     strategies = {},
@@ -97,7 +97,7 @@ function dial.new(node, peer, options)
     refreshed = task.condition(),
     policy = dial.find_policy(options.policy or "race"),
   }, Dial)
-  peer.bare = self.bare
+  peer.insecure = self.insecure
   load_strategies(self, options.strategies or strategy.usual(node.settings or {}))
   return self
 end
@@ -125,7 +125,7 @@ end
 function Dial:secure(stream)
   local held <close> = task.hold(stream)
   local ok, message, code = handshake.dial(stream, { pipe = self.pipe_id, from = self.node.id,
-    to = self.peer.node_id, context = self.node.tls, bare = self.bare })
+    to = self.peer.node_id, context = self.node.tls, insecure = self.insecure })
   if not ok then return nil, message, code end
   return held:release()
 end
@@ -229,7 +229,7 @@ local function refresh(self)
   local given = address.format(self.peer)
   if answer and answer.sender.node_id == self.peer.node_id and answer.address ~= given then
     self.peer = answer.sender
-    self.peer.bare = self.bare
+    self.peer.insecure = self.insecure
   end
   self.refresh_ended = true
   self.refreshed:broadcast()
@@ -264,7 +264,7 @@ function Dial:run()
   if not ok then return nil, dial.failure(reason, code, self.attempts) end
   held:release()
   return pipe.new(stream, { strategy = name or self.makers[stream], peer = self.peer.node_id,
-    id = self.pipe_id, secure = not self.bare, interface = self.node:interface_of(stream),
+    id = self.pipe_id, secure = not self.insecure, interface = self.node:interface_of(stream),
     attempts = self.attempts })
 end
 

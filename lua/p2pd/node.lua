@@ -5,14 +5,14 @@ local address = require "p2pd.address"
 local clock = require "p2pd.clock"
 local config = require "p2pd.config"
 local dial = require "p2pd.dial"
-local handshake = require "p2pd.node.handshake"
-local interface = require "p2pd.interface"
+local handshake = require "p2pd.handshake"
+local interface = require "p2pd.net.interfaces"
 local keyring = require "p2pd.keyring"
-local memory = require "p2pd.signal.memory"
+local expiring_map = require "p2pd.expiring_map"
 local message = require "p2pd.signal.message"
-local predict = require "p2pd.predict"
-local reception = require "p2pd.node.reception"
-local refusals = require "p2pd.node.refusals"
+local predict = require "p2pd.punch.predict"
+local acceptor = require "p2pd.node.acceptor"
+local refusals = require "p2pd.limit.refusals"
 local signal = require "p2pd.signal"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
@@ -20,7 +20,7 @@ local task = require "p2pd.task"
 local node = {}
 
 local ANSWERS_MAX = 32    -- requests of peers that are answered at once
-local ANSWERS_STRANGERS_MAX = 24 -- of them those of peers that are no friends (p2pd.signal.gate)
+local ANSWERS_STRANGERS_MAX = 24 -- of them those of peers that are no friends (p2pd.signal.admission)
 local ANSWERS_PEER_MAX = 16      -- and those of one peer
 local MADE_MAX = 1024     -- pipe ids that are remembered
 local ANSWER_TIMEOUT = 4  -- seconds for each, unless its strategy takes longer
@@ -119,7 +119,7 @@ function node.new(options)
   local self = setmetatable({
     key = key,
     tls = tls,
-    bare = options.secure == false,
+    insecure = options.secure == false,
     id = key:id(),
     name = options.name,
     settings = settings,
@@ -129,7 +129,7 @@ function node.new(options)
     listeners = {},
     expected = {}, -- dials that wait for the peer's connection, by pipe id
     answering = {}, -- requests that are being answered, by type, pipe id and sender: from, pipe, task
-    made = memory.new(MADE_MAX), -- pipe id and peer of pipes that peers have made to us
+    made = expiring_map.new(MADE_MAX), -- pipe id and peer of pipes that peers have made to us
     accepted = { answers = 0, waiting = task.condition() },
     strangers = {}, -- streams whose first lines are still to come
     unverified = 0, -- how many those are
@@ -142,7 +142,7 @@ function node.new(options)
   self.time = clock.start(settings.ntp)
   self.signal = signal.new {
     key = key,
-    bare = self.bare,
+    insecure = self.insecure,
     allow = function(...) return self:is_allowed(...) end,
     refusals = self.refusals,
     mqtt = settings.mqtt,
@@ -154,7 +154,7 @@ function node.new(options)
     function() return discover(self, options) end,
     function() return connect_brokers(self) end)
   if not ok then return nil, reason, code end
-  for _, listener in ipairs(self.listeners) do self.tasks:spawn(reception.serve, self, listener) end
+  for _, listener in ipairs(self.listeners) do self.tasks:spawn(acceptor.serve, self, listener) end
   return held:release()
 end
 
@@ -177,12 +177,12 @@ end
 
 --- Candidate pairs: each of our routes with each of a peer's of the same family.
 -- @tparam table peer a parsed address
--- @treturn {table,...} ours (route), theirs (record), family
+-- @treturn {table,...} route (ours), remote (a record of the peer's), family
 function methods:pairs(peer)
   local list = {}
-  for _, ours in ipairs(self.routes) do
-    for _, theirs in ipairs(peer[ours.family]) do
-      list[#list + 1] = { ours = ours, theirs = theirs, family = ours.family }
+  for _, route in ipairs(self.routes) do
+    for _, remote in ipairs(peer[route.family]) do
+      list[#list + 1] = { route = route, remote = remote, family = route.family }
     end
   end
   return list
@@ -271,12 +271,12 @@ end
 -- Some places are kept for friends, and nobody takes more than a share.
 local function has_room(self, m)
   local accepted = self.accepted
-  local places = self.signal.gate:is_friend(m.from) and ANSWERS_MAX or ANSWERS_STRANGERS_MAX
+  local places = self.signal.admission:is_trusted(m.from) and ANSWERS_MAX or ANSWERS_STRANGERS_MAX
   local of_peer = 0
   for _, answering in pairs(self.answering) do
     if answering.from == m.from then of_peer = of_peer + 1 end
   end
-  return accepted.answers < places and of_peer < ANSWERS_PEER_MAX and #accepted < reception.ACCEPTED_MAX
+  return accepted.answers < places and of_peer < ANSWERS_PEER_MAX and #accepted < acceptor.ACCEPTED_MAX
 end
 
 -- A peer's request for a stream that a strategy of ours makes.
@@ -284,7 +284,9 @@ local function answer_request(self, name, m)
   local accepted, key = self.accepted, table.concat({ m.type, m.pipe, m.from }, " ")
   if self.answering[key] or self.made:get(m.pipe .. " " .. m.from) then return end
   if not has_room(self, m) then return refuse(self, m, "too busy") end
-  if m.bare and not self.bare then return refuse(self, m, "only encrypted pipes here", "not encrypted") end
+  if m.insecure and not self.insecure then
+    return refuse(self, m, "only encrypted pipes here", "not encrypted")
+  end
   self.answering[key] = { from = m.from, pipe = m.pipe, task = core.task.running() }
   accepted.answers = accepted.answers + 1
   local _ <close> = setmetatable({}, { __close = function()
@@ -294,8 +296,8 @@ local function answer_request(self, name, m)
   local module = strategy.find(name)
   local stream, reason, code = task.timeout(module.answer_timeout or ANSWER_TIMEOUT, module.answer, self, m)
   if stream then
-    return reception.offer(self, stream,
-      { strategy = name, peer = m.from, id = m.pipe, secure = not m.bare })
+    return acceptor.offer(self, stream,
+      { strategy = name, peer = m.from, id = m.pipe, secure = not m.insecure })
   end
   if code ~= "ECANCELED" then refuse(self, m, reason, code == "EACCES" and "not allowed" or "failed") end
 end
@@ -315,7 +317,8 @@ function methods:admit(stream, m)
   if hello.role == "back" then return nil, "an unexpected first line", "EPROTO" end
   local found
   found, reason, code = handshake.answer(stream, hello,
-    { to = self.id, from = m.from, pipe = m.pipe, context = self.tls, bare = m.bare and self.bare })
+    { to = self.id, from = m.from, pipe = m.pipe, context = self.tls,
+      insecure = m.insecure and self.insecure })
   if not found then return nil, reason, code end
   return held:release()
 end
@@ -335,13 +338,13 @@ function methods:handlers()
   return handlers
 end
 
--- A node id that is no key can't be proved: it is only talked to by who does not mind (`bare`).
-local function parse_peer(self, text, bare)
+-- A node id that is no key can't be proved: it is only talked to by who does not mind (`insecure`).
+local function parse_peer(self, text, insecure)
   if self.closed then return nil, "the node is closed", "EBADF" end
   if type(text) ~= "string" then return nil, "the address is not a string", "EINVAL" end
   local peer, reason = address.parse(text, self.settings)
   if not peer then return nil, "not a peer address: " .. reason, "EINVAL" end
-  if not bare and not core.keys.is_id(peer.node_id) then
+  if not insecure and not core.keys.is_id(peer.node_id) then
     return nil, ("the node id %s is no key: only with secure = false"):format(peer.node_id), "EINVAL"
   end
   return peer
@@ -353,7 +356,7 @@ end
 -- @tparam[opt=10] number timeout seconds
 -- @treturn string data, and the round trip in seconds; or nil, message, code
 function methods:echo(peer_address, data, timeout)
-  local peer, reason, code = parse_peer(self, peer_address, self.bare)
+  local peer, reason, code = parse_peer(self, peer_address, self.insecure)
   if not peer then return nil, reason, code end
   if #data > 7000 then return nil, "more than 7000 bytes do not fit a message", "EMSGSIZE" end
   local started = core.clock.monotonic()
@@ -369,7 +372,7 @@ end
 -- @tparam[opt=10] number timeout seconds
 -- @treturn string; or nil, message, code
 function methods:get_address(peer_address, timeout)
-  local peer, reason, code = parse_peer(self, peer_address, self.bare)
+  local peer, reason, code = parse_peer(self, peer_address, self.insecure)
   if not peer then return nil, reason, code end
   local answer
   answer, reason, code = self.signal:request(peer, "GET_ADDR", nil, timeout)
@@ -387,7 +390,7 @@ end
 function methods:connect(peer_address, options)
   options = options or {}
   local secure = options.secure
-  if secure == nil then secure = not self.bare end
+  if secure == nil then secure = not self.insecure end
   local peer, reason, code = parse_peer(self, peer_address, not secure)
   if not peer then return nil, dial.failure(reason, code) end
   return dial.new(self, peer, {

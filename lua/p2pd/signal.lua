@@ -1,15 +1,15 @@
 --- Signalling: messages between nodes over the MQTT brokers of their addresses, sealed by
--- p2pd.signal.envelope and let in by p2pd.signal.gate.
+-- p2pd.signal.envelope and let in by p2pd.signal.admission.
 -- A node subscribes to its id on each of its brokers. A request goes out on a broker that both share and,
 -- unanswered after a retransmit time, on the next; each copy is a message of its own with its own id, so
 -- a receiver can drop every id it has seen. A broker that both do not share is joined for the request.
 -- @module p2pd.signal
 local core = require "p2pd.core"
 local clock = require "p2pd.clock"
-local gate = require "p2pd.signal.gate"
+local admission = require "p2pd.signal.admission"
 local id = require "p2pd.id"
 local message = require "p2pd.signal.message"
-local refusals = require "p2pd.node.refusals"
+local refusals = require "p2pd.limit.refusals"
 local task = require "p2pd.task"
 
 local signal = {}
@@ -28,12 +28,12 @@ Signal.__index = Signal
 
 --- Makes the signalling of a node; @{start} connects it.
 -- @tparam table options key (the node's), mqtt (the settings' list), address (function: our address as text),
--- handlers (type -> function(message)), bare (see p2pd.signal.gate), allow (function of the sender's id and
--- the message: whether a request is wanted), refusals (where they are noted)
+-- handlers (type -> function(message)), insecure (see p2pd.signal.admission), allow (function of the sender's
+-- id and the message: whether a request is wanted), refusals (where they are noted)
 function signal.new(options)
   return setmetatable({
     node_id = options.key:id(),
-    gate = gate.new { key = options.key, bare = options.bare },
+    admission = admission.new { key = options.key, insecure = options.insecure },
     allow = options.allow or function() return true end,
     refusals = options.refusals or refusals.new(),
     servers = options.mqtt,
@@ -85,7 +85,7 @@ end
 --- Takes one payload that came over a broker: dispatches it, or drops and counts it.
 function Signal:deliver(payload, broker)
   self:count "received"
-  local m, reason, from = self.gate:take(payload, clock.monotonic(), clock.now())
+  local m, reason, from = self.admission:take(payload, clock.monotonic(), clock.now())
   if not m then return self:drop(reason, from) end
   m.broker = broker
   return (self.handlers[m.type] and take_request or take_answer)(self, m)
@@ -214,7 +214,7 @@ end
 function Signal:reply(m, kind, fields)
   local answer = compose(self, m.from, kind, fields)
   answer.re = m.id
-  local payload, reason, code = self.gate:pack(answer, m.ticket, clock.monotonic())
+  local payload, reason, code = self.admission:pack(answer, m.ticket, clock.monotonic())
   if not payload then return nil, reason, code end
   if self:publish(m.broker, answer, payload) then return true end
   for _, offset in ipairs(m.sender.mqtt) do
@@ -253,13 +253,13 @@ end
 -- @treturn boolean true when `sent` ended it; else nil, message, code
 function Signal:send_until(peer, kind, fields, deadline, sent)
   local brokers = route(self, peer)
-  self.gate:befriend(peer.node_id, clock.monotonic())
+  self.admission:trust(peer.node_id, clock.monotonic())
   if #brokers == 0 then return nil, "the address names no broker of our settings", "EINVAL" end
   local turn, interval, published = 0, RETRANSMIT, false
   while not self.closed and core.clock.monotonic() < deadline do
     local m = compose(self, peer.node_id, kind, fields)
-    m.bare = peer.bare or nil
-    local payload, reason, code = self.gate:pack(m, nil, clock.monotonic())
+    m.insecure = peer.insecure or nil
+    local payload, reason, code = self.admission:pack(m, nil, clock.monotonic())
     if not payload then return nil, reason, code end
     local at = publish_next(self, brokers, turn, m, payload)
     local left = math.max(0, deadline - core.clock.monotonic())

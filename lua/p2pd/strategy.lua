@@ -3,7 +3,7 @@
 -- has `request`, the type of the message that asks for it, and `answer(node, message)`, which the peer runs;
 -- `answer_timeout` seconds (4) at most. Both functions return a verified stream, or nil, message, code. With
 -- `whole` one call serves every pair, and `pair` is nil. `prepare(dial)` begins early with what takes long:
--- it returns something to be closed, which the dial has as `dial.prepared[name]`. `is_usual(settings)` says
+-- it returns something to be closed, which the dial has as `dial.prepared[name]`. `enabled(settings)` says
 -- whether a dial runs it unasked.
 -- @module p2pd.strategy
 local strategy = {}
@@ -31,13 +31,13 @@ function strategy.find(name)
 end
 
 --- The names of those that a dial runs unless it is told which, the cheapest first.
--- @tparam table settings of the node: a strategy with `is_usual(settings)` may not want to be among them
+-- @tparam table settings of the node: a strategy with `enabled(settings)` may not want to be among them
 -- @treturn {string,...}
 function strategy.usual(settings)
   local names = {}
   for _, name in ipairs(strategy.NAMES) do
-    local is_usual = BUILT_IN[name].is_usual
-    if not is_usual or is_usual(settings) then names[#names + 1] = name end
+    local enabled = BUILT_IN[name].enabled
+    if not enabled or enabled(settings) then names[#names + 1] = name end
   end
   return names
 end

@@ -1,7 +1,7 @@
 --- How wrong network time is, in a lab with latency. Its NTP server serves this machine's own time, so the
 -- true offset is known.
 local harness = require "spec.bench.harness"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 
 local SURVEYS, SURVEYS_S = 40, 60
 local PATHS = {

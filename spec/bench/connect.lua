@@ -3,8 +3,8 @@
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 local p2pd = require "p2pd"
-local scratch = require "p2pd.testbed.scratch"
-local servers = require "p2pd.testbed.servers"
+local scratch = require "p2pd.lab.scratch"
+local servers = require "p2pd.lab.servers"
 local testbed = require "spec.bench.testbed"
 
 local CONNECTS, ROUND_TRIPS, CONNECT_BEYOND_S = 20, 20, 0.005

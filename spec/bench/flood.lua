@@ -5,7 +5,7 @@ local harness = require "spec.bench.harness"
 local lfs = require "lfs"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
-local servers = require "p2pd.testbed.servers"
+local servers = require "p2pd.lab.servers"
 local testbed = require "spec.bench.testbed"
 
 local ROUNDS, ECHOS, GOAL = 5, 60, 2

@@ -2,7 +2,7 @@
 -- brokers over TLS, as the default settings have it.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
-local servers = require "p2pd.testbed.servers"
+local servers = require "p2pd.lab.servers"
 local testbed = require "spec.bench.testbed"
 
 local GOAL_MB, SETTLE_S = 10, 2

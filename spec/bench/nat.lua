@@ -1,7 +1,7 @@
 --- Knowing the NAT, in the lab at 20 ms one way: a whole classification, `p2pd nat` with a third of the
 -- servers dead, and a node until it is ready.
 local harness = require "spec.bench.harness"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local nats = require "spec.lab.nats"
 
 local LATENCY, ROUND_TRIP = 0.02, 0.04

@@ -1,6 +1,6 @@
 --- From connect to a usable, secure pipe by punching alone, in a lab with 20 ms one way between two hosts.
 local harness = require "spec.bench.harness"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local peers = require "spec.lab.peers"
 
 local DIALS = 40

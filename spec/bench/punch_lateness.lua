@@ -2,7 +2,7 @@
 -- and a plain clock_nanosleep(), in turns, idle and with every CPU busy. Needs the right to capture packets.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
-local scratch = require "p2pd.testbed.scratch"
+local scratch = require "p2pd.lab.scratch"
 local task = require "p2pd.task"
 
 local ROUNDS, PER_ROUND = 15, 20

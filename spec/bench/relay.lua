@@ -1,10 +1,10 @@
 --- Pipes through a TURN server: how fast they are, and how long it takes to dial one in a lab.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local p2pd = require "p2pd"
 local peers = require "spec.lab.peers"
-local servers = require "p2pd.testbed.servers"
+local servers = require "p2pd.lab.servers"
 local turn = require "p2pd.turn"
 
 local LOCAL = "127.0.0.1"

@@ -6,7 +6,7 @@ local harness = require "spec.bench.harness"
 local links = require "spec.links"
 local lossy = require "spec.lossy"
 local relayed = require "spec.relayed"
-local servers = require "p2pd.testbed.servers"
+local servers = require "p2pd.lab.servers"
 local task = require "p2pd.task"
 
 local ROUNDS = 3

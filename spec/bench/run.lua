@@ -2,7 +2,7 @@
 -- A goal that is missed is a finding, not a failure: the exit status is 1 only when one could not be run.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
-local servers = require "p2pd.testbed.servers"
+local servers = require "p2pd.lab.servers"
 
 local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "idle_node", "tls", "tls_idle",
   "flood", "clock", "punch_lateness", "punch", "nat", "relay", "reliable" }

@@ -5,7 +5,7 @@ local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 local nodes = require "spec.nodes"
 local relays = require "spec.relays"
-local scratch = require "p2pd.testbed.scratch"
+local scratch = require "p2pd.lab.scratch"
 local streams = require "spec.streams"
 
 local ROUNDS, BYTES, GOAL = 7, 1 << 30, 0.9

@@ -1,6 +1,6 @@
 /* libFuzzer on peer addresses (`make fuzz`): what parses is written as it was read, and what does
  * not is refused with a reason. */
-#include "lua_fuzz.h"
+#include "spec/fuzz/lua_fuzz.h"
 
 static const char CHUNK[] =
     "local address = require 'p2pd.address'\n"

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "envelope.h"
+#include "host/keys/envelope.h"
 
 #define PLAIN_MAX 4096
 

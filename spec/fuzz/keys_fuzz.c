@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base58.h"
-#include "keyfile.h"
+#include "host/keys/base58.h"
+#include "host/keys/keyfile.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

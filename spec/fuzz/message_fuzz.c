@@ -1,6 +1,6 @@
 /* libFuzzer on signalling messages (`make fuzz`): what is taken has all its fields, can be sent on
  * as it is, and is refused to another node and at another time. */
-#include "lua_fuzz.h"
+#include "spec/fuzz/lua_fuzz.h"
 
 static const char CHUNK[] =
     "local message = require 'p2pd.signal.message'\n"

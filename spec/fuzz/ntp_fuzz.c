@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ntp.h"
+#include "host/ntp.h"
 
 enum {
     REPEAT_NONCE = 1, /* as an answer to our request would */

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "flow.h"
-#include "reliable_codec.h"
+#include "host/reliable/codec.h"
+#include "host/reliable/flow.h"
 
 #define MAIL_MAX 64
 #define WRITTEN_MAX 100000

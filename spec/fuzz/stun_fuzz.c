@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stun_integrity.h"
-#include "stun_transaction.h"
+#include "host/stun/integrity.h"
+#include "host/stun/transaction.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "turn.h"
+#include "host/turn.h"
 
 #define STEPS_MAX 64
 

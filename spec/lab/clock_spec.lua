@@ -1,6 +1,6 @@
 -- Hosts whose clocks are wrong, each in its own way, mean the same instant all the same.
 local helper = require "spec.helper"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 
 local can, why = lab.is_possible()
 

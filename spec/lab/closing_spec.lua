@@ -2,7 +2,7 @@
 local agent = require "spec.lab.agent"
 local child = require "spec.child"
 local helper = require "spec.helper"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local lfs = require "lfs"
 local p2pd = require "p2pd"
 local probe = require "spec.lab.probe"
@@ -27,7 +27,7 @@ local function is_process(pid)
   return status ~= "" and not status:find "State:%s+Z"
 end
 
-describe("p2pd.testbed.lab, closing,", function()
+describe("p2pd.lab, closing,", function()
   if not can then
     pending("needs namespaces: " .. why)
     return
@@ -109,7 +109,7 @@ describe("p2pd.testbed.lab, closing,", function()
   -- A process with a lab, which tells its folder and its keeper.
   local function spawn_user(code, options)
     local process = child.spawn(([[
-      local lab = require "p2pd.testbed.lab"
+      local lab = require "p2pd.lab"
       task.run(function()
         local l <close> = assert(lab.open { hosts = %s, servers = { brokers = 1 } })
         print(l.folder)
@@ -143,7 +143,7 @@ describe("p2pd.testbed.lab, closing,", function()
     assert(lfs.link(package.searchpath("p2pd.core", package.cpath):gsub("^([^/])", lfs.currentdir() .. "/%1"),
       folder .. "/p2pd/core.so", true))
     local result = child.run(([[
-      local lab = require "p2pd.testbed.lab"
+      local lab = require "p2pd.lab"
       local l, reason, code = task.run(lab.open, { hosts = %s })
       print(l, reason, code)]]):format(HOSTS_TEXT),
       { env = { LUA_CPATH = folder .. "/?.so;;", TMPDIR = folder, PATH = "/usr/bin:/bin" } })

@@ -1,6 +1,6 @@
 -- `p2pd lab`, as a process.
 local helper = require "spec.helper"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local lfs = require "lfs"
 local p2pd = require "p2pd"
 local task = helper.task

@@ -1,7 +1,7 @@
-local description = require "p2pd.testbed.lab.description"
-local words = require "p2pd.testbed.lab.words"
+local description = require "p2pd.lab.description"
+local words = require "p2pd.lab.words"
 
-describe("p2pd.testbed.lab.description", function()
+describe("p2pd.lab.description", function()
   local function check_nat(nat)
     local checked, fault = description.check { hosts = { a = { nats = { nat } } } }
     return checked and checked.hosts[1].interfaces[1].nats[1], fault
@@ -112,7 +112,7 @@ describe("p2pd.testbed.lab.description", function()
   end)
 end)
 
-describe("p2pd.testbed.lab.words", function()
+describe("p2pd.lab.words", function()
   it("reads NATs, the inner one first", function()
     assert.same({}, words.parse "open")
     assert.same({ { type = "symmetric" } }, words.parse "symmetric")

@@ -2,7 +2,7 @@
 local agent = require "spec.lab.agent"
 local control = require "spec.lab.control"
 local helper = require "spec.helper"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local probe = require "spec.lab.probe"
 local task = helper.task
 
@@ -11,7 +11,7 @@ local PORT = probe.PORTS[1]
 
 local can, why = lab.is_possible()
 
-describe("p2pd.testbed.lab", function()
+describe("p2pd.lab", function()
   if not can then
     pending("needs namespaces: " .. why)
     return

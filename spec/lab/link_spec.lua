@@ -1,7 +1,7 @@
 -- What lies between a host and the internet: latency, jitter, loss, cuts.
 local agent = require "spec.lab.agent"
 local helper = require "spec.helper"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local probe = require "spec.lab.probe"
 local task = helper.task
 
@@ -9,7 +9,7 @@ local PORT, SILENCE_S = 20000, 0.1
 
 local can, why = lab.is_possible()
 
-describe("p2pd.testbed.lab's links", function()
+describe("p2pd.lab's links", function()
   if not can then
     pending("needs namespaces: " .. why)
     return

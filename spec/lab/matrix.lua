@@ -6,7 +6,7 @@
 -- P2PD_TOLD=1 (nodes are told their NATs instead of finding out)
 local core = require "p2pd.core"
 local json = require "dkjson"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local peers = require "spec.lab.peers"
 local plan = require "spec.lab.matrix_plan"
 local report = require "spec.lab.matrix_report"

@@ -1,7 +1,7 @@
 --- `make matrix-nat`: classifies each NAT of spec/lab/nats.lua again and again, at two latencies and with
 -- loss, and prints how often it was right. P2PD_RUNS=20 says how often.
 local core = require "p2pd.core"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local nats = require "spec.lab.nats"
 
 local RUNS = math.tointeger(tonumber(os.getenv "P2PD_RUNS" or "20"))

@@ -1,7 +1,7 @@
 -- Each NAT behaves as its description says: real packets through the kernel's rules.
 local core = require "p2pd.core"
 local helper = require "spec.helper"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local probe = require "spec.lab.probe"
 local agent = require "spec.lab.agent"
 local task = helper.task
@@ -34,7 +34,7 @@ local NATS = {
   mixed = { type = "symmetric", tcp = { type = "port-restricted", delta = "equal" } },
 }
 
-describe("p2pd.testbed.lab.nat_rules", function()
+describe("p2pd.lab.nat_rules", function()
   if not can then
     pending("needs namespaces: " .. why)
     return

@@ -2,7 +2,7 @@
 local control = require "spec.lab.control"
 local helper = require "spec.helper"
 local json = require "dkjson"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local nat = require "p2pd.nat"
 local nats = require "spec.lab.nats"
 local task = helper.task

@@ -72,7 +72,7 @@ nats.CASES = {
 }
 
 local CLASSIFY = [[
-local interface, config = require "p2pd.interface", require "p2pd.config"
+local interface, config = require "p2pd.net.interfaces", require "p2pd.config"
 local path, meanwhile = ...
 local settings = assert(config.load(path))
 local started = core.clock.monotonic()

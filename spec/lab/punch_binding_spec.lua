@@ -2,7 +2,7 @@
 local agent = require "spec.lab.agent"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local task = helper.task
 
 local can, why = lab.is_possible()

@@ -3,7 +3,7 @@ local address = require "p2pd.address"
 local control = require "spec.lab.control"
 local core = require "p2pd.core"
 local json = require "dkjson"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local p2pd = require "p2pd"
 local peers = require "spec.lab.peers"
 

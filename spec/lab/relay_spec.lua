@@ -1,5 +1,5 @@
 local core = require "p2pd.core"
-local lab = require "p2pd.testbed.lab"
+local lab = require "p2pd.lab"
 local peers = require "spec.lab.peers"
 local helper = require "spec.helper"
 

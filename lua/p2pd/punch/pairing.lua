@@ -3,22 +3,22 @@
 -- @module p2pd.punch.pairing
 local core = require "p2pd.core"
 local nat = require "p2pd.nat"
-local predict = require "p2pd.predict"
-local reach = require "p2pd.node.reach"
+local predict = require "p2pd.punch.predict"
+local reach = require "p2pd.net.reach"
 
 local pairing = {}
 
 local function is_machine(pair)
-  local ip = pair.theirs.external
-  return ip == pair.ours.external and ip == pair.ours.nic
+  local ip = pair.remote.external
+  return ip == pair.route.external and ip == pair.route.nic
 end
 
 --- Whether a peer is behind our own router, or in our subnet: then nothing translates what passes between us.
 -- @tparam table pair ours (a route), theirs (an address record), family
 -- @treturn boolean
 function pairing.shares_router(pair)
-  return pair.theirs.external == pair.ours.external
-    or core.inet.same_subnet(pair.theirs.external, pair.ours.nic, pair.ours.prefix or 24)
+  return pair.remote.external == pair.route.external
+    or core.inet.same_subnet(pair.remote.external, pair.route.nic, pair.route.prefix or 24)
 end
 
 --- Whether a peer may be reached at its internal address.
@@ -26,7 +26,7 @@ end
 -- @treturn boolean
 function pairing.shares_lan(pair)
   return pairing.shares_router(pair)
-    or core.inet.same_subnet(pair.theirs.internal, pair.ours.nic, pair.ours.prefix or 24)
+    or core.inet.same_subnet(pair.remote.internal, pair.route.nic, pair.route.prefix or 24)
 end
 
 --- How a pair can meet.
@@ -37,10 +37,12 @@ end
 -- @treturn[2] nil
 -- @treturn[2] string why not
 function pairing.meeting(pair, many)
-  if is_machine(pair) then return predict.meeting(pair.ours.nat, pair.theirs.nat, "machine"), "machine" end
-  local meeting, reason = predict.meeting(pair.ours.nat, pair.theirs.nat, "internet", many)
+  if is_machine(pair) then return predict.meeting(pair.route.nat, pair.remote.nat, "machine"), "machine" end
+  local meeting, reason = predict.meeting(pair.route.nat, pair.remote.nat, "internet", many)
   if meeting and not meeting:find "^many" then return meeting, "internet" end
-  if pairing.shares_router(pair) then return predict.meeting(pair.ours.nat, pair.theirs.nat, "lan"), "lan" end
+  if pairing.shares_router(pair) then
+    return predict.meeting(pair.route.nat, pair.remote.nat, "lan"), "lan"
+  end
   return meeting, meeting and "internet" or reason
 end
 
@@ -50,17 +52,17 @@ end
 -- @tparam string ip
 -- @treturn boolean true; or nil, message, "EACCES"
 function pairing.check_address(pair, ip)
-  return reach.check(pair.ours, ip)
+  return reach.check(pair.route, ip)
 end
 
 --- Who names ports knows more of its NAT than its address says, and so does who names none.
 -- @tparam table pair its `theirs.nat` is mended
 -- @tparam {table,...} mappings the peer's
 function pairing.believe(pair, mappings)
-  local is_unknown = predict.rule(pair.theirs.nat) == "unknown"
+  local is_unknown = predict.rule(pair.remote.nat) == "unknown"
   if is_unknown == (#mappings == 0) then return end
   local type = is_unknown and "port-restricted" or "symmetric"
-  pair.theirs.nat = { type = nat.TYPES[type], delta = nat.DELTA_RANDOM, value = 0 }
+  pair.remote.nat = { type = nat.TYPES[type], delta = nat.DELTA_RANDOM, value = 0 }
 end
 
 --- An address's record by its interface offset.

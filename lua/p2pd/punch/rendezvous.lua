@@ -21,7 +21,7 @@ local FIELDS = { "local port", "reply port", "external port" }
 -- -- mappings
 
 --- Mappings as a message carries them; what is not known is left out.
--- @tparam {table,...} mappings as @{p2pd.predict} gives them
+-- @tparam {table,...} mappings as @{p2pd.punch.predict} gives them
 -- @treturn {table,...} lists of three ports
 function rendezvous.to_wire(mappings)
   local list = {}

@@ -96,7 +96,7 @@ local COMMON = {
   address = function(v) return is_text(v, address.MAX_BYTES or 4096) end,
   time = function(v) return math.type(v) ~= nil end,
   ttl = function(v) return math.type(v) ~= nil and v > 0 and v <= message.MAX_TTL end,
-  bare = function(v) return v == nil or v == true end,
+  insecure = function(v) return v == nil or v == true end,
   ticket = function(v) return v == nil or is_hex(v) and #v == 32 end,
 }
 

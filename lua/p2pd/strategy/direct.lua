@@ -13,7 +13,7 @@ end
 
 -- The endpoints of theirs that make sense from ours.
 local function endpoints(pair)
-  local ours, theirs = pair.ours, pair.theirs
+  local ours, theirs = pair.route, pair.remote
   local list = { theirs.external }
   local on_nic = pair.family == "ipv4" and theirs.internal or theirs.external
   local near = theirs.external == ours.external
@@ -29,16 +29,16 @@ end
 
 --- Connects to the first of a pair's endpoints that accepts.
 -- @tparam table pair ours (a route), theirs (an address record), family
--- @tparam[opt] function check of our route and an address: whether to connect there (p2pd.node.reach.check)
+-- @tparam[opt] function check of our route and an address: whether to connect there (p2pd.net.reach.check)
 -- @treturn stream a stream on which nothing has been said; or nil, message, code
 function direct.connect(pair, check)
   local attempts, reason, code = {}, nil, nil
   for _, ip in ipairs(endpoints(pair)) do
     local ok = true
-    if check then ok, reason, code = check(pair.ours, ip) end
+    if check then ok, reason, code = check(pair.route, ip) end
     if ok then
       attempts[#attempts + 1] = function()
-        return core.tcp.connect(ip, pair.theirs.port, local_options(pair.ours, ip))
+        return core.tcp.connect(ip, pair.remote.port, local_options(pair.route, ip))
       end
     end
   end

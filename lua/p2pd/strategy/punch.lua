@@ -1,11 +1,11 @@
 --- Punch: both sides connect to each other at the same instant, through the holes that this opens in their
--- NATs. Which ports those are, p2pd.predict says; when, the answerer.
+-- NATs. Which ports those are, p2pd.punch.predict says; when, the answerer.
 -- @module p2pd.strategy.punch
 local core = require "p2pd.core"
 local clock = require "p2pd.clock"
-local hole = require "p2pd.punch.hole"
+local hole = require "p2pd.punch.attempt"
 local pairing = require "p2pd.punch.pairing"
-local predict = require "p2pd.predict"
+local predict = require "p2pd.punch.predict"
 local probe = require "p2pd.punch.probe"
 local rendezvous = require "p2pd.punch.rendezvous"
 local task = require "p2pd.task"
@@ -64,11 +64,11 @@ Place.__close = Place.close
 -- Our own punches must not take a counter's ports from each other between a probe and the SYNs. Waits until
 -- it is our turn, and no longer than `patience`: two nodes that dial each other could wait for ever.
 local function take_counter(node, side, patience)
-  side.needs = predict.needs(side.pair.ours.nat, side.meeting, side.purpose, side.attempt)
+  side.needs = predict.needs(side.pair.route.nat, side.meeting, side.purpose, side.attempt)
   if side.needs.rule ~= "counter" then return setmetatable({}, Place) end
   local ours = counters[node] or {}
   counters[node] = ours
-  local key = side.pair.family .. side.pair.ours.nic
+  local key = side.pair.family .. side.pair.route.nic
   local counter = ours[key] or { changed = task.condition() }
   ours[key] = counter
   local deadline = clock.monotonic() + patience
@@ -82,7 +82,7 @@ end
 
 -- Looks at our NAT; the observation holds the mappings open.
 local function observe(node, side, avoid)
-  local ours, needs = side.pair.ours, side.needs
+  local ours, needs = side.pair.route, side.needs
   local observation, reason, code = probe.observe(with_device(node, ours), needs, node.settings.stun, avoid)
   if not observation then return nil, reason, code end
   local held <close> = task.hold(observation)
@@ -124,7 +124,7 @@ end
 local function aim_many(side)
   local list, mapping = {}, side.mappings[1]
   for _, port in ipairs(predict.guesses(predict.TRIES)) do
-    add_syn(list, side, mapping.local_port, side.pair.theirs.external, port)
+    add_syn(list, side, mapping.local_port, side.pair.remote.external, port)
   end
   return list
 end
@@ -133,7 +133,7 @@ end
 local function aim_waves(side, theirs)
   local list = {}
   for i, mapping in ipairs(predict.aim(side.mappings, theirs)) do
-    add_syn(list, side, mapping.local_port, side.pair.theirs.external, mapping.reply_port,
+    add_syn(list, side, mapping.local_port, side.pair.remote.external, mapping.reply_port,
       (i - 1) // predict.MANY * WAVE_S)
   end
   return list
@@ -143,7 +143,7 @@ local function aim(side, theirs)
   local list, pair = {}, side.pair
   if side.meeting == "many theirs" then return aim_many(side) end
   if side.meeting == "many ours" then return aim_waves(side, theirs) end
-  local internal, external = pair.theirs.internal, pair.theirs.external
+  local internal, external = pair.remote.internal, pair.remote.external
   for i, mapping in ipairs(predict.aim(side.mappings, theirs)) do
     if side.purpose == "internet" then
       add_syn(list, side, mapping.local_port, external, mapping.reply_port)
@@ -174,7 +174,7 @@ end
 local function meet(node, side, theirs, verify)
   local children <close> = task.group()
   if side.place then children:spawn(give_counter_back, side) end
-  side.route = with_device(node, side.pair.ours)
+  side.route = with_device(node, side.pair.route)
   local hold = side.meeting == "many theirs" and HOLD + HOLD_DELAYS * side.delay
     or side.meeting == "many ours" and WAVE_S
   local mappings = aim(side, theirs)
@@ -190,7 +190,7 @@ local function meet(node, side, theirs, verify)
     },
     ip = side.route.nic,
     listen = listening_ports(side),
-    peers = { [side.pair.theirs.external] = true, [side.pair.theirs.internal] = true },
+    peers = { [side.pair.remote.external] = true, [side.pair.remote.internal] = true },
     verify = verify,
     choose = side.is_dialer,
   }
@@ -201,7 +201,7 @@ end
 -- Near ones first, then those that are sure, then those of which nothing has to be looked at.
 local function rank(choice)
   local luck = choice.meeting:find "^many" and 2 or 0
-  local probes = predict.needs(choice.pair.ours.nat, choice.meeting, choice.purpose).probes
+  local probes = predict.needs(choice.pair.route.nat, choice.meeting, choice.purpose).probes
   return (choice.purpose == "internet" and 10 or 0) + luck + math.min(1, probes)
 end
 
@@ -210,7 +210,7 @@ local function choices(dial)
   local list, reasons = {}, {}
   for order, pair in ipairs(dial.node:pairs(dial.peer)) do
     local meeting, purpose = pairing.meeting(pair, dial.node.many_ports)
-    local ok, reason = pairing.check_address(pair, pair.theirs.external)
+    local ok, reason = pairing.check_address(pair, pair.remote.external)
     if meeting and ok then
       list[#list + 1] = { pair = pair, meeting = meeting, purpose = purpose, order = order }
     else
@@ -237,7 +237,7 @@ local function ask(dial, side)
   side.began = clock.monotonic()
   local answer, reason, code = dial.node.signal:request(dial.peer, punch.request, {
     pipe = dial.pipe_id,
-    pair = { pair.family, pair.ours.interface, pair.theirs.interface },
+    pair = { pair.family, pair.route.interface, pair.remote.interface },
     mappings = rendezvous.to_wire(side.mappings),
     many = dial.node.many_ports,
     try = side.attempt,
@@ -252,10 +252,10 @@ end
 local function reconsider(dial, side, answer)
   local theirs, fault = rendezvous.from_wire(answer.mappings)
   if not theirs then return nil, "the peer's " .. fault, "EBADMSG" end
-  local pair = { family = side.pair.family, ours = side.pair.ours,
-    theirs = pairing.record_of(answer.sender[side.pair.family], side.pair.theirs.interface) }
-  if not pair.theirs then return nil, "the peer's interface has gone", "EADDRNOTAVAIL" end
-  local ok, reason, code = pairing.check_address(pair, pair.theirs.external)
+  local pair = { family = side.pair.family, route = side.pair.route,
+    remote = pairing.record_of(answer.sender[side.pair.family], side.pair.remote.interface) }
+  if not pair.remote then return nil, "the peer's interface has gone", "EADDRNOTAVAIL" end
+  local ok, reason, code = pairing.check_address(pair, pair.remote.external)
   if not ok then return nil, reason, code end
   if side.purpose == "internet" then pairing.believe(pair, theirs) end
   local meeting, purpose = pairing.meeting(pair, dial.node.many_ports and answer.many)
@@ -324,11 +324,11 @@ end
 -- The pair that the dialer means, as we see it.
 local function find_pair(node, m)
   local family = m.pair[1]
-  local pair = { family = family, theirs = pairing.record_of(m.sender[family], m.pair[2]) }
+  local pair = { family = family, remote = pairing.record_of(m.sender[family], m.pair[2]) }
   for _, route in ipairs(node.routes) do
-    if route.family == family and route.interface == m.pair[3] then pair.ours = pair.ours or route end
+    if route.family == family and route.interface == m.pair[3] then pair.route = pair.route or route end
   end
-  if pair.ours and pair.theirs then return pair end
+  if pair.route and pair.remote then return pair end
   return nil, "no such pair of interfaces", "EINVAL"
 end
 
@@ -339,7 +339,7 @@ local function consider(node, m)
   theirs, reason, code = rendezvous.from_wire(m.mappings)
   if not theirs then return nil, reason, code end
   local ok
-  ok, reason, code = pairing.check_address(pair, pair.theirs.external)
+  ok, reason, code = pairing.check_address(pair, pair.remote.external)
   if not ok then return nil, reason, code end
   pairing.believe(pair, theirs)
   local meeting, purpose = pairing.meeting(pair, m.many and node.many_ports)

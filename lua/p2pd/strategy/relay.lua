@@ -1,13 +1,13 @@
 --- Relay: both meet at a TURN server. One side allocates an address there and permits the other one, which
 -- needs no credentials. Preferred is a TCP relay (RFC 6062), to which the other side connects, see
--- p2pd.turn.lanes; where the servers have none it is a UDP relay, see p2pd.turn.reliable. The dialer
+-- p2pd.turn.simplex_pair; where the servers have none it is a UDP relay, see p2pd.turn.reliable. The dialer
 -- allocates when its settings name a server, else the peer with its own. The allocation lives exactly as long
 -- as the stream.
 -- @module p2pd.strategy.relay
 local core = require "p2pd.core"
-local lanes = require "p2pd.turn.lanes"
+local simplex_pair = require "p2pd.turn.simplex_pair"
 local message = require "p2pd.signal.message"
-local reach = require "p2pd.node.reach"
+local reach = require "p2pd.net.reach"
 local reliable = require "p2pd.turn.reliable"
 local task = require "p2pd.task"
 local turn = require "p2pd.turn"
@@ -27,7 +27,7 @@ local ATTEMPTS = 3     -- to come to a relay
 local AGAIN_S = 0.1    -- between them, and more each time
 
 --- Relays cost somebody money: only who has a server of his own dials so unasked.
-function relay.is_usual(settings)
+function relay.enabled(settings)
   return settings.turn ~= nil and settings.turn[1] ~= nil
 end
 
@@ -87,7 +87,7 @@ local function connect(node, m, pipe_id, role)
     if fair then
       attempts[#attempts + 1] = function()
         if m.udp then return reliable.connect(ip, port, from, pipe_id, role, CONNECT_S) end
-        return lanes.connect(ip, port, from and { ip = from }, pipe_id, CONNECT_S)
+        return simplex_pair.connect(ip, port, from and { ip = from }, pipe_id, CONNECT_S)
       end
     end
   end
@@ -97,7 +97,7 @@ end
 
 -- Whoever comes to our relay, until `verify` lets one through.
 local function receive(allocation, pipe_id, role, verify)
-  if allocation.relay == "tcp" then return lanes.receive(allocation, pipe_id, verify) end
+  if allocation.relay == "tcp" then return simplex_pair.receive(allocation, pipe_id, verify) end
   local stream, reason, code = reliable.receive(allocation, pipe_id, role, CONNECT_S)
   if not stream then return nil, reason, code end
   return verify(stream)
@@ -230,7 +230,7 @@ function relay.dial(dial)
   if allocation then return dial_by_ours(dial, allocation, family) end
   local stream, reason, code = dial_by_theirs(dial)
   if stream then return stream end
-  if relay.is_usual(dial.node.settings) then reason = ("%s; %s"):format(family, reason) end
+  if relay.enabled(dial.node.settings) then reason = ("%s; %s"):format(family, reason) end
   return nil, reason, code
 end
 
@@ -280,7 +280,7 @@ end
 -- own. The answer says which, and so waits; without a server of our own there is nothing to wait for.
 local function answer_udp(node, m)
   local ways = { function() return connect(node, m, m.pipe, "answerer") end }
-  local has_server = relay.is_usual(node.settings)
+  local has_server = relay.enabled(node.settings)
   if has_server then ways[2] = function() return reach_by_ours(node, m) end end
   if not has_server then node.signal:reply(m, "TURN_RESPONSE", offer(m.pipe)) end
   local stream, reason, code = task.race(ways)

@@ -3,8 +3,8 @@
 -- @module p2pd.strategy.reverse
 local core = require "p2pd.core"
 local direct = require "p2pd.strategy.direct"
-local handshake = require "p2pd.node.handshake"
-local reach = require "p2pd.node.reach"
+local handshake = require "p2pd.handshake"
+local reach = require "p2pd.net.reach"
 local task = require "p2pd.task"
 
 local reverse = {}

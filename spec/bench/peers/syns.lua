@@ -1,7 +1,7 @@
 --- `syns.lua timer|punch PORT COUNT`: sends so many SYNs to a port where nobody listens, each at a planned
 -- instant; prints "SOURCE-PORT PLANNED" for each whose wait had begun in time.
 local core = require "p2pd.core"
-local scratch = require "p2pd.testbed.scratch"
+local scratch = require "p2pd.lab.scratch"
 local task = require "p2pd.task"
 
 local IP, AHEAD_S = "127.0.0.1", 0.008

@@ -1,0 +1,240 @@
+/*
+ * One SSL_CTX a node, and one for each set of authorities. A node's certificate only carries the
+ * node key: nobody looks at names, dates or issuers, the peer's key is compared with the one that
+ * is expected, and TLS has it prove that it holds the private half. Nothing is resumed: a session
+ * is worth less than what it says about us.
+ */
+#include "host/tls/context.h"
+
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#ifdef __aarch64__
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+#define CERTIFICATE_CHAIN_MAX 4096        /* bytes of the peer's; ours has some 300 */
+#define READ_AHEAD (2 * 16 * 1024 + 1024) /* two full records and their overhead */
+
+struct tls_context {
+    SSL_CTX *ssl;
+    bool trusting; /* authorities, for servers with names */
+    int references;
+};
+
+/* -- the certificate ----------------------------------------------------------------------- */
+
+static bool set_name(X509 *certificate) {
+    X509_NAME *name = X509_get_subject_name(certificate);
+    const unsigned char text[] = "node";
+    return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, text, -1, -1, 0) &&
+           X509_set_issuer_name(certificate, name);
+}
+
+/* All of time, so that a wrong clock does no harm (RFC 5280 §4.1.2.5 names the last date). */
+static bool set_validity(X509 *certificate) {
+    return ASN1_TIME_set_string(X509_getm_notBefore(certificate), "19700101000000Z") &&
+           ASN1_TIME_set_string(X509_getm_notAfter(certificate), "99991231235959Z");
+}
+
+static bool fill_in(X509 *certificate, EVP_PKEY *pkey) {
+    return X509_set_version(certificate, X509_VERSION_3) &&
+           ASN1_INTEGER_set(X509_get_serialNumber(certificate), 1) && set_name(certificate) &&
+           set_validity(certificate) && X509_set_pubkey(certificate, pkey) &&
+           X509_sign(certificate, pkey, NULL) > 0;
+}
+
+static bool use_key(SSL_CTX *ssl, EVP_PKEY *pkey) {
+    X509 *certificate = X509_new();
+    bool ok = certificate && fill_in(certificate, pkey) &&
+              SSL_CTX_use_certificate(ssl, certificate) == 1 &&
+              SSL_CTX_use_PrivateKey(ssl, pkey) == 1;
+    X509_free(certificate);
+    return ok;
+}
+
+/* -- the peer's ---------------------------------------------------------------------------- */
+
+/* A key of small order is nobody's, since anybody can sign for it: no node's. */
+static bool read_key(X509 *certificate, uint8_t key[KEYS_PUBLIC], char id[KEYS_ID_MAX]) {
+    size_t len = KEYS_PUBLIC;
+    EVP_PKEY *pkey = certificate ? X509_get0_pubkey(certificate) : NULL;
+    bool ok = pkey && EVP_PKEY_get_id(pkey) == EVP_PKEY_ED25519 &&
+              EVP_PKEY_get_raw_public_key(pkey, key, &len) == 1 && len == KEYS_PUBLIC;
+    if (ok)
+        keys_id(key, id);
+    if (ok && keys_parse_id(id, strlen(id), key) == 0)
+        return true;
+    id[0] = '\0';
+    return false;
+}
+
+/* Stands in for the whole verification of the chain. */
+static int verify(X509_STORE_CTX *store, void *unused) {
+    (void)unused;
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls_pin *pin = SSL_get_app_data(ssl);
+    uint8_t key[KEYS_PUBLIC];
+    bool read = read_key(X509_STORE_CTX_get0_cert(store), key, pin->peer);
+    pin->verified = read && (pin->any || CRYPTO_memcmp(key, pin->expected, sizeof key) == 0);
+    X509_STORE_CTX_set_error(store, pin->verified ? X509_V_OK : X509_V_ERR_CERT_REJECTED);
+    return pin->verified;
+}
+
+/* -- a named server's ------------------------------------------------------------------------ */
+
+/* The chain has been looked at, up to this certificate. */
+static int on_chain(int ok, X509_STORE_CTX *store) {
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls_pin *pin = SSL_get_app_data(ssl);
+    pin->verified = ok && X509_STORE_CTX_get_error_depth(store) == 0;
+    if (!ok)
+        pin->fault = X509_STORE_CTX_get_error(store);
+    return ok;
+}
+
+static bool expect_host(SSL *ssl, const char *host) {
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (X509_VERIFY_PARAM_set1_ip_asc(param, host))
+        return true;
+    return X509_VERIFY_PARAM_set1_host(param, host, 0) && SSL_set_tlsext_host_name(ssl, host);
+}
+
+static bool load_authorities(SSL_CTX *ssl, const char *ca) {
+    if (!ca)
+        return SSL_CTX_set_default_verify_paths(ssl);
+    struct stat st;
+    if (stat(ca, &st) == 0 && S_ISDIR(st.st_mode))
+        return SSL_CTX_load_verify_dir(ssl, ca);
+    return SSL_CTX_load_verify_file(ssl, ca);
+}
+
+static bool trust(SSL_CTX *ssl, const char *ca) {
+    SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, on_chain);
+    return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) && load_authorities(ssl, ca);
+}
+
+/* -- the settings -------------------------------------------------------------------------- */
+
+static bool has_aes(void) {
+#if defined __x86_64__ || defined __i386__
+    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
+#elif defined __aarch64__
+    return getauxval(AT_HWCAP) & HWCAP_AES;
+#else
+    return false;
+#endif
+}
+
+/* The server chooses, and takes ChaCha20 when the client is the one without AES in hardware. */
+static bool set_suites(SSL_CTX *ssl) {
+    SSL_CTX_set_options(ssl, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    return SSL_CTX_set_ciphersuites(
+        ssl, has_aes()
+                 ? "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+                 : "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384");
+}
+
+/* One version, one group, one signature: whoever speaks first has guessed right, so the handshake
+ * is always one round trip. */
+static bool set_protocol(SSL_CTX *ssl) {
+    return SSL_CTX_set_min_proto_version(ssl, TLS1_3_VERSION) &&
+           SSL_CTX_set_max_proto_version(ssl, TLS1_3_VERSION) &&
+           SSL_CTX_set1_groups_list(ssl, "X25519") && SSL_CTX_set1_sigalgs_list(ssl, "ed25519") &&
+           SSL_CTX_set1_client_sigalgs_list(ssl, "ed25519") && set_suites(ssl);
+}
+
+static void set_behaviour(SSL_CTX *ssl) {
+    SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET | SSL_OP_ENABLE_KTLS);
+    SSL_CTX_clear_options(ssl, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_num_tickets(ssl, 0);
+    SSL_CTX_set_max_cert_list(ssl, CERTIFICATE_CHAIN_MAX);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(ssl, 1);
+    SSL_CTX_set_default_read_buffer_len(ssl, READ_AHEAD);
+    SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    SSL_CTX_set_cert_verify_callback(ssl, verify, NULL);
+}
+
+static SSL_CTX *new_ssl(const struct keys *keys) {
+    SSL_CTX *ssl = SSL_CTX_new(TLS_method());
+    if (!ssl)
+        return NULL;
+    set_behaviour(ssl);
+    if (set_protocol(ssl) && use_key(ssl, keys_pkey(keys)))
+        return ssl;
+    SSL_CTX_free(ssl);
+    return NULL;
+}
+
+static struct tls_context *new_context(SSL_CTX *ssl, bool trusting) {
+    struct tls_context *context = calloc(1, sizeof *context);
+    if (!context)
+        abort();
+    context->ssl = ssl;
+    context->trusting = trusting;
+    context->references = 1;
+    return context;
+}
+
+struct tls_context *tls_context_new(const struct keys *keys) {
+    SSL_CTX *ssl = new_ssl(keys);
+    return ssl ? new_context(ssl, false) : NULL;
+}
+
+struct tls_context *tls_context_trusting(const char *ca) {
+    SSL_CTX *ssl = SSL_CTX_new(TLS_client_method());
+    if (ssl && trust(ssl, ca))
+        return new_context(ssl, true);
+    SSL_CTX_free(ssl);
+    ERR_clear_error();
+    return NULL;
+}
+
+void tls_pin_init(struct tls_pin *pin, const struct tls_expected *expected) {
+    *pin = (struct tls_pin){.any = !expected->key && !expected->host};
+    if (expected->key)
+        memcpy(pin->expected, expected->key, KEYS_PUBLIC);
+    if (expected->host)
+        snprintf(pin->host, sizeof pin->host, "%s", expected->host);
+}
+
+struct tls_context *tls_context_ref(struct tls_context *context) {
+    context->references++;
+    return context;
+}
+
+void tls_context_unref(struct tls_context *context) {
+    if (!context || --context->references)
+        return;
+    SSL_CTX_free(context->ssl);
+    free(context);
+}
+
+SSL *tls_context_connection(struct tls_context *context, enum tls_role role, struct tls_pin *pin) {
+    SSL *ssl = SSL_new(context->ssl);
+    if (!ssl || context->trusting != (pin->host[0] != 0) ||
+        (context->trusting && !expect_host(ssl, pin->host))) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    SSL_set_app_data(ssl, pin);
+    if (role == TLS_CLIENT)
+        SSL_set_connect_state(ssl);
+    else
+        SSL_set_accept_state(ssl);
+    return ssl;
+}

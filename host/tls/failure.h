@@ -1,0 +1,29 @@
+/* Why a TLS connection has failed: a code, and words that a person can read. */
+#ifndef P2PD_TLS_FAILURE_H
+#define P2PD_TLS_FAILURE_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+
+#include "host/tls/context.h"
+
+struct tls_failure {
+    int code;   /* -errno; 0: none */
+    char *text; /* NULL: none */
+};
+
+/* Each replaces the text and returns the code. */
+int tls_failure_set(struct tls_failure *failure, int code, const char *text);
+
+/* The transport below has failed with -errno, or ended (0); `open`: after the handshake. */
+int tls_failure_below(struct tls_failure *failure, int error, bool open);
+
+/* The peer is not who it should be. */
+int tls_failure_certificate(struct tls_failure *failure, const struct tls_pin *pin);
+
+/* OpenSSL has: what is in its queue of errors. */
+int tls_failure_protocol(struct tls_failure *failure, SSL *ssl, bool open);
+
+void tls_failure_fini(struct tls_failure *failure);
+
+#endif

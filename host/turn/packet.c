@@ -1,0 +1,65 @@
+#include "host/turn/packet.h"
+
+#include <errno.h>
+#include <string.h>
+
+static size_t padded_length(size_t len) {
+    return (len + 3) & ~(size_t)3;
+}
+
+static size_t get_length(const uint8_t *bytes) {
+    return (size_t)bytes[2] << 8 | bytes[3];
+}
+
+bool turn_is_channel_data(uint8_t first) {
+    return (first & 0xc0) == 0x40;
+}
+
+ssize_t turn_frame_length(const uint8_t head[TURN_HEADER_SIZE]) {
+    size_t body = get_length(head);
+    if (turn_is_channel_data(head[0]) && (head[0] & 0x30))
+        return -EBADMSG; /* no channel is above 0x4fff, RFC 8656 §12 */
+    if (turn_is_channel_data(head[0]))
+        return TURN_HEADER_SIZE + (ssize_t)padded_length(body);
+    if ((head[0] & 0xc0) || body % 4)
+        return -EBADMSG;
+    return STUN_HEADER_SIZE + (ssize_t)body;
+}
+
+ssize_t turn_read_channel(const uint8_t *bytes, size_t len, const uint8_t **data,
+                          size_t *data_len) {
+    size_t body = len < TURN_HEADER_SIZE ? 0 : get_length(bytes);
+    if (len < TURN_HEADER_SIZE + body || len > TURN_HEADER_SIZE + padded_length(body))
+        return -EBADMSG;
+    *data = bytes + TURN_HEADER_SIZE;
+    *data_len = body;
+    return bytes[0] << 8 | bytes[1];
+}
+
+ssize_t turn_write_channel(uint16_t channel, bool padded, const void *data, size_t len,
+                           uint8_t *buf, size_t cap) {
+    size_t body = padded ? padded_length(len) : len;
+    if (TURN_HEADER_SIZE + body > cap)
+        return -ENOBUFS;
+    const uint8_t head[TURN_HEADER_SIZE] = {(uint8_t)(channel >> 8), (uint8_t)channel,
+                                            (uint8_t)(len >> 8), (uint8_t)len};
+    memcpy(buf, head, sizeof head);
+    memcpy(buf + sizeof head, data, len);
+    memset(buf + sizeof head + len, 0, body - len);
+    return TURN_HEADER_SIZE + (ssize_t)body;
+}
+
+/* Nobody answers an indication, so its id need not be hard to guess. */
+ssize_t turn_write_indication(const struct inet_addr *peer, const void *data, size_t len,
+                              uint8_t *buf, size_t cap) {
+    static uint64_t serial;
+    uint8_t id[STUN_ID_SIZE], bits[12] = {0};
+    struct stun_writer w;
+    serial++;
+    memcpy(bits, &serial, sizeof serial);
+    stun_make_id(id, bits);
+    stun_begin(&w, buf, cap, STUN_INDICATION, STUN_SEND_DATA, id);
+    stun_put_address(&w, STUN_XOR_PEER_ADDRESS, peer);
+    stun_put(&w, STUN_DATA, data, len);
+    return stun_finish(&w);
+}

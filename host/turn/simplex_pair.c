@@ -1,0 +1,358 @@
+#include "host/turn/simplex_pair.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/loop.h"
+#include "host/tcp.h"
+
+#define HEADER_SIZE 2
+#define CHUNK_MAX 65534
+#define SEEN 65535
+#define LINGER_S 30.0 /* without progress */
+#define ASK_S 1.0     /* until we look for progress again */
+
+struct simplex_pair {
+    struct transport base;
+    struct transport *source, *sink;
+    struct buffer in;  /* read from source and not used */
+    struct buffer out; /* not yet taken by sink */
+    size_t left;       /* of the present chunk, still to come */
+    int error;         /* -errno: nothing is read or written any more */
+    int write_error;   /* the same, of the sink alone */
+    int wanted;        /* by the stream */
+    bool ended;        /* the peer's mark has come */
+    bool shut;         /* ours is in `out`, or gone */
+    bool seen;         /* it has come to the peer */
+    ev_timer timer;    /* there is something to read; after the stream's end: is there progress? */
+    size_t unsent;     /* when we last looked */
+    double progress;
+    void (*on_end)(void *arg);
+    void *arg;
+};
+
+static char scratch[STREAM_READ_MAX];
+
+static struct simplex_pair *self(struct transport *t) {
+    return (struct simplex_pair *)t;
+}
+
+/* -- chunks -------------------------------------------------------------------------------- */
+
+struct bytes {
+    const char *data;
+    size_t len;
+};
+
+static void put_chunk(struct simplex_pair *t, size_t length, const void *data, size_t len) {
+    const char head[HEADER_SIZE] = {(char)(length >> 8), (char)length};
+    buffer_append(&t->out, head, sizeof head);
+    if (len)
+        buffer_append(&t->out, data, len);
+}
+
+/* Takes a length, if it is there; marks do what they say. */
+static bool open_chunk(struct simplex_pair *t, struct bytes *from) {
+    if (from->len < HEADER_SIZE)
+        return false;
+    size_t length = (size_t)(uint8_t)from->data[0] << 8 | (uint8_t)from->data[1];
+    from->data += HEADER_SIZE;
+    from->len -= HEADER_SIZE;
+    if (length == SEEN)
+        t->seen = true;
+    else if (length && t->ended)
+        t->error = -EPROTO;
+    else if (length)
+        t->left = length;
+    else if (!t->ended)
+        put_chunk(t, SEEN, NULL, 0);
+    t->ended = t->ended || length == 0;
+    return true;
+}
+
+/* Moves what chunks carry from `from` to data: how many bytes. */
+static size_t take(struct simplex_pair *t, struct bytes *from, char *data, size_t len) {
+    size_t total = 0;
+    while (total < len && !t->error && (t->left ? from->len > 0 : open_chunk(t, from))) {
+        size_t n = len - total < t->left ? len - total : t->left;
+        n = n < from->len ? n : from->len;
+        memcpy(data + total, from->data, n);
+        from->data += n;
+        from->len -= n;
+        t->left -= n;
+        total += n;
+    }
+    return total;
+}
+
+static size_t take_buffered(struct simplex_pair *t, char *data, size_t len) {
+    if (!t->in.len)
+        return 0;
+    struct bytes from = {buffer_head(&t->in), t->in.len};
+    size_t n = take(t, &from, data, len);
+    buffer_consume(&t->in, t->in.len - from.len);
+    return n;
+}
+
+/* Reads once from below: bytes for `data`, 0 when none of it is for there, -errno. */
+static ssize_t take_new(struct simplex_pair *t, char *data, size_t len) {
+    if (t->in.len) { /* half a length */
+        ssize_t n = t->source->ops->read(t->source, scratch, sizeof scratch);
+        if (n <= 0)
+            return n ? n : -ECONNRESET;
+        buffer_append(&t->in, scratch, (size_t)n);
+        return (ssize_t)take_buffered(t, data, len);
+    }
+    ssize_t n = t->source->ops->read(t->source, scratch, sizeof scratch);
+    if (n <= 0)
+        return n ? n : -ECONNRESET;
+    struct bytes from = {scratch, (size_t)n};
+    size_t taken = take(t, &from, data, len);
+    if (from.len)
+        buffer_append(&t->in, from.data, from.len);
+    return (ssize_t)taken;
+}
+
+static int flush(struct simplex_pair *t) {
+    int error = t->error ? t->error : t->write_error;
+    while (t->out.len && !error) {
+        ssize_t n = t->sink->ops->write(t->sink, buffer_head(&t->out), t->out.len);
+        if (n == -EAGAIN)
+            return -EAGAIN;
+        if (n < 0)
+            error = t->write_error = (int)n;
+        else
+            buffer_consume(&t->out, (size_t)n);
+    }
+    buffer_fini(&t->out);
+    return error;
+}
+
+/* -- readiness ----------------------------------------------------------------------------- */
+
+static bool has_input(const struct simplex_pair *t) {
+    return t->error || t->ended || t->in.len >= HEADER_SIZE || (t->left && t->in.len);
+}
+
+static void update_needs(struct simplex_pair *t) {
+    bool read = (t->wanted & EV_READ) && !t->error && !t->ended;
+    bool write = (t->wanted & EV_WRITE) && !t->error && !t->write_error;
+    t->source->ops->want(t->source, read ? EV_READ : 0);
+    t->sink->ops->want(t->sink, write || t->out.len ? EV_WRITE : 0);
+    bool due = ((t->wanted & EV_READ) && has_input(t)) || (t->wanted && t->error) ||
+               ((t->wanted & EV_WRITE) && t->write_error);
+    if (due && !ev_is_active(&t->timer)) {
+        ev_timer_set(&t->timer, 0, 0);
+        ev_timer_start(loop_get(), &t->timer);
+    }
+}
+
+/* The stream may free us when it is told. */
+static void tell(struct simplex_pair *t, int events) {
+    events = t->error ? t->wanted : events & t->wanted;
+    if (events)
+        t->base.on_ready(&t->base, events);
+    else
+        update_needs(t);
+}
+
+static void on_source(struct transport *source, int events) {
+    (void)events;
+    tell(source->owner, EV_READ);
+}
+
+static void on_sink(struct transport *sink, int events) {
+    (void)events;
+    struct simplex_pair *t = sink->owner;
+    tell(t, flush(t) == -EAGAIN ? 0 : EV_WRITE);
+}
+
+static void on_kick(struct ev_loop *l, ev_timer *w, int events) {
+    (void)l, (void)events;
+    struct simplex_pair *t = w->data;
+    tell(t, EV_READ | (t->write_error ? EV_WRITE : 0));
+}
+
+/* -- the end ------------------------------------------------------------------------------- */
+
+static void finish(struct simplex_pair *t) {
+    ev_timer_stop(loop_get(), &t->timer);
+    t->source->ops->free(t->source);
+    t->sink->ops->free(t->sink);
+    buffer_fini(&t->in);
+    buffer_fini(&t->out);
+    t->on_end(t->arg);
+    free(t);
+}
+
+static void finish_lingering(struct simplex_pair *t) {
+    stream_linger(-1);
+    finish(t);
+}
+
+static bool is_over(const struct simplex_pair *t) {
+    return t->error || t->write_error || (t->ended && t->seen && !t->out.len);
+}
+
+/* What comes is thrown away; only marks count. */
+static void discard(struct simplex_pair *t) {
+    static char nowhere[STREAM_READ_MAX];
+    ssize_t n;
+    while (take_buffered(t, nowhere, sizeof nowhere) > 0)
+        continue;
+    do
+        n = is_over(t) ? -EAGAIN : take_new(t, nowhere, sizeof nowhere);
+    while (n > 0);
+    if (n < 0 && n != -EAGAIN)
+        t->error = (int)n;
+}
+
+static void go_on_lingering(struct simplex_pair *t) {
+    flush(t);
+    if (is_over(t)) {
+        finish_lingering(t);
+        return;
+    }
+    t->source->ops->want(t->source, EV_READ);
+    t->sink->ops->want(t->sink, t->out.len ? EV_WRITE : 0);
+}
+
+static void on_lingering_source(struct transport *source, int events) {
+    (void)events;
+    struct simplex_pair *t = source->owner;
+    discard(t);
+    go_on_lingering(t);
+}
+
+static void on_lingering_sink(struct transport *sink, int events) {
+    (void)events;
+    go_on_lingering(sink->owner);
+}
+
+static size_t count_unsent(const struct simplex_pair *t) {
+    return t->out.len + (size_t)tcp_unacknowledged(t->sink->ops->fd(t->sink));
+}
+
+static void on_linger_timer(struct ev_loop *l, ev_timer *w, int events) {
+    (void)events;
+    struct simplex_pair *t = w->data;
+    size_t unsent = count_unsent(t);
+    if (unsent < t->unsent)
+        t->progress = ev_now(l);
+    t->unsent = unsent;
+    if (ev_now(l) - t->progress > LINGER_S)
+        finish_lingering(t);
+}
+
+static void linger(struct simplex_pair *t) {
+    ev_timer_stop(loop_get(), &t->timer);
+    ev_now_update(loop_get());
+    t->progress = ev_now(loop_get());
+    t->unsent = count_unsent(t);
+    ev_timer_init(&t->timer, on_linger_timer, ASK_S, ASK_S);
+    ev_timer_start(loop_get(), &t->timer);
+    t->source->on_ready = on_lingering_source;
+    t->sink->on_ready = on_lingering_sink;
+    stream_linger(1);
+    discard(t);
+    go_on_lingering(t);
+}
+
+/* -- the transport ------------------------------------------------------------------------- */
+
+static ssize_t simplex_pair_read(struct transport *base, void *data, size_t len) {
+    struct simplex_pair *t = self(base);
+    ssize_t n = (ssize_t)take_buffered(t, data, len);
+    while (n == 0 && !t->ended && !t->error) {
+        n = take_new(t, data, len);
+        if (n == -EAGAIN)
+            return n;
+        if (n < 0)
+            t->error = (int)n;
+    }
+    if (t->out.len) /* the peer's end has come, and is answered */
+        flush(t);
+    if (n > 0 || t->ended)
+        return n > 0 ? n : 0;
+    return t->error;
+}
+
+static ssize_t simplex_pair_write(struct transport *base, const void *data, size_t len) {
+    struct simplex_pair *t = self(base);
+    int error = t->shut ? -EPIPE : flush(t);
+    if (error || !len)
+        return error;
+    size_t n = len < CHUNK_MAX ? len : CHUNK_MAX;
+    put_chunk(t, n, data, n);
+    error = flush(t);
+    if (error == -EAGAIN)
+        update_needs(t);
+    return error && error != -EAGAIN ? error : (ssize_t)n;
+}
+
+static int simplex_pair_shutdown(struct transport *base) {
+    struct simplex_pair *t = self(base);
+    if (t->shut)
+        return t->error ? t->error : t->write_error;
+    t->shut = true;
+    put_chunk(t, 0, NULL, 0);
+    int error = flush(t);
+    update_needs(t);
+    return error == -EAGAIN ? 0 : error;
+}
+
+static void simplex_pair_want(struct transport *base, int events) {
+    struct simplex_pair *t = self(base);
+    t->wanted = events;
+    update_needs(t);
+}
+
+static int simplex_pair_fd(const struct transport *base) {
+    const struct transport *sink = ((const struct simplex_pair *)base)->sink;
+    return sink->ops->fd(sink);
+}
+
+static int simplex_pair_detach(struct transport *base) {
+    (void)base;
+    return -EOPNOTSUPP;
+}
+
+static void simplex_pair_free(struct transport *base) {
+    struct simplex_pair *t = self(base);
+    if (t->shut && !is_over(t))
+        linger(t);
+    else
+        finish(t);
+}
+
+static const struct transport_ops OPS = {
+    simplex_pair_read, simplex_pair_write,  simplex_pair_shutdown, simplex_pair_want,
+    simplex_pair_fd,   simplex_pair_detach, simplex_pair_free};
+
+struct transport *simplex_pair_transport(const struct simplex_pair_options *options) {
+    struct simplex_pair *t = calloc(1, sizeof *t);
+    if (!t)
+        abort();
+    t->base = (struct transport){.ops = &OPS, .takes_leave = true};
+    t->source = options->in;
+    t->sink = options->out;
+    t->in = options->early;
+    t->on_end = options->on_end;
+    t->arg = options->arg;
+    t->source->owner = t->sink->owner = t;
+    t->source->on_ready = on_source;
+    t->sink->on_ready = on_sink;
+    ev_init(&t->timer, on_kick);
+    t->timer.data = t;
+    return &t->base;
+}
+
+void simplex_pair_fail(struct transport *base, int error) {
+    struct simplex_pair *t = self(base);
+    t->error = t->error ? t->error : error;
+    if (t->source->on_ready == on_lingering_source)
+        finish_lingering(t);
+    else
+        update_needs(t);
+}

@@ -1,0 +1,220 @@
+--- What comes first on a stream: TLS, and on which of its streams the dialer wants the pipe.
+-- The dialer is the TLS client whichever side connected. It is done when it has verified the answering node,
+-- one round trip after it began, and says go on the one stream that it keeps. Whoever connects back says so
+-- in one line before TLS, with the pipe's id: nobody but the dialer knows it. Without TLS (`insecure`, wanted
+-- by both sides) the same is said in lines that anybody can read. All of it stands in docs/protocol.md.
+-- @module p2pd.handshake
+local core = require "p2pd.core"
+local id = require "p2pd.id"
+
+local handshake = {}
+
+handshake.TIMEOUT = 5 -- seconds a stream may take for it
+
+local MAGIC = "P2PD/1"
+local LINE_MAX = 320
+local TLS_HANDSHAKE = "\x16"             -- the first byte of a ClientHello, RFC 8446 section 5.1
+local TLS_BUSY = "\x15\3\3\0\2\2\x50"    -- the alert internal_error: how a node says that it has no room
+local NOT_INSECURE = "only encrypted pipes here"
+
+-- -- lines
+
+-- Reads byte-exactly: what follows the line belongs to TLS or the application.
+local function read_line(stream)
+  stream:setlimit(LINE_MAX)
+  local line, message, code = stream:read "L"
+  stream:setlimit(nil)
+  local text = line and line:match "^(.*)\n$"
+  if not text then return nil, message or "the peer hung up", code or "ECONNRESET" end
+  return text
+end
+
+-- A stranger's words must not speak to the terminal of whoever reads an error.
+local function printable(text)
+  return (text:gsub("[%c\x80-\xff]", "?"))
+end
+
+local function write_line(stream, ...)
+  return stream:write(table.concat({ MAGIC, ... }, " "), "\n")
+end
+
+local function read_words(stream)
+  local line, message, code = read_line(stream)
+  if not line then return nil, message, code end
+  local words = {}
+  for word in line:gmatch "%S+" do words[#words + 1] = word end
+  if words[1] ~= MAGIC then return nil, "not a p2pd peer", "EPROTO" end
+  words.clean = not line:find "%c"
+  return words
+end
+
+-- -- the first bytes
+
+--- Says, before anything else, that we connect back to the dialer of a pipe.
+-- @return true, or nil, message, code
+function handshake.back(stream, pipe_id)
+  return write_line(stream, "back", pipe_id)
+end
+
+local HALVES = { up = true, down = true }
+
+--- Says, before anything else on a connection to a relay, which half of a pipe it is.
+-- @tparam stream stream
+-- @tparam string direction "up": who connects sends on it; "down": the other side does
+-- @tparam string pipe_id
+-- @return true, or nil, message, code
+function handshake.half(stream, direction, pipe_id)
+  return write_line(stream, direction, pipe_id)
+end
+
+--- Reads that.
+-- @treturn string direction, and the pipe's id; or nil, message, code
+function handshake.receive_half(stream)
+  local words, message, code = read_words(stream)
+  if not words then return nil, message, code end
+  if #words ~= 3 or not words.clean or not HALVES[words[2]] then
+    return nil, "a malformed first line", "EPROTO"
+  end
+  return words[2], words[3]
+end
+
+local ROLES = {
+  back = function(words) return #words == 3 and id.is_id(words[3]) end,
+  dial = function(words)
+    return #words == 5 and id.is_id(words[3]) and id.is_id(words[4]) and id.is_id(words[5])
+  end,
+}
+
+--- Looks at what a stream begins with.
+-- @treturn table role: "tls" (nothing has been taken from the stream), "back" (with pipe) or "dial" (an
+-- insecure one, with pipe, from, to); or nil, message, code
+function handshake.receive(stream)
+  local first, message, code = stream:peek(1)
+  if not first then return nil, message or "the peer hung up", code or "ECONNRESET" end
+  if first == TLS_HANDSHAKE then return { role = "tls" } end
+  local words
+  words, message, code = read_words(stream)
+  if not words then return nil, message, code end
+  if words[2] == "refused" then
+    return nil, "refused by the peer: " .. printable(table.concat(words, " ", 3)), "EACCES"
+  end
+  local check = ROLES[words[2]]
+  if not check or not words.clean or not check(words) then return nil, "a malformed first line", "EPROTO" end
+  return { role = words[2], pipe = words[3], from = words[4], to = words[5] }
+end
+
+--- Turns away a stream on which there is no TLS.
+-- @tparam stream stream
+-- @tparam string reason a word or a sentence for the other side
+function handshake.refuse(stream, reason)
+  return write_line(stream, "refused", reason)
+end
+
+--- Turns away a stream for which there is no room, in the words that it began with.
+function handshake.refuse_busy(stream, hello)
+  if hello.role == "tls" then return stream:write(TLS_BUSY) end
+  return handshake.refuse(stream, "too busy")
+end
+
+-- -- the dialer's part
+
+local function verify_insecure(stream, about)
+  local words, message, code = read_words(stream)
+  if not words then return nil, message, code end
+  if words[2] == "refused" then
+    return nil, "refused by the peer: " .. printable(table.concat(words, " ", 3)), "EACCES"
+  end
+  if words[2] ~= "ready" or words[3] ~= about.pipe then return nil, "an unexpected answer", "EPROTO" end
+  if words[4] ~= about.to then
+    return nil, "another node answered: " .. printable(words[4] or "?"), "EPROTO"
+  end
+  return true
+end
+
+--- The dialer's part on a connected stream, until the peer is who it should be.
+-- @tparam stream stream
+-- @tparam table about pipe (id), from (our id), to (the peer's), context (of TLS), insecure (no TLS)
+-- @return true, or nil, message, code
+function handshake.dial(stream, about)
+  if not about.insecure then return core.tls.client(stream, about.context, about.to) end
+  local ok, message, code = write_line(stream, "dial", about.pipe, about.from, about.to)
+  if ok then ok, message, code = verify_insecure(stream, about) end
+  return ok, message, code
+end
+
+--- The dialer keeps this stream.
+-- @return true, or nil, message, code
+function handshake.go(stream, pipe_id)
+  return write_line(stream, "go", pipe_id)
+end
+
+-- -- the answering node's part
+
+-- The pipe's id, when the dialer keeps this stream.
+local function wait_for_go(stream)
+  local words, message, code = read_words(stream)
+  if not words then
+    if code == "ECONNRESET" then return nil, "the dialer chose another stream", "ECANCELED" end
+    return nil, message, code
+  end
+  if words[2] == "refused" then return nil, "the dialer does not wait any more", "ECANCELED" end
+  local ok = words[2] == "go" and #words == 3 and words.clean and id.is_id(words[3])
+  if not ok then return nil, "not a p2pd dialer", "EPROTO" end
+  return words[3]
+end
+
+local function answer_insecure(stream, hello, about)
+  if not about.insecure then
+    handshake.refuse(stream, NOT_INSECURE)
+    return nil, "a stream without TLS", "EPROTO"
+  end
+  if hello.to ~= about.to then
+    handshake.refuse(stream, "no such node here")
+    return nil, "meant for another node: " .. hello.to, "EPROTO"
+  end
+  if about.from and hello.from ~= about.from or about.pipe and hello.pipe ~= about.pipe then
+    handshake.refuse(stream, "nobody waits for this pipe")
+    return nil, "an unexpected first line", "EPROTO"
+  end
+  local ok, message, code = write_line(stream, "ready", hello.pipe, about.to)
+  if not ok then return nil, message, code end
+  return hello.from
+end
+
+local function answer_tls(stream, about)
+  local ok, peer, code = core.tls.server(stream, about.context, about.from)
+  if ok then return peer end
+  if code == "ECONNRESET" and about.from then code = "ECANCELED" end
+  return nil, peer, code
+end
+
+--- The answering node's part, after @{receive}: the dialer proves who it is, and says that it has chosen this
+-- stream.
+-- @tparam stream stream
+-- @tparam table hello what the stream began with
+-- @tparam table about to (our id), context (of TLS), insecure (may it be without TLS), allow (function of the
+-- dialer's id and the pipe's, when that is known: whether we want it; a false one, and its reason), and
+-- when they are known from (the dialer's id) and pipe
+-- @treturn table from (the dialer), pipe, insecure; or nil, message, code ("ECANCELED" when the dialer chose
+-- another stream)
+function handshake.answer(stream, hello, about)
+  local insecure = hello.role ~= "tls"
+  local from, message, code
+  if insecure then
+    from, message, code = answer_insecure(stream, hello, about)
+  else
+    from, message, code = answer_tls(stream, about)
+  end
+  if not from then return nil, message, code end
+  local allowed, why = true, nil
+  if about.allow then allowed, why = about.allow(from) end
+  if not allowed then return nil, why or "not allowed", "EACCES" end
+  local pipe_id
+  pipe_id, message, code = wait_for_go(stream)
+  if not pipe_id then return nil, message, code end
+  local wanted = about.pipe or hello.pipe
+  if wanted and pipe_id ~= wanted then return nil, "another pipe's go", "EPROTO" end
+  return { from = from, pipe = pipe_id, insecure = insecure }
+end
+
+return handshake

@@ -1,0 +1,98 @@
+--- The servers of a lab: each kind on addresses and ports of its own, in one namespace.
+-- @module p2pd.lab.fleet
+local servers = require "p2pd.lab.servers"
+local task = require "p2pd.task"
+
+local fleet = {}
+
+local MQTT_PORT, STUN_PORT, STUN_ALT_PORT, NTP_PORT = 1883, 3478, 3479, 123
+
+-- 11.1.N.i is the i-th server of the N-th kind; STUN and TURN servers also have 11.1.(N+1).i (RFC 5780).
+local KINDS = {
+  { name = "brokers", net = 1, start = servers.mosquitto, options = { port = MQTT_PORT } },
+  { name = "stuns", net = 2, two = true, start = servers.coturn,
+    options = { port = STUN_PORT, alt_port = STUN_ALT_PORT } },
+  { name = "ntps", net = 4, start = servers.chronyd, options = { port = NTP_PORT } },
+  { name = "turns", net = 5, two = true, start = servers.coturn,
+    options = { port = STUN_PORT, alt_port = STUN_ALT_PORT, tls = true } },
+}
+
+local function address(net, i)
+  return ("11.1.%d.%d"):format(net, i)
+end
+
+--- Which servers there are to be.
+-- @tparam table counts of each kind
+-- @tparam string folder of the lab
+-- @treturn {table,...} `kind`, `host`, `alt_host`, `folder`
+function fleet.plan(counts, folder)
+  local plan = {}
+  for _, kind in ipairs(KINDS) do
+    for i = 1, counts[kind.name] do
+      plan[#plan + 1] = {
+        kind = kind,
+        host = address(kind.net, i),
+        alt_host = kind.two and address(kind.net + 1, i) or nil,
+        folder = ("%s/%s%d"):format(folder, kind.name, i),
+      }
+    end
+  end
+  return plan
+end
+
+--- Their addresses.
+-- @treturn {string,...}
+function fleet.addresses(plan)
+  local list = {}
+  for _, one in ipairs(plan) do
+    list[#list + 1] = one.host
+    list[#list + 1] = one.alt_host
+  end
+  return list
+end
+
+local function start(one, within)
+  local options = { host = one.host, alt_host = one.alt_host, folder = one.folder, within = within }
+  for key, value in pairs(one.kind.options) do options[key] = value end
+  return one.kind.start(options)
+end
+
+--- Starts all of them side by side. Waits.
+-- @tparam table plan
+-- @tparam {string,...} within the command that enters their namespace
+-- @treturn table a list of servers for each kind
+-- @raise what a server said that could not start
+function fleet.start(plan, within)
+  local starters, started = {}, {}
+  for _, kind in ipairs(KINDS) do started[kind.name] = {} end
+  for i, one in ipairs(plan) do
+    starters[i] = function() return start(one, within) end
+  end
+  local list = table.pack(task.all(starters))
+  for i, one in ipairs(plan) do table.insert(started[one.kind.name], list[i]) end
+  return started
+end
+
+local function endpoints(list, more)
+  local entries = {}
+  for i, server in ipairs(list) do
+    local entry = { host = server.host, port = server.port }
+    for key, field in pairs(more or {}) do entry[key] = field end
+    entries[i] = entry
+  end
+  return entries
+end
+
+--- The settings that name them.
+-- @tparam table started
+-- @treturn table as for @{p2pd.lab.servers.settings}
+function fleet.settings(started)
+  local turns = {}
+  for _, server in ipairs(started.turns) do
+    turns[#turns + 1] = server:turn "tcp"
+    turns[#turns + 1] = server:turn "udp"
+  end
+  return { brokers = started.brokers, stuns = started.stuns, ntp = endpoints(started.ntps), turn = turns }
+end
+
+return fleet

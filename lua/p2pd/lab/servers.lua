@@ -1,0 +1,338 @@
+--- Real servers, as child processes: mosquitto, coturn and chronyd, for the demo, the lab and the specs.
+-- They are on loopback, or on any address of a network namespace. A server is ready when it says so in its
+-- log, and ends with the process that started it.
+-- @module p2pd.lab.servers
+local core = require "p2pd.core"
+local scratch = require "p2pd.lab.scratch"
+
+local servers = {}
+
+local READY_S, STOP_S, ATTEMPTS = 10, 2, 5
+local SILENT_S = 0.005 -- between two looks into a log
+local LOG_TO_FILE = 'log=$1; shift; exec "$@" >>"$log" 2>&1'
+local running = setmetatable({}, { __mode = "k" })
+
+local server = {}
+server.__index = server
+server.__name = "p2pd.lab.server"
+
+function server.__tostring(self)
+  return ("%s on port %d (%s)"):format(self.name, self.port, self.child and "running" or "stopped")
+end
+
+--- What it has written since it was last started.
+function server:log()
+  return scratch.read(self.log_path)
+end
+
+local function wait_until_ready(self)
+  local deadline = core.clock.monotonic() + READY_S
+  while not self:is_ready(self:log()) do
+    local left = deadline - core.clock.monotonic()
+    local how, status = self.child:wait(math.max(0, math.min(SILENT_S, left)))
+    if how then return nil, ("%s ended: %s %s"):format(self.name, how, status) end
+    if left <= 0 then return nil, self.name .. " is not ready in time" end
+  end
+  return true
+end
+
+local function command_of(self)
+  local command = {
+    stdout = "null", stderr = "null", cwd = self.folder,
+    env = { LD_PRELOAD = "", PATH = os.getenv "PATH" .. ":/usr/sbin:/sbin" },
+    "sh", "-c", LOG_TO_FILE, "sh", self.log_path,
+  }
+  for _, part in ipairs { self.within or {}, self.command } do
+    table.move(part, 1, #part, #command + 1, command)
+  end
+  return command
+end
+
+local function launch(self)
+  scratch.write(self.log_path, "")
+  self.child = assert(core.process.spawn(command_of(self)))
+  running[self] = true
+  local ok, reason = wait_until_ready(self)
+  if ok then return true end
+  self:stop()
+  return nil, ("%s\n%s"):format(reason, self:log())
+end
+
+--- Starts it again, on the same port and with the same configuration.
+function server:start()
+  if self.child then return self end
+  assert(core.task.run(launch, self))
+  return self
+end
+
+local function halt(self)
+  local child = self.child
+  self.child, running[self] = nil, nil
+  child:kill "TERM"
+  if not child:wait(STOP_S) then
+    child:kill "KILL"
+    child:wait()
+  end
+  child:close()
+end
+
+--- Stops it and waits for its end; what it had open is closed then.
+function server:stop()
+  if self.child then core.task.run(halt, self) end
+end
+
+server.close = server.stop
+
+--- Ends it without waiting: a task that is cancelled can't.
+function server:__close()
+  local child = self.child
+  self.child, running[self] = nil, nil
+  if child then child:close() end
+end
+
+--- Sends it a signal: "STOP" makes it silent without closing anything, "CONT" wakes it.
+function server:signal(name)
+  return self.child:kill(name)
+end
+
+--- Starts a new server, on another port when somebody was faster.
+-- @tparam table class name, configure(self) and is_ready(self, log)
+-- @tparam table options its fields become the server's
+local function start(class, options)
+  local reason
+  for _ = 1, options.port and 1 or ATTEMPTS do
+    local self = setmetatable({ host = "127.0.0.1" }, server)
+    for key, value in pairs(class) do self[key] = value end
+    for key, value in pairs(options) do self[key] = value end
+    self.port = self.port or scratch.free_port()
+    self.folder = self.folder or scratch.folder()
+    self.log_path = self.folder .. "/log"
+    self:configure()
+    local ok
+    ok, reason = core.task.run(launch, self)
+    if ok then return self end
+  end
+  error(reason, 3)
+end
+
+local function run_to_end(command)
+  core.task.run(function()
+    command.stdout, command.stderr = "null", "null"
+    local child <close> = assert(core.process.spawn(command))
+    local how, status = child:wait(READY_S)
+    assert(how == "exit" and status == 0, command[1] .. " failed")
+  end)
+end
+
+--- A key and a self-signed certificate for 127.0.0.1 and localhost.
+-- @tparam string folder where they go
+-- @tparam[opt] string ip for this address as well
+-- @treturn string path of the certificate
+-- @treturn string path of the key
+function servers.certificate(folder, ip)
+  local cert, key = folder .. "/cert.pem", folder .. "/key.pem"
+  run_to_end {
+    "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+    "-days", "2", "-subj", "/CN=localhost", "-addext",
+    "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:" .. (ip or "127.0.0.1"), "-keyout", key, "-out", cert,
+    env = { LD_PRELOAD = "" },
+  }
+  return cert, key
+end
+
+local mosquitto = { name = "mosquitto" }
+
+function mosquitto:configure()
+  local lines = {
+    "user root", -- when started as root it stays so: a change of user would outlive the parent's death
+    ("listener %d %s"):format(self.port, self.host),
+    "allow_anonymous true",
+    "log_type all",
+  }
+  if self.tls then
+    local cert, key = servers.certificate(self.folder)
+    self.ca = cert
+    lines[#lines + 1] = ("certfile %s\nkeyfile %s"):format(cert, key)
+  end
+  lines[#lines + 1] = self.config
+  local path = scratch.write(self.folder .. "/mosquitto.conf", table.concat(lines, "\n") .. "\n")
+  self.command = { "mosquitto", "-c", path }
+end
+
+function mosquitto.is_ready(_, log)
+  return log:find("mosquitto version %S+ running")
+end
+
+--- Starts an MQTT broker.
+-- @tparam[opt] table options `host` (127.0.0.1), `port`; `tls = true` (then `ca` of the result is the
+--  certificate's path); `config`: further lines of its configuration; `folder` for its files; `within`: a
+--  command that it is started with, such as one that enters a network namespace
+-- @treturn server `host`, `port`, `ca`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
+function servers.mosquitto(options)
+  return start(mosquitto, options or {})
+end
+
+local coturn = { name = "coturn", user = "user", pass = "secret", realm = "p2pd.test" }
+
+-- What an option adds to the configuration.
+local function coturn_lines(self)
+  local lines = { self.config }
+  if self.tls then
+    local cert, key = servers.certificate(self.folder, self.host)
+    self.ca, self.tls_port, self.tls_alt_port = cert, scratch.free_port(), scratch.free_port()
+    lines[#lines + 1] = ("cert=%s\npkey=%s"):format(cert, key)
+    lines[#lines + 1] = ("tls-listening-port=%d\nalt-tls-listening-port=%d")
+      :format(self.tls_port, self.tls_alt_port)
+  end
+  if self.no_udp then lines[#lines + 1] = "no-udp" end
+  if self.no_tcp_relay then lines[#lines + 1] = "no-tcp-relay" end
+  if self.no_udp_relay then lines[#lines + 1] = "no-udp-relay" end
+  if self.quota then lines[#lines + 1] = "user-quota=" .. self.quota end
+  if self.stale_nonce then lines[#lines + 1] = "stale-nonce=" .. self.stale_nonce end
+  return table.concat(lines, "\n")
+end
+
+function coturn:configure()
+  self.alt_host, self.alt_port = self.alt_host or "127.0.0.2", self.alt_port or scratch.free_port()
+  local path = scratch.write(self.folder .. "/turnserver.conf", ([[
+listening-ip=%s
+listening-ip=%s
+relay-ip=%s
+listening-port=%d
+alt-listening-port=%d
+lt-cred-mech
+realm=%s
+user=%s:%s
+allow-loopback-peers
+verbose
+simple-log
+log-file=%s
+pidfile=%s/pid
+userdb=%s/userdb
+%s
+]]):format(self.host, self.alt_host, self.host, self.port, self.alt_port, self.realm, self.user,
+    self.pass, self.log_path, self.folder, self.folder, coturn_lines(self)))
+  self.command = { "turnserver", "-c", path, "--no-dtls", "--no-cli", not self.tls and "--no-tls" or nil }
+end
+
+function coturn:turn(transport)
+  return { host = self.host, port = transport == "tls" and self.tls_port or self.port,
+    transport = transport or "udp", user = self.user, pass = self.pass, ca = self.ca }
+end
+
+function coturn:is_ready(log)
+  for _, host in ipairs { self.host, self.alt_host } do
+    for _, port in ipairs { self.port, self.alt_port } do
+      local endpoint = (" listener opened on ?: %s:%d\n"):format(host:gsub("%.", "%%."), port)
+      local udp = self.no_udp or log:find("UDP" .. endpoint)
+      if not (udp and log:find("TCP" .. endpoint)) then return false end
+    end
+  end
+  return true
+end
+
+--- Starts a STUN and TURN server with two addresses and two ports, so that it answers RFC 5780.
+-- @tparam[opt] table options `port`, `alt_port`, `host` (127.0.0.1), `alt_host` (127.0.0.2), `folder`,
+--  `within`; `tls = true` (then `tls_port` and `ca` of the result are set); `no_udp`: listens on TCP only;
+--  `no_tcp_relay`, `no_udp_relay`: what it does not allocate; `quota`: allocations of a user; `stale_nonce`:
+--  seconds for which a nonce is good; `config`: further lines of its configuration
+-- @treturn server `host`, `port`, `alt_host`, `alt_port`, `user`, `pass`, `realm`; `:stop()`,
+--  `:start()`, `:close()`, `:log()`, `:signal()`; `:turn(transport)`: its entry in the settings' `turn` list
+function servers.coturn(options)
+  return start(coturn, options or {})
+end
+
+local chronyd = { name = "chronyd" }
+
+-- Whoever enters a network namespace is root there.
+local function user_of(self)
+  if self.within then return "root" end
+  local me <close> = assert(io.popen "LD_PRELOAD= id -un")
+  return me:read "l"
+end
+
+-- -x: the machine's clock is not ours to set. -U: whoever runs it will do.
+function chronyd:configure()
+  local lines = {
+    "local stratum 10",
+    "allow all",
+    "cmdport 0",
+    "bindcmdaddress /",
+    ("bindaddress %s"):format(self.host),
+    self.host6 and ("bindaddress %s"):format(self.host6) or "",
+    ("port %d"):format(self.port),
+    ("pidfile %s/pid"):format(self.folder),
+    self.config,
+  }
+  local path = scratch.write(self.folder .. "/chrony.conf", table.concat(lines, "\n") .. "\n")
+  self.command = { "chronyd", "-x", "-d", "-U", "-u", user_of(self), "-f", path }
+end
+
+-- It does not say when its socket is open, so we look, in its own network namespace.
+function chronyd:is_ready()
+  local a, b, c, d = self.host:match "^(%d+)%.(%d+)%.(%d+)%.(%d+)$"
+  local sockets = {
+    udp = (": %02X%02X%02X%02X:%04X 0+:0000 "):format(d, c, b, a, self.port),
+    udp6 = self.host6 and (": %%x+:%04X 0+:0000 "):format(self.port),
+  }
+  for name, socket in pairs(sockets) do
+    local open = scratch.read(("/proc/%d/net/%s"):format(self.child:pid(), name))
+    if not open:find(socket) then return false end
+  end
+  return true
+end
+
+--- Starts an NTP server that serves this machine's time.
+-- @tparam[opt] table options `port`, `host` (the IPv4 address to listen on), `host6` (an IPv6 address; it is
+-- waited for only if it is given), `folder`, `within`; `config`: further lines of its configuration
+-- @treturn server `host`, `host6`, `port`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
+function servers.chronyd(options)
+  return start(chronyd, options or {})
+end
+
+local function broker_entry(broker)
+  return { host = broker.host, port = broker.port, tls = broker.tls or false, ca = broker.ca }
+end
+
+local function stun_entry(stun)
+  return { host = stun.host, port = stun.port, behaviour = stun.behaviour ~= false }
+end
+
+local function map(list, fn)
+  local result = {}
+  for i, value in ipairs(list or {}) do result[i] = fn(value) end
+  return result
+end
+
+local function literal(value)
+  if type(value) ~= "table" then return ("%q"):format(value) end
+  local fields = {}
+  for key, field in pairs(value) do
+    fields[#fields + 1] = ("[%s] = %s"):format(literal(key), literal(field))
+  end
+  return "{ " .. table.concat(fields, ", ") .. " }"
+end
+
+--- Settings that name these servers and no other.
+-- @tparam table list `brokers`, `stuns`: lists of servers, or of tables with host and port; `ntp`,
+--  `turn`: entries of the settings as they are
+-- @tparam[opt] string path of the file; else it is in a folder of its own
+-- @treturn string path of the settings file
+-- @treturn table the settings
+function servers.settings(list, path)
+  local settings = {
+    mqtt = map(list.brokers, broker_entry),
+    stun = map(list.stuns, stun_entry),
+    ntp = list.ntp or {},
+    turn = list.turn or {},
+  }
+  path = path or scratch.folder() .. "/settings.lua"
+  return scratch.write(path, "return " .. literal(settings) .. "\n"), settings
+end
+
+--- Stops every server that runs.
+function servers.close_all()
+  for self in pairs(running) do self:stop() end
+end
+
+return servers

@@ -1,0 +1,73 @@
+--- NATs in words, as a command line has them: "port-restricted", "symmetric/independent/3/rst", and
+-- "port-restricted+symmetric" for a home's NAT and its carrier's.
+-- @module p2pd.lab.words
+local nat = require "p2pd.nat"
+
+local words = {}
+
+--- What `parse` understands, for a help text.
+words.HELP = "TYPE[/DELTA[/VALUE]][/drop|/rst|/icmp][/hairpin], the inner of two before a `+`. "
+  .. "TYPE: open, firewall, full-cone, address-restricted, port-restricted, symmetric, blocked. "
+  .. "DELTA: equal, preserving, independent, dependent, random."
+
+local UNSOLICITED = { drop = true, rst = true, icmp = true }
+
+local function parse_word(router, word)
+  if UNSOLICITED[word] then
+    router.unsolicited = word
+  elseif word == "hairpin" then
+    router.hairpin = true
+  elseif math.tointeger(tonumber(word)) then
+    router.value = math.tointeger(tonumber(word))
+  elseif nat.DELTAS[word] then
+    router.delta = word
+  else
+    return false
+  end
+  return true
+end
+
+local function parse_router(text)
+  local router
+  for word in text:gmatch "[^/]+" do
+    if not router then
+      router = { type = word }
+    elseif not parse_word(router, word) then
+      return nil, ("%q is no delta, value, drop, rst, icmp or hairpin"):format(word)
+    end
+  end
+  if not router then return nil, "a NAT has a type" end
+  return router
+end
+
+--- Reads the NATs of a host; @{p2pd.lab.open} checks what they say.
+-- @tparam string text
+-- @treturn[1] {table,...} `nats` of a host
+-- @treturn[2] nil
+-- @treturn[2] string what is wrong
+function words.parse(text)
+  local nats = {}
+  if text == "open" then return nats end
+  for part in (text .. "+"):gmatch "([^+]*)%+" do
+    local router, fault = parse_router(part)
+    if not router then return nil, fault end
+    nats[#nats + 1] = router
+  end
+  return nats
+end
+
+--- The opposite, for people.
+-- @tparam {table,...} nats as a checked description has them
+-- @treturn string
+function words.describe(nats)
+  local parts = {}
+  for i, router in ipairs(nats) do
+    local text = router.type
+    if router.translates then text = ("%s, %s delta"):format(text, router.delta) end
+    if router.value ~= 0 then text = ("%s of %d"):format(text, router.value) end
+    parts[i] = ("%s, %s"):format(text, router.unsolicited)
+  end
+  return parts[1] and table.concat(parts, "; then ") or "no NAT"
+end
+
+return words

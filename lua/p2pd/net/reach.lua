@@ -1,0 +1,39 @@
+--- Which addresses a stranger may have us connect to.
+-- Who asks us to connect back, or to punch, names an address; a firewall that keeps him out of our network
+-- must not be walked around through us. So never this machine (unless the node was told to use the loopback
+-- interface), never many machines at once, and of inner networks none but our own.
+-- @module p2pd.net.reach
+local core = require "p2pd.core"
+
+local reach = {}
+
+local NEVER = { unspecified = true, multicast = true, broadcast = true }
+local INNER = { private = true, shared = true, ["link-local"] = true }
+
+local function is_on_lan(route, ip)
+  return core.inet.same_subnet(ip, route.nic, route.prefix or 24)
+    or core.inet.class(ip) == "link-local" and route.family == "ipv6"
+end
+
+-- Where the servers outside see us at an inner address, inner addresses are the outside.
+local function is_outside_inner(route)
+  return route.external_known and route.external ~= route.nic and INNER[core.inet.class(route.external)]
+end
+
+--- Whether an address that somebody names may be connected to by a route of ours.
+-- @tparam table route ours
+-- @tparam string ip the address
+-- @treturn boolean true; or nil, message, code (EACCES)
+function reach.check(route, ip)
+  local class, family = core.inet.class(ip)
+  if not class or family ~= route.family or NEVER[class] then
+    return nil, ip .. " is no address to connect to", "EACCES"
+  end
+  if class == "loopback" and not route.loopback then return nil, ip .. " is on this machine", "EACCES" end
+  if INNER[class] and not is_on_lan(route, ip) and not is_outside_inner(route) then
+    return nil, ip .. " is not on our LAN", "EACCES"
+  end
+  return true
+end
+
+return reach

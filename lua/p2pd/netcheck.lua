@@ -1,0 +1,202 @@
+--- What this host's network lets peers do: its interfaces and their NATs, and every server of the settings.
+-- All are asked at once.
+-- @module p2pd.netcheck
+local behaviour = require "p2pd.nat.behaviour"
+local burst = require "p2pd.nat.burst"
+local clock = require "p2pd.clock"
+local core = require "p2pd.core"
+local exchange = require "p2pd.stun.exchange"
+local interface = require "p2pd.net.interfaces"
+local task = require "p2pd.task"
+local turn = require "p2pd.turn"
+
+local netcheck = {}
+
+netcheck.TIMEOUT = 2           -- seconds for any server
+
+local NTP = { count = 4, spacing = 0.1, spacing_max = 0.2, timeout = 1 }
+local ANY = { ipv4 = "0.0.0.0", ipv6 = "::" }
+local FAMILIES = { "ipv4", "ipv6" }
+
+local function failure(entry, reason)
+  return { host = entry.host, port = entry.port, ok = false, reason = reason }
+end
+
+-- A TCP connection to the first address of a host that takes one: the seconds it took; or nil, message, code.
+local function connect(entry, timeout)
+  local ips, reason, code = core.inet.resolve(entry.host, "any", timeout)
+  if not ips then return nil, reason, code end
+  local tries = {}
+  for i, ip in ipairs(ips) do
+    tries[i] = function()
+      local started = core.clock.monotonic()
+      local stream <close>, message, errno = core.tcp.connect(ip, entry.port, nil, timeout)
+      if not stream then return nil, message, errno end
+      return core.clock.monotonic() - started
+    end
+  end
+  return task.race(tries)
+end
+
+local function go_online(entry, timeout)
+  local started = core.clock.monotonic()
+  local client <close>, reason = core.mqtt.open {
+    host = entry.host, port = entry.port, tls = entry.tls, ca = entry.ca, user = entry.user,
+    pass = entry.pass, connect_timeout = timeout,
+  }
+  if not client then return nil, reason end
+  local ok, message = client:wait_online(timeout)
+  if not ok then return nil, message end
+  return core.clock.monotonic() - started
+end
+
+--- Can a broker be used? Waits.
+-- @tparam table entry of the settings' `mqtt`
+-- @tparam number timeout seconds
+-- @treturn table `host`, `port`, `ok`; `rtt` (of a TCP connection) and `seconds` (until it was online), or
+-- `reason`
+function netcheck.broker(entry, timeout)
+  local started = core.clock.monotonic()
+  local rtt, reason = connect(entry, timeout)
+  if not rtt then return failure(entry, reason) end
+  local left = math.max(0.01, timeout - (core.clock.monotonic() - started))
+  local seconds
+  seconds, reason = go_online(entry, left)
+  if not seconds then return failure(entry, reason) end
+  return { host = entry.host, port = entry.port, ok = true, rtt = rtt, seconds = seconds }
+end
+
+local function ask_udp(entry, family, timeout)
+  local ips, reason, code = core.inet.resolve(entry.host, family, timeout)
+  if not ips then return nil, reason, code end
+  local socket <close>, fault, errno = exchange.open { ip = ANY[family] }
+  if not socket then return nil, fault, errno end
+  return behaviour.greet(socket, entry, ips, family)
+end
+
+local function ask_tcp(entry, timeout)
+  local ips, reason, code = core.inet.resolve(entry.host, "any", timeout)
+  if not ips then return nil, reason, code end
+  local probe, stream, errno = burst.tcp({}, { ip = ips[1], port = entry.port }, nil, timeout)
+  if not probe then return nil, stream, errno end
+  stream:abort()
+  return probe
+end
+
+--- Does a STUN server answer? Waits.
+-- @tparam table entry of the settings' `stun`
+-- @tparam number timeout seconds
+-- @treturn table `host`, `port`, `ok` (over UDP or TCP); `udp` and `tcp`: round trips in seconds, nil where
+-- it does not answer; `behaviour`: whether it has the other address that RFC 5780 wants; `reason`
+function netcheck.stun(entry, timeout)
+  local result = failure(entry)
+  local function over_udp()
+    local server, reason
+    for _, family in ipairs(FAMILIES) do
+      local found, why, code = ask_udp(entry, family, timeout)
+      server, reason = found, not found and code ~= "ENOENT" and why or reason
+      if found then break end
+    end
+    result.reason = reason
+    if server then result.udp, result.behaviour = server.rtt, server.is_capable end
+    return true
+  end
+  local function over_tcp()
+    local probe, reason = ask_tcp(entry, timeout)
+    if probe then result.tcp = probe.rtt end
+    result.tcp_reason = not probe and reason or nil
+    return true
+  end
+  task.timeout(timeout, task.all, over_udp, over_tcp)
+  result.ok = result.udp ~= nil or result.tcp ~= nil
+  result.reason = not result.ok and (result.reason or result.tcp_reason or "timed out") or nil
+  return result
+end
+
+--- How far is this machine's clock from network time? Waits.
+-- @tparam {table,...} servers the settings' `ntp`
+-- @tparam number timeout seconds
+-- @treturn table `ok`; `offset` and `bound` in seconds, `servers` (how many agree); or `reason`
+function netcheck.clock(servers, timeout)
+  if not servers[1] then return { ok = false, reason = "the settings name no NTP server" } end
+  local options = { timeout = math.min(NTP.timeout, timeout) }
+  for key, value in pairs(NTP) do options[key] = options[key] or value end
+  local found, reason = task.timeout(timeout, clock.measure, servers, options)
+  if not found then
+    found = clock.offset() -- what had come until then
+    if found.source ~= "ntp" then return { ok = false, reason = reason } end
+  end
+  return { ok = true, offset = found.offset, bound = found.bound, servers = found.servers }
+end
+
+--- What does a TURN server give? Waits.
+-- @tparam table entry of the settings' `turn`
+-- @tparam number timeout seconds
+-- @treturn table `host`, `port`, `transport`, `ok`; `udp` and `tcp`: for each kind of relay as `turn.probe`
+-- tells; `reason`
+function netcheck.turn(entry, timeout)
+  local found = turn.probe(entry, timeout)
+  local ok = found.udp.ok or found.tcp.ok
+  return {
+    host = entry.host, port = entry.port, transport = entry.transport or "udp", ok = ok,
+    udp = found.udp, tcp = found.tcp, reason = not ok and found.udp.reason or nil,
+  }
+end
+
+-- One search for each entry of a list, whose results go into a list of the same order.
+local function add_searches(searches, list, results, check, timeout)
+  for i, entry in ipairs(list) do
+    searches[#searches + 1] = function()
+      results[i] = task.timeout(timeout, check, entry, timeout) or failure(entry, "timed out")
+      return true
+    end
+  end
+end
+
+-- Tells after each search how many have ended.
+local function count_ends(searches, progress)
+  local ended = 0
+  for i, search in ipairs(searches) do
+    searches[i] = function()
+      local ok = search()
+      ended = ended + 1
+      progress(ended, #searches)
+      return ok
+    end
+  end
+  return searches
+end
+
+--- Looks at everything. Waits, two to three seconds at most.
+-- @tparam table settings
+-- @tparam[opt] table options `interfaces` (names; those that a node would take), `timeout` (seconds for
+-- each server, 2), `progress` (function(ended, of))
+-- @treturn[1] table `routes` and `notes` as @{interface.routes} gives them; `interfaces`; `left_out`,
+-- sentences; `brokers`, `stuns`, `turns`: a result for each of the settings' servers; `clock`
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function netcheck.run(settings, options)
+  options = options or {}
+  local interfaces, left_out, code = interface.list { names = options.interfaces }
+  if not interfaces then return nil, left_out, code end
+  local timeout = options.timeout or netcheck.TIMEOUT
+  local result = { interfaces = interfaces, left_out = left_out, brokers = {}, stuns = {}, turns = {} }
+  local searches = {
+    function()
+      result.routes, result.notes = interface.routes(interfaces, settings.stun)
+      return true
+    end,
+    function()
+      result.clock = netcheck.clock(settings.ntp, timeout)
+      return true
+    end,
+  }
+  add_searches(searches, settings.mqtt, result.brokers, netcheck.broker, timeout)
+  add_searches(searches, settings.stun, result.stuns, netcheck.stun, timeout)
+  add_searches(searches, settings.turn, result.turns, netcheck.turn, timeout)
+  task.all(count_ends(searches, options.progress or function() end))
+  return result
+end
+
+return netcheck

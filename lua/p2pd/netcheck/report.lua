@@ -1,0 +1,198 @@
+--- A netcheck as text for people, and as a table for JSON. Pure.
+-- @module p2pd.netcheck.report
+local json = require "dkjson"
+local nat = require "p2pd.nat"
+local forecast = require "p2pd.netcheck.forecast"
+
+local report = {}
+
+local FAMILIES = { { "ipv4", "IPv4" }, { "ipv6", "IPv6" } }
+
+local function milliseconds(seconds)
+  return ("%.1f ms"):format(seconds * 1e3)
+end
+
+local function yes_or_no(value)
+  if value == nil then return "not known" end
+  return value and "yes" or "no"
+end
+
+-- -- text
+
+local function describe_delta(one)
+  local text = ("%s (delta %d"):format(nat.DELTAS[one.delta], one.delta)
+  return one.value == 0 and text .. ")" or ("%s, value %d)"):format(text, one.value)
+end
+
+local function add_nat(lines, one)
+  local function add(format, ...) lines[#lines + 1] = "        " .. format:format(...) end
+  add("NAT: %s (type %d); ports: %s", nat.TYPES[one.type], one.type, describe_delta(one))
+  if one.mapping or one.tcp_mapping or one.filtering then
+    add("mapping: %s, of TCP: %s", one.mapping or "not known", one.tcp_mapping or "not known")
+    add("filtering: %s; hairpin: %s", one.filtering or "not known", yes_or_no(one.hairpin))
+  end
+  if one.reason then add("why: %s", one.reason) end
+  for _, gap in ipairs(one.missing or {}) do add("not known: %s", gap) end
+end
+
+local function add_route(lines, label, route)
+  local outside = route.external_known and route.external or "not known"
+  if route.external_known and route.external == route.nic then outside = "the same" end
+  lines[#lines + 1] = ("  %s  %s, from outside: %s"):format(label, route.nic, outside)
+  if route.shared[1] then
+    lines[#lines + 1] = "        also: " .. table.concat(route.shared, ", ")
+  end
+  add_nat(lines, route.nat)
+end
+
+local function routes_of(found, name, family)
+  local routes = {}
+  for _, route in ipairs(found.routes) do
+    if route.name == name and route.family == family then routes[#routes + 1] = route end
+  end
+  return routes
+end
+
+local function add_interfaces(lines, found)
+  for _, one in ipairs(found.interfaces) do
+    lines[#lines + 1] = "interface " .. one.name
+    local is_empty = true
+    for _, family in ipairs(FAMILIES) do
+      for _, route in ipairs(routes_of(found, one.name, family[1])) do
+        add_route(lines, family[2], route)
+        is_empty = false
+      end
+    end
+    if is_empty then lines[#lines + 1] = "  not used" end
+  end
+  if found.left_out[1] then
+    lines[#lines + 1] = "left out: " .. table.concat(found.left_out, "; ")
+  end
+end
+
+local function describe_broker(one)
+  return ("%s, online in %s"):format(milliseconds(one.rtt), milliseconds(one.seconds))
+end
+
+local function describe_stun(one)
+  local parts = {
+    one.udp and "UDP " .. milliseconds(one.udp) or "UDP: no answer",
+    one.tcp and "TCP " .. milliseconds(one.tcp) or "TCP: no answer",
+    one.behaviour and "answers RFC 5780" or nil,
+  }
+  return table.concat(parts, ", ")
+end
+
+local function describe_turn(one)
+  local parts = { "by " .. one.transport }
+  for _, relay in ipairs { "udp", "tcp" } do
+    local found = one[relay]
+    local text = found.ok and ("%s relay in %s"):format(relay:upper(), milliseconds(found.seconds))
+    if text then parts[#parts + 1] = text end
+  end
+  return table.concat(parts, ", ")
+end
+
+local function add_servers(lines, title, list, describe)
+  lines[#lines + 1] = title
+  if not list[1] then lines[#lines + 1] = "  none in the settings" end
+  for _, one in ipairs(list) do
+    local text = one.ok and describe(one) or "no: " .. one.reason
+    lines[#lines + 1] = ("  %s:%d  %s"):format(one.host, one.port, text)
+  end
+end
+
+local function add_clock(lines, clock)
+  lines[#lines + 1] = "clock"
+  if not clock.ok then
+    lines[#lines + 1] = "  not compared: " .. clock.reason
+    return
+  end
+  local direction = clock.offset >= 0 and "behind" or "ahead of"
+  lines[#lines + 1] = ("  %s %s network time, give or take %s (%d servers agree)"):format(
+    milliseconds(math.abs(clock.offset)), direction, milliseconds(clock.bound), clock.servers)
+end
+
+local WAYS = { direct = "directly", punch = "both connect at once", many = "by trying many ports",
+  relay = "only through a relay" }
+
+local function add_outlook(lines, found)
+  local sentences, ways = forecast.verdict(found)
+  lines[#lines + 1] = "what to expect"
+  for _, family in ipairs(FAMILIES) do
+    for i, one in ipairs(ways[family[1]] or {}) do
+      if i == 1 then lines[#lines + 1] = ("  %s, peers"):format(family[2]) end
+      lines[#lines + 1] = ("    %-60s %s"):format(one.peer, WAYS[one.way])
+    end
+  end
+  for _, sentence in ipairs(sentences) do lines[#lines + 1] = "  " .. sentence end
+end
+
+--- The report for people.
+-- @tparam table found as @{netcheck.run} gives it
+-- @treturn string lines
+function report.text(found)
+  local lines = {}
+  add_interfaces(lines, found)
+  add_servers(lines, "brokers", found.brokers, describe_broker)
+  add_servers(lines, "STUN servers", found.stuns, describe_stun)
+  add_servers(lines, "TURN servers", found.turns, describe_turn)
+  add_clock(lines, found.clock)
+  add_outlook(lines, found)
+  return table.concat(lines, "\n") .. "\n"
+end
+
+-- -- JSON
+
+local function list(values)
+  return setmetatable(values or {}, { __jsontype = "array" })
+end
+
+local function nat_object(one)
+  return {
+    type = one.type, type_name = nat.TYPES[one.type],
+    delta = one.delta, delta_name = nat.DELTAS[one.delta], value = one.value,
+    mapping = one.mapping or json.null, filtering = one.filtering or json.null,
+    tcp_mapping = one.tcp_mapping or json.null,
+    hairpin = one.hairpin == nil and json.null or one.hairpin,
+    missing = list(one.missing), reason = one.reason,
+  }
+end
+
+local function route_object(route)
+  return {
+    nic = route.nic, ext = route.external_known and route.external or json.null, shared = list(route.shared),
+    nat = nat_object(route.nat),
+  }
+end
+
+-- The first route of a family stands for the interface; an address with an external one of its own is `more`.
+local function interface_object(found, one)
+  local object, more = { name = one.name }, {}
+  for _, family in ipairs(FAMILIES) do
+    local routes = routes_of(found, one.name, family[1])
+    object[family[1]] = routes[1] and route_object(routes[1]) or json.null
+    for i = 2, #routes do more[#more + 1] = route_object(routes[i]) end
+  end
+  object.more = more[1] and list(more) or nil
+  return object
+end
+
+--- The report as one table, for JSON.
+-- @tparam table found as @{netcheck.run} gives it
+-- @treturn table `interfaces`: `{ name, ipv4 = { nic, ext, shared, nat = { type, type_name, delta,
+-- delta_name, value, mapping, filtering, tcp_mapping, hairpin, missing, reason } }, ipv6 }`; `left_out`,
+-- `notes`, `brokers`, `stun`, `turn`, `clock`, `expect` (`sentences`; `ipv4` and `ipv6`: kinds of peers and
+-- the way to them)
+function report.object(found)
+  local interfaces = {}
+  for i, one in ipairs(found.interfaces) do interfaces[i] = interface_object(found, one) end
+  local sentences, ways = forecast.verdict(found)
+  return {
+    interfaces = list(interfaces), left_out = list(found.left_out), notes = list(found.notes),
+    brokers = list(found.brokers), stun = list(found.stuns), turn = list(found.turns), clock = found.clock,
+    expect = { sentences = list(sentences), ipv4 = ways.ipv4 or json.null, ipv6 = ways.ipv6 or json.null },
+  }
+end
+
+return report

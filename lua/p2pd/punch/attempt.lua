@@ -1,0 +1,139 @@
+--- Firing, and what comes of it: SYNs from an instant on, listeners beside them, and the first stream that
+-- proves to be the peer's. Nothing is left open and no SYN leaves once it has ended.
+-- @module p2pd.punch.attempt
+local core = require "p2pd.core"
+local task = require "p2pd.task"
+
+local hole = {}
+
+local HANDSHAKE_S = 5   -- for a stream to prove itself
+local HEDGE_S = 0.5     -- after which the next stream is tried beside one that does not get on
+local STREAMS_MAX = 16  -- that prove themselves at once
+
+-- -- streams
+
+local function seconds_until(instant)
+  return math.max(0, instant - core.clock.monotonic())
+end
+
+-- One stream after the other speaks, for the side that chooses.
+local function take_turn(self)
+  while self.turn_until and core.clock.monotonic() < self.turn_until do
+    self.changed:wait(seconds_until(self.turn_until))
+  end
+  self.turn_until = core.clock.monotonic() + HEDGE_S
+end
+
+local function prove(self, stream)
+  local held <close> = task.hold(stream)
+  local _ <close> = setmetatable({}, { __close = function()
+    self.proving = self.proving - 1
+    self.changed:broadcast()
+  end })
+  if self.plan.choose then take_turn(self) end
+  local ok, reason, code = task.timeout(HANDSHAKE_S, self.plan.verify, stream)
+  self.turn_until = nil
+  if ok and not self.winner then
+    self.winner = held:release()
+  elseif not ok then
+    self.reason, self.code = reason, code
+    self.left = self.left or code == "ECANCELED"
+  end
+end
+
+local function consider(self, stream)
+  if self.proving >= STREAMS_MAX then return stream:close() end
+  self.proving = self.proving + 1
+  self.children:spawn(prove, self, stream)
+end
+
+local function accept(self, listener)
+  while true do
+    local stream, ip, code = listener:accept()
+    if stream and self.plan.peers[ip] then
+      consider(self, stream)
+    elseif stream then
+      stream:abort()
+    elseif code == "EBADF" then
+      return
+    else
+      task.sleep(0.05)
+    end
+  end
+end
+
+local function collect(self, punch)
+  while true do
+    local stream, reason, code = punch:wait()
+    if not stream then
+      self.reason, self.code = self.reason or reason, self.code or code
+      self.over = true
+      return self.changed:broadcast()
+    end
+    consider(self, stream)
+  end
+end
+
+-- -- opening
+
+local function listen(self, listeners)
+  for _, port in ipairs(self.plan.listen) do
+    local listener, reason, code = core.tcp.listen { ip = self.plan.ip, port = port, reuse_port = true }
+    if not listener then return nil, reason, code end
+    table.insert(listeners, listener)
+    self.children:spawn(accept, self, listener)
+  end
+  return true
+end
+
+-- The device only where it may be chosen: else the addresses have to do.
+local function start(plan)
+  local punch, reason, code = core.punch.start(plan)
+  if punch or code ~= "EPERM" then return punch, reason, code end
+  for _, mapping in ipairs(plan.mappings) do mapping.device = nil end
+  return core.punch.start(plan)
+end
+
+local Listeners = { __close = function(self)
+  for _, listener in ipairs(self) do listener:close() end
+end }
+
+local function is_over(self)
+  if self.winner then return true end
+  if self.proving > 0 then return false end
+  return self.left or self.over and #self.plan.listen == 0
+    or core.clock.monotonic() >= self.plan.fire.deadline
+end
+
+--- Fires, and waits for a stream.
+-- @tparam table plan `fire`: what `core.punch.start` takes; `ip`: ours; `listen`: local ports to accept on
+-- too; `peers`: set of addresses from which to accept; `verify`: function(stream), returns the verified
+-- stream, or nil, reason, code (ECANCELED: the peer has no use for it, or for others); `choose`: one stream
+-- after the other is verified, else all at once
+-- @treturn[1] stream a verified one
+-- @treturn[2] nil
+-- @treturn[2] string why there is none
+-- @treturn[2] string code
+function hole.open(plan)
+  local winner <close> = task.hold()
+  local self = { plan = plan, proving = 0, changed = task.condition() }
+  local listeners <close> = setmetatable({}, Listeners)
+  local children <close> = task.group()
+  self.children = children
+  local ok, reason, code = listen(self, listeners)
+  if not ok then return nil, reason, code end
+  local punch <close>, fault, errno = start(plan.fire)
+  if not punch then return nil, fault, errno end
+  children:spawn(collect, self, punch)
+  while not is_over(self) do
+    local left = plan.fire.deadline - core.clock.monotonic()
+    if left > 0 then self.changed:wait(left) else self.changed:wait() end
+  end
+  if self.winner then
+    winner[1], winner.n = self.winner, 1
+    return winner:release()
+  end
+  return nil, self.reason or "nobody came", self.code or "ETIMEDOUT"
+end
+
+return hole

@@ -1,0 +1,39 @@
+local reach = require "p2pd.net.reach"
+
+local function route(fields)
+  local r = { family = "ipv4", nic = "192.168.1.2", prefix = 24, external = "203.0.113.1",
+    external_known = true, loopback = false }
+  for key, value in pairs(fields or {}) do r[key] = value end
+  return r
+end
+
+local V6 = { family = "ipv6", nic = "2001:db8::2", prefix = 64, external = "2001:db8::2" }
+local LO = { nic = "127.0.0.1", prefix = 8, external = "127.0.0.1", loopback = true }
+
+describe("p2pd.net.reach", function()
+  local function check(ours, allowed, refused)
+    return function()
+      for _, ip in ipairs(allowed) do assert.is_true(reach.check(route(ours), ip), ip) end
+      for _, ip in ipairs(refused) do
+        local ok, reason, code = reach.check(route(ours), ip)
+        assert.is_nil(ok, ip)
+        assert.matches(ip, reason, 1, true)
+        assert.equal("EACCES", code)
+      end
+    end
+  end
+
+  it("allows the internet and our own LAN", check({}, { "198.51.100.1", "8.8.8.8", "192.168.1.77" },
+    { "192.168.2.1", "10.0.0.1", "172.16.0.1", "100.64.0.1", "169.254.169.254" }))
+  it("refuses this machine", check({}, {}, { "127.0.0.1", "127.9.9.9" }))
+  it("allows this machine to a node that uses lo", check(LO, { "127.0.0.1", "127.0.0.5" }, {}))
+  it("refuses what is many machines, or none", check({}, {},
+    { "224.0.0.1", "255.255.255.255", "0.0.0.0", "239.1.2.3" }))
+  it("refuses another family and what is no address", check({}, {}, { "2001:db8::1", "localhost", "" }))
+  it("knows the same of IPv6", check(V6, { "2001:db8:1::1", "2001:db8::5", "fe80::5%eth0" },
+    { "::1", "ff02::1", "::", "fd00::1", "8.8.8.8" }))
+  it("allows inner addresses where they are the outside", check({ external = "10.9.0.1" }, { "10.7.7.7" },
+    { "127.0.0.1" }))
+  it("refuses them when nobody has said so",
+    check({ external = "192.168.1.2", external_known = false }, { "192.168.1.9" }, { "10.7.7.7" }))
+end)
