@@ -65,7 +65,7 @@ local function try_all(start, budgets)
   print("node      " .. address .. "\n")
   print(ROW:format("strategy", "connect", "from", "to", "echo round trip"))
   local count = 0
-  for _, name in ipairs(strategy.NAMES) do
+  for _, name in ipairs(strategy.DEFAULT) do
     if try_strategy(name, address, start, budgets[name] or "10") then count = count + 1 end
   end
   return count
@@ -81,7 +81,7 @@ local function on_loopback()
     table.insert(command, 1, cli.program())
     command.stdin, command.stdout, command.stderr = "pipe", "pipe", "pipe"
     return assert(core.process.spawn(command))
-  end, {}) == #strategy.NAMES
+  end, {}) == #strategy.DEFAULT
 end
 
 -- Without help nobody gets in here, so what does is worth seeing; the others are not waited for long.

@@ -1,12 +1,18 @@
 --- One attempt to reach a peer. It owns everything that the attempt opens: whatever does not become the pipe
 -- is closed when the dial ends, however it ends.
+--
+-- A strategy has these fields: `node` (ours), `peer` (the peer's address, parsed: the newest that is known),
+-- `pipe_id`, `deadline` (see @{p2pd.deadline}), `prepared` (by strategy, what its `prepare` returned). A
+-- policy has `strategies`, a list of names.
 -- @classmod p2pd.dial
 local core = require "p2pd.core"
 local address = require "p2pd.address"
+local deadline = require "p2pd.deadline"
 local handshake = require "p2pd.handshake"
 local id = require "p2pd.id"
 local pipe = require "p2pd.pipe"
 local policy = require "p2pd.policy"
+local race = require "p2pd.dial.race"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
@@ -14,7 +20,8 @@ local dial = {}
 
 dial.TIMEOUT = 20
 
-local REFRESH_WAIT = 1 -- seconds for which a failed strategy waits for the peer's present address
+local REFRESH_S = 1        -- for which ways that have failed wait for the peer's present address
+local REQUEST_S = 0.25     -- for which an answer under way may tell it, before it is asked for
 
 local Dial = { __name = "p2pd.dial" }
 Dial.__index = Dial
@@ -34,7 +41,7 @@ function Failure:__tostring()
   return ("%s (%s)"):format(self.message, table.concat(reasons, "; "))
 end
 
---- Makes the error object: message, code, attempts (list of strategy, seconds, ok, reason), and each
+--- Makes the error object: message, code, attempts (list of strategy, began, seconds, ok, reason), and each
 -- strategy's reason under its name.
 function dial.failure(message, code, attempts)
   local failure = { message = message, code = code, attempts = attempts or {} }
@@ -43,17 +50,6 @@ function dial.failure(message, code, attempts)
 end
 
 -- -- the dial
-
-local function load_strategies(self, list)
-  if type(list) ~= "table" or #list == 0 then error("strategies is not a list of one or more", 0) end
-  for i, value in ipairs(list) do
-    local name, module = strategy.name_of(value), strategy.find(value)
-    if (self.modules[name] or module) ~= module then
-      error(('two strategies are called "%s"'):format(name), 0)
-    end
-    self.strategies[i], self.modules[name] = name, module
-  end
-end
 
 --- A policy by its name, or the function itself.
 -- @raise when there is none
@@ -76,30 +72,58 @@ function Prepared:__close()
   end
 end
 
+-- The node's own modules for the names that it knows.
+local function choose_strategies(node, list)
+  if list == nil then return strategy.enabled(node.strategies, node.settings) end
+  if type(list) ~= "table" then return strategy.load(list) end
+  local chosen = {}
+  for i, value in ipairs(list) do
+    chosen[i] = value
+    for _, module in ipairs(node.strategies) do
+      if module.name == value then chosen[i] = module end
+    end
+  end
+  return strategy.load(chosen)
+end
+
 --- Makes a dial; @{run} runs it.
 -- @tparam node node ours
 -- @tparam table peer a parsed address
 -- @tparam table options strategies (names or modules), policy (name or function), timeout (seconds), secure
 -- (false: a stream without TLS)
 -- @raise for an unknown strategy or policy
+-- @local
 function dial.new(node, peer, options)
+  local modules = choose_strategies(node, options.strategies)
   local self = setmetatable({
     node = node,
     peer = peer,
     insecure = options.secure == false,
     pipe_id = id.new(),
-    deadline = core.clock.monotonic() + check_timeout(options.timeout or dial.TIMEOUT),
+    started = core.clock.monotonic(),
+    deadline = deadline.after(check_timeout(options.timeout or dial.TIMEOUT)),
     strategies = {},
     modules = {},
+    messages = strategy.messages(modules),
     attempts = {},
     prepared = setmetatable({}, Prepared),
-    makers = setmetatable({}, { __mode = "k" }), -- which strategy made a stream
-    refreshed = task.condition(),
+    verified = setmetatable({}, { __mode = "k" }), -- streams that secure() has let through
+    makers = setmetatable({}, { __mode = "k" }),   -- which strategy made a stream
+    requesting = 0,      -- requests under way whose answers tell the peer's present address
+    changes = 0,         -- how often wake() was called
+    changed = task.condition(),
     policy = dial.find_policy(options.policy or "race"),
   }, Dial)
   peer.insecure = self.insecure
-  load_strategies(self, options.strategies or strategy.usual(node.settings or {}))
+  for i, module in ipairs(modules) do self.strategies[i], self.modules[module.name] = module.name, module end
   return self
+end
+
+--- Something has changed that may let a way begin, or end the dial.
+-- @local
+function Dial:wake()
+  self.changes = self.changes + 1
+  self.changed:broadcast()
 end
 
 -- -- strategies ask for these
@@ -119,7 +143,8 @@ function Expected:take()
   return stream
 end
 
---- The dialer's part on a connected stream: encrypts it, as the TLS client, and verifies who answers.
+--- The dialer's part on a connected stream: encrypts it, as the TLS client, and verifies who answers. For
+-- strategies: every stream that they return has passed here.
 -- @tparam stream stream taken over: closed when this fails
 -- @treturn stream a verified stream; or nil, message, code
 function Dial:secure(stream)
@@ -127,11 +152,12 @@ function Dial:secure(stream)
   local ok, message, code = handshake.dial(stream, { pipe = self.pipe_id, from = self.node.id,
     to = self.peer.node_id, context = self.node.tls, insecure = self.insecure })
   if not ok then return nil, message, code end
+  self.verified[stream] = true
   return held:release()
 end
 
 --- Announces that the peer will connect to us for this pipe: `condition` wakes once `ended`, with a stream to
--- `take()`. Closing it ends the expectation.
+-- `take()`, which is verified. Closing it ends the expectation. For strategies.
 function Dial:expect()
   local entry = setmetatable({ node = self.node, pipe_id = self.pipe_id, dial = self,
     condition = task.condition() }, Expected)
@@ -139,58 +165,36 @@ function Dial:expect()
   return entry
 end
 
--- -- attempts
-
--- Each reason once, and kept at once: the attempt may be cut off before it ends.
-local function note(attempt, reason)
-  local reasons = attempt.reasons
-  if not reason or reasons[reason] then return end
-  reasons[reason] = true
-  reasons[#reasons + 1] = reason
-  attempt.reason = table.concat(reasons, ", ")
-end
-
--- A strategy may be anybody's, so what it raises is a failure like others.
-local function call_dial(self, module, pair)
-  local ok, stream, reason, code = xpcall(module.dial, debug.traceback, self, pair)
-  if ok then return stream, reason, code end
-  core.log.write("error", "a strategy failed: " .. tostring(stream))
-  return nil, "an error in the strategy: " .. tostring(stream):match "[^\n]*", "EFAULT"
-end
-
--- Every pair at once.
-local function dial_pairs(self, module, peer, attempt)
-  local tries = {}
-  for i, pair in ipairs(self.node:pairs(peer)) do
-    tries[i] = function()
-      local stream, reason, code = call_dial(self, module, pair)
-      if not stream then note(attempt, reason) end
-      return stream, reason, code
-    end
+-- The peer's present address, as a message of its own tells it.
+local function learn(self, message)
+  self.heard = true
+  if message.from == self.peer.node_id and message.address ~= address.format(self.peer) then
+    self.peer = message.sender
+    self.peer.insecure = self.insecure
   end
-  if tries[1] then return task.race(tries) end
-  note(attempt, "no address family in common")
-  return nil, attempt.reason, "EAFNOSUPPORT"
+  self:wake()
 end
 
--- The given address, and the peer's present one as soon as that is known to differ.
-local function dial_current(self, module, attempt)
-  local given = self.peer
-  local stream, _, code = task.race {
-    function() return dial_pairs(self, module, given, attempt) end,
-    function()
-      if not self.refresh_ended then self.refreshed:wait(REFRESH_WAIT) end
-      return self.peer ~= given and dial_pairs(self, module, self.peer, attempt)
-    end,
-  }
-  if stream then return stream end
-  return nil, attempt.reason, code
+--- Sends the peer a message of a strategy of this dial, and waits for the answer. For strategies.
+-- @tparam string kind the message's type
+-- @tparam[opt] table fields what it carries besides the pipe's id
+-- @tparam[opt] number timeout seconds; the dial's deadline holds too
+-- @treturn table the answer; or nil, message, code (EACCES when the peer refuses)
+-- @raise when no strategy of this dial has such a message
+function Dial:request(kind, fields, timeout)
+  local entry = self.messages[kind] or error(("no strategy of the dial has a message %s"):format(kind), 2)
+  local all = { pipe = self.pipe_id }
+  for name, value in pairs(fields or {}) do all[name] = value end
+  local tells = entry.reply and 1 or 0
+  self.requesting = self.requesting + tells
+  local _ <close> = setmetatable({}, { __close = function() self.requesting = self.requesting - tells end })
+  local answer, reason, code = self.node.signal:request(self.peer, kind, all, self.deadline:left(timeout),
+    self.messages)
+  if answer then learn(self, answer) end
+  return answer, reason, code
 end
 
-local function call_strategy(self, module, attempt)
-  if module.whole then return call_dial(self, module) end
-  return dial_current(self, module, attempt)
-end
+-- -- policies call these
 
 --- Lets a strategy begin with what takes long, before it runs. For policies.
 -- @tparam string name
@@ -199,73 +203,124 @@ function Dial:prepare(name)
   if module.prepare and not self.prepared[name] then self.prepared[name] = module.prepare(self) end
 end
 
+--- Runs strategies side by side, each on every pair of our routes with the peer's: the first verified stream
+-- wins, and a cheaper one is waited for while it can still land within a short grace. For policies.
+-- @tparam[opt] {string,...} names of strategies (all of the dial's)
+-- @tparam[opt] number seconds that it may take
+-- @treturn ?stream a verified stream and its strategy's name; or nil: the reasons are kept in `attempts`
+function Dial:race(names, seconds)
+  local modules = {}
+  for i, name in ipairs(names or self.strategies) do
+    modules[i] = self.modules[name] or error(('the dial has no strategy "%s"'):format(tostring(name)), 2)
+  end
+  return race.run(self, modules, seconds)
+end
+
 --- Runs one strategy. For policies.
 -- @tparam string name
--- @tparam number seconds its budget; the dial's own deadline holds too
+-- @tparam[opt] number seconds that it may take, at most its budget
 -- @treturn ?stream a verified stream, or nil: the reason is kept in `attempts`
 function Dial:attempt(name, seconds)
-  local module = self.modules[name] or error(('the dial has no strategy "%s"'):format(tostring(name)), 2)
-  local started = core.clock.monotonic()
-  local attempt = { strategy = name, ok = false, started = started, reasons = {} }
-  self.attempts[#self.attempts + 1] = attempt
-  local budget = math.max(0, math.min(seconds, self.deadline - started))
-  local stream, reason, code = task.timeout(budget, call_strategy, self, module, attempt)
-  attempt.seconds = core.clock.monotonic() - started
-  attempt.ok = stream ~= nil
-  if stream then
-    attempt.reason, self.makers[stream] = nil, name
-    return stream
-  end
-  if code == "ETIMEDOUT" and reason == "timed out" then
-    reason = attempt.reason or ("no answer within %.3g s"):format(budget)
-  end
-  attempt.reason = reason or "failed"
+  return (self:race({ name }, seconds))
 end
 
--- Addresses go stale: the peer tells its present one while the given one is tried.
+-- -- the peer's present address
+
+-- Whether it is worth waiting for the peer's present address: with nothing but that to go on for as long as
+-- the dial may take, else for a moment.
+function Dial:is_refreshing()
+  if not self.refresh_began then return false end
+  if self.refresh_ended then return false end
+  if not self.node:pairs(self.peer)[1] then return true end
+  return core.clock.monotonic() < self.refresh_began + REFRESH_S
+end
+
+--- Seconds until waiting for it is not worth it any more; nil when nothing says so.
+-- @local
+function Dial:refresh_left()
+  if not self:is_refreshing() or not self.node:pairs(self.peer)[1] then return nil end
+  return math.max(0, self.refresh_began + REFRESH_S - core.clock.monotonic())
+end
+
+-- Addresses go stale. Every answer tells the peer's present one, so it is asked for when none is under way:
+-- a broker may hold a second message back until the first one is acknowledged.
 local function refresh(self)
-  local left = self.deadline - core.clock.monotonic()
-  local answer = self.node.signal:request(self.peer, "GET_ADDR", nil, left)
-  local given = address.format(self.peer)
-  if answer and answer.sender.node_id == self.peer.node_id and answer.address ~= given then
-    self.peer = answer.sender
-    self.peer.insecure = self.insecure
+  local limit = deadline.after(REQUEST_S)
+  while self.requesting > 0 and not self.heard and not limit:has_passed() do
+    self.changed:wait(limit:left())
+  end
+  if not self.heard then
+    local answer, reason = self.node.signal:request(self.peer, "GET_ADDR", nil, self.deadline:left())
+    if answer then learn(self, answer) else self.refresh_reason = reason end
   end
   self.refresh_ended = true
-  self.refreshed:broadcast()
+  self:wake()
 end
 
--- What was cut off has a reason too.
-function Dial:conclude(reason)
+--- Asks for the peer's present address, once; the strategies that have begun go first.
+-- @local
+function Dial:refresh()
+  if self.refresh_began then return end
+  self.refresh_began = core.clock.monotonic()
+  self.children:spawn(refresh, self)
+end
+
+-- -- the end
+
+-- What was cut off has a reason too; seconds are those that passed.
+local function conclude(self, is_won)
   local now = core.clock.monotonic()
   for _, attempt in ipairs(self.attempts) do
-    attempt.seconds = attempt.seconds or now - attempt.started
-    attempt.started, attempt.reasons = nil, nil
-    if not attempt.ok then attempt.reason = attempt.reason or reason end
+    if attempt.began and not attempt.seconds then attempt.seconds = now - self.started - attempt.began end
+    attempt.seconds = attempt.seconds or 0
+    if not attempt.ok and (not attempt.reason or attempt.is_running) then
+      attempt.reason = is_won and (attempt.began and "lost the race" or "not begun: another was quicker")
+        or attempt.reason or ("no answer within %.3g s"):format(attempt.seconds)
+    end
+    attempt.is_running = nil
   end
+end
+
+local function call_policy(self)
+  local ok, stream, name = xpcall(self.policy, debug.traceback, self)
+  if not ok then
+    core.log.write("error", "the policy failed: " .. tostring(stream))
+    return nil, "an error in the policy: " .. tostring(stream):match "[^\n]*", "EFAULT"
+  end
+  if not stream then return nil, nil, "EHOSTUNREACH" end
+  if not self.verified[stream] then
+    return nil, ("the policy returned a %s, and no verified stream"):format(type(stream)), "EFAULT"
+  end
+  return stream, name or self.makers[stream]
+end
+
+-- Among the node's dials as long as it lasts: they learn when the node learns more of its routes.
+local function enlist(self)
+  self.node.dials[self] = true
+  return setmetatable({}, { __close = function() self.node.dials[self] = nil end })
 end
 
 --- Runs the dial.
 -- @treturn pipe the pipe; or nil and an error object
+-- @local
 function Dial:run()
   local children <close> = task.group()
   local _ <close> = self.prepared
-  if self.modules.direct then children:spawn(refresh, self) else self.refresh_ended = true end
-  local left = math.max(0, self.deadline - core.clock.monotonic())
-  local stream, name, code = task.timeout(left, self.policy, self)
-  self:conclude(stream and "cancelled" or ("no answer within %.3g s"):format(left))
+  local _ <close> = enlist(self)
+  self.children = children
+  local stream, name, code = task.timeout(self.deadline:left(), call_policy, self)
+  conclude(self, stream)
   if not stream then
-    return nil, dial.failure(("no connection to %s"):format(self.peer.node_id),
-      code or "EHOSTUNREACH", self.attempts)
+    local why = code == "EFAULT" and ": " .. name or ""
+    return nil, dial.failure(("no connection to %s%s"):format(self.peer.node_id, why), code, self.attempts)
   end
   local held <close> = task.hold(stream)
   local ok, reason
   ok, reason, code = handshake.go(stream, self.pipe_id)
   if not ok then return nil, dial.failure(reason, code, self.attempts) end
   held:release()
-  return pipe.new(stream, { strategy = name or self.makers[stream], peer = self.peer.node_id,
-    id = self.pipe_id, secure = not self.insecure, interface = self.node:interface_of(stream),
-    attempts = self.attempts })
+  return pipe.new(stream, { strategy = name, peer = self.peer.node_id, id = self.pipe_id,
+    secure = not self.insecure, interface = self.node:interface_of(stream), attempts = self.attempts })
 end
 
 return dial

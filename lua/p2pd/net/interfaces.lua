@@ -378,4 +378,15 @@ function interface.routes(interfaces, stun_servers, options)
   return routes, self.notes
 end
 
+function interface.plain(interfaces)
+  local list = { interfaces = interfaces }
+  for _, family in ipairs(FAMILIES) do
+    for _, route in ipairs(family_routes(interfaces, family)) do
+      route.external, route.external_known, route.further = route.nic, false, nil
+      list[#list + 1] = route
+    end
+  end
+  return list
+end
+
 return interface

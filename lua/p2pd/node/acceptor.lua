@@ -28,7 +28,7 @@ function acceptor.offer(node, stream, about)
   end
   node.counts.accepted = node.counts.accepted + 1
   about.interface = node:interface_of(stream)
-  node:settle(about.peer, about.id)
+  node.responder:settle(about.peer, about.id)
   table.insert(accepted, pipe.new(stream, about))
   accepted.waiting:signal()
   if node.allow then node.signal.admission:trust(about.peer, core.clock.monotonic()) end

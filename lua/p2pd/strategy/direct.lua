@@ -2,33 +2,51 @@
 -- LAN or a machine, at its internal one.
 -- @module p2pd.strategy.direct
 local core = require "p2pd.core"
+local nat = require "p2pd.nat"
 local task = require "p2pd.task"
 
-local direct = {}
+local direct = {
+  name = "direct",
+  cost = 1,
+  budget = 2, -- seconds
+}
 
-local function local_options(ours, ip)
+local LETS_IN = { [nat.TYPES["open internet"]] = true, [nat.TYPES["full cone"]] = true }
+
+local function local_options(route, ip)
   if core.inet.class(ip) == "loopback" then return nil end
-  return { ip = ours.nic }
+  return { ip = route.nic }
 end
 
--- The endpoints of theirs that make sense from ours.
+local function is_near(pair)
+  local on_nic = pair.family == "ipv4" and pair.remote.internal or pair.remote.external
+  return pair.remote.external == pair.route.external
+    or core.inet.same_subnet(on_nic, pair.route.nic, pair.route.prefix or 24)
+end
+
+-- The peer's endpoints that make sense from our route.
 local function endpoints(pair)
-  local ours, theirs = pair.route, pair.remote
-  local list = { theirs.external }
-  local on_nic = pair.family == "ipv4" and theirs.internal or theirs.external
-  local near = theirs.external == ours.external
-    or core.inet.same_subnet(on_nic, ours.nic, ours.prefix or 24)
-  if near and theirs.internal ~= theirs.external then table.insert(list, 1, theirs.internal) end
+  local remote, list = pair.remote, { pair.remote.external }
+  if is_near(pair) and remote.internal ~= remote.external then table.insert(list, 1, remote.internal) end
   for i, ip in ipairs(list) do
     if pair.family == "ipv6" and core.inet.class(ip) == "link-local" and not ip:find "%%" then
-      list[i] = ip .. "%" .. ours.name
+      list[i] = ip .. "%" .. pair.route.name
     end
   end
   return list
 end
 
+--- Who is near, or lets everybody in, can be connected to; of others that is known when it has been tried: a
+-- port may be forwarded by hand.
+-- @tparam node _
+-- @tparam table pair
+-- @treturn boolean
+function direct.expected(_, pair)
+  return is_near(pair) or LETS_IN[pair.remote.nat.type] or false
+end
+
 --- Connects to the first of a pair's endpoints that accepts.
--- @tparam table pair ours (a route), theirs (an address record), family
+-- @tparam table pair route (ours), remote (an address record), family
 -- @tparam[opt] function check of our route and an address: whether to connect there (p2pd.net.reach.check)
 -- @treturn stream a stream on which nothing has been said; or nil, message, code
 function direct.connect(pair, check)

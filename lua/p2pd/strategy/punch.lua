@@ -3,6 +3,7 @@
 -- @module p2pd.strategy.punch
 local core = require "p2pd.core"
 local clock = require "p2pd.clock"
+local field = require "p2pd.signal.field"
 local hole = require "p2pd.punch.attempt"
 local pairing = require "p2pd.punch.pairing"
 local predict = require "p2pd.punch.predict"
@@ -10,12 +11,16 @@ local probe = require "p2pd.punch.probe"
 local rendezvous = require "p2pd.punch.rendezvous"
 local task = require "p2pd.task"
 
-local punch = {}
+local punch = {
+  name = "punch",
+  cost = 3,
+  budget = 20, -- seconds
+  once_per_dial = true, -- pairs are tried in turn, the best one first
+}
 
-punch.whole = true -- pairs are tried in turn, the best one first
-punch.request = "INITIAL_MAPPINGS"
-punch.answer_timeout = 15
 punch.ATTEMPTS = 8
+
+local ANSWER_S = 15 -- for an answer
 
 local PATIENCE, ANSWER_PATIENCE = 3, 1 -- seconds until somebody else's punch is in our way no more
 local COUNTER_S, COUNTER_DELAYS = 0.02, 4 -- seconds, and delays, for which a punch takes a counter's ports
@@ -209,7 +214,7 @@ end
 local function choices(dial)
   local list, reasons = {}, {}
   for order, pair in ipairs(dial.node:pairs(dial.peer)) do
-    local meeting, purpose = pairing.meeting(pair, dial.node.many_ports)
+    local meeting, purpose = pairing.meeting(pair, dial.node.birthday)
     local ok, reason = pairing.check_address(pair, pair.remote.external)
     if meeting and ok then
       list[#list + 1] = { pair = pair, meeting = meeting, purpose = purpose, order = order }
@@ -235,15 +240,14 @@ end
 local function ask(dial, side)
   local pair = side.pair
   side.began = clock.monotonic()
-  local answer, reason, code = dial.node.signal:request(dial.peer, punch.request, {
-    pipe = dial.pipe_id,
+  local answer, reason, code = dial:request("INITIAL_MAPPINGS", {
     pair = { pair.family, pair.route.interface, pair.remote.interface },
     mappings = rendezvous.to_wire(side.mappings),
-    many = dial.node.many_ports,
+    many = dial.node.birthday,
     try = side.attempt,
     bound = known_bound(),
     delay = side.delay,
-  }, math.min(ANSWER_WAIT, math.max(0, dial.deadline - clock.monotonic())))
+  }, ANSWER_WAIT)
   if not answer then return nil, reason, code end
   return answer
 end
@@ -258,7 +262,7 @@ local function reconsider(dial, side, answer)
   local ok, reason, code = pairing.check_address(pair, pair.remote.external)
   if not ok then return nil, reason, code end
   if side.purpose == "internet" then pairing.believe(pair, theirs) end
-  local meeting, purpose = pairing.meeting(pair, dial.node.many_ports and answer.many)
+  local meeting, purpose = pairing.meeting(pair, dial.node.birthday and answer.many)
   if not meeting then return nil, purpose, "EHOSTUNREACH" end
   side.pair, side.meeting, side.purpose = pair, meeting, purpose
   return theirs
@@ -342,7 +346,7 @@ local function consider(node, m)
   ok, reason, code = pairing.check_address(pair, pair.remote.external)
   if not ok then return nil, reason, code end
   pairing.believe(pair, theirs)
-  local meeting, purpose = pairing.meeting(pair, m.many and node.many_ports)
+  local meeting, purpose = pairing.meeting(pair, m.many and node.birthday)
   if not meeting then return nil, purpose, "EHOSTUNREACH" end
   local side = { pair = pair, meeting = meeting, purpose = purpose, attempt = m.try }
   side.ttl = first_ttl(side, m.try)
@@ -354,8 +358,7 @@ local function reply(node, m, side, arrived)
   local wait, window = rendezvous.plan(side.delay, is_many)
   local now = clock.monotonic()
   side.at, side.window = now + wait, window
-  return node.signal:reply(m, "UPDATED_MAPPINGS", {
-    pipe = m.pipe,
+  return node:reply(m, {
     mappings = rendezvous.to_wire(side.mappings),
     many = is_many,
     wait = wait,
@@ -378,11 +381,8 @@ local function take_place(node, side)
   return setmetatable({}, { __close = function() many_answers[node] = many_answers[node] - 1 end })
 end
 
---- The peer's part: says its mappings and when to meet, and meets.
--- @tparam node node
--- @tparam table message INITIAL_MAPPINGS
--- @treturn stream a stream that the dialer has chosen; or nil, message, code
-function punch.answer(node, message)
+-- The peer's part: says its mappings and when to meet, and meets.
+local function answer(node, message)
   local arrived = clock.monotonic()
   local delay = rendezvous.delay(message, clock.now(), clock.offset().bound)
   local side, theirs, code = consider(node, message)
@@ -398,6 +398,45 @@ function punch.answer(node, message)
   ok, reason, code = reply(node, message, side, arrived)
   if not ok then return nil, reason, code end
   return meet(node, side, theirs, function(stream) return node:admit(stream, message) end)
+end
+
+local function is_offset(value)
+  return math.type(value) == "integer" and value >= 0 and value <= 65535
+end
+
+-- A family, and the interfaces' offsets in the two addresses.
+local function is_pair(value)
+  return type(value) == "table" and #value == 3 and (value[1] == "ipv4" or value[1] == "ipv6")
+    and is_offset(value[2]) and is_offset(value[3])
+end
+
+-- Only the shape: p2pd.punch.rendezvous says what is wrong with the ports.
+local function is_mappings(value)
+  return type(value) == "table"
+end
+
+local SECONDS = field.number(0, 60)
+
+punch.messages = {
+  INITIAL_MAPPINGS = { reply = "UPDATED_MAPPINGS", answer = answer, timeout = ANSWER_S,
+    fields = { pair = is_pair, mappings = is_mappings, many = field.optional(field.flag),
+      try = field.integer(1, 100), delay = field.optional(SECONDS), bound = field.optional(SECONDS) } },
+  UPDATED_MAPPINGS = { fields = { mappings = is_mappings, many = field.optional(field.flag), wait = SECONDS,
+    window = SECONDS, spent = SECONDS, bound = field.optional(SECONDS), meet = field.number(),
+    asked = field.number() } },
+}
+
+--- Whether a pair can meet; nothing is sent to find out.
+-- @tparam node node
+-- @tparam table pair
+-- @treturn boolean true; or nil, message, code
+function punch.feasible(node, pair)
+  if not pair.route.nat then return nil, "our NAT is not known yet", "EAGAIN" end
+  local ok, reason = pairing.check_address(pair, pair.remote.external)
+  if not ok then return nil, reason end
+  local meeting, why = pairing.meeting(pair, node.birthday)
+  if meeting then return true end
+  return nil, why
 end
 
 return punch

@@ -6,17 +6,22 @@
 -- @module p2pd.strategy.relay
 local core = require "p2pd.core"
 local simplex_pair = require "p2pd.turn.simplex_pair"
+local field = require "p2pd.signal.field"
 local message = require "p2pd.signal.message"
 local reach = require "p2pd.net.reach"
 local reliable = require "p2pd.turn.reliable"
 local task = require "p2pd.task"
 local turn = require "p2pd.turn"
 
-local relay = {}
+local relay = {
+  name = "relay",
+  cost = 5,
+  budget = 20,     -- seconds
+  head_start = 1,  -- seconds
+  once_per_dial = true, -- one relay serves every pair
+}
 
-relay.whole = true -- one relay serves every pair
-relay.request = "TURN_REQUEST"
-relay.answer_timeout = 15 -- seconds
+local ANSWER_S = 15 -- seconds for an answer
 
 local ALLOCATE_S = 8   -- seconds for an allocation
 local CONNECT_S = 8    -- for the connection to a relayed address
@@ -114,8 +119,7 @@ end
 
 -- Asks the peer; what it answers, or nil, reason, code.
 local function request(dial, allocation)
-  local left = math.max(0, dial.deadline - core.clock.monotonic())
-  return dial.node.signal:request(dial.peer, "TURN_REQUEST", offer(dial.pipe_id, allocation), left)
+  return dial:request("TURN_REQUEST", offer(dial.pipe_id, allocation))
 end
 
 local function first_of(children, fns)
@@ -225,8 +229,7 @@ end
 --- @tparam dial dial
 -- @treturn stream a verified stream; or nil, message, code
 function relay.dial(dial)
-  dial:prepare "relay"
-  local allocation, family = dial.prepared.relay:take()
+  local allocation, family = dial.prepared[relay.name]:take()
   if allocation then return dial_by_ours(dial, allocation, family) end
   local stream, reason, code = dial_by_theirs(dial)
   if stream then return stream end
@@ -240,7 +243,7 @@ end
 local function keep_saying(node, m, allocation)
   local wait = REPEAT_S
   while true do
-    node.signal:reply(m, "TURN_RESPONSE", offer(m.pipe, allocation))
+    node:reply(m, offer(m.pipe, allocation))
     task.sleep(wait)
     wait = wait * 2
   end
@@ -268,7 +271,7 @@ local function reach_by_ours(node, m)
   local allocation, reason, code = turn.allocate_any(node.settings.turn, { timeout = ALLOCATE_S })
   if not allocation then return nil, reason, code end
   local held <close> = task.hold(allocation)
-  node.signal:reply(m, "TURN_RESPONSE", offer(m.pipe, allocation))
+  node:reply(m, offer(m.pipe, allocation))
   local ip, port = message.parse_endpoint(m.relayed)
   local stream
   stream, reason, code = reliable.connect_by(allocation, ip, port, m.pipe, "answerer", CONNECT_S)
@@ -282,10 +285,10 @@ local function answer_udp(node, m)
   local ways = { function() return connect(node, m, m.pipe, "answerer") end }
   local has_server = relay.enabled(node.settings)
   if has_server then ways[2] = function() return reach_by_ours(node, m) end end
-  if not has_server then node.signal:reply(m, "TURN_RESPONSE", offer(m.pipe)) end
+  if not has_server then node:reply(m, offer(m.pipe)) end
   local stream, reason, code = task.race(ways)
   if not stream then return nil, reason, code end
-  if has_server then node.signal:reply(m, "TURN_RESPONSE", offer(m.pipe)) end
+  if has_server then node:reply(m, offer(m.pipe)) end
   return node:admit(stream, m)
 end
 
@@ -294,7 +297,7 @@ end
 local function answer_by_theirs(node, m)
   local said = false
   local function say()
-    said = said or node.signal:reply(m, "TURN_RESPONSE", { pipe = m.pipe })
+    said = said or node:reply(m, { pipe = m.pipe })
   end
   local _ <close> = task.spawn(function()
     task.sleep(SAY_S)
@@ -312,14 +315,22 @@ local function answer_by_theirs(node, m)
   return stream, reason, code
 end
 
---- The peer's part: comes to the dialer's relay, or offers one of its own.
--- @tparam node node
--- @tparam table m TURN_REQUEST
--- @treturn stream a stream that the dialer has chosen; or nil, message, code
-function relay.answer(node, m)
+-- The peer's part: comes to the dialer's relay, or offers one of its own.
+local function answer(node, m)
   if m.relayed and m.udp then return answer_udp(node, m) end
   if m.relayed then return answer_by_theirs(node, m) end
   return answer_by_ours(node, m)
 end
+
+local function is_endpoint(value)
+  return field.text(64)(value) and message.parse_endpoint(value) ~= nil
+end
+
+local FIELDS = { relayed = field.optional(is_endpoint), udp = field.optional(field.flag) }
+
+relay.messages = {
+  TURN_REQUEST = { fields = FIELDS, reply = "TURN_RESPONSE", answer = answer, timeout = ANSWER_S },
+  TURN_RESPONSE = { fields = FIELDS },
+}
 
 return relay

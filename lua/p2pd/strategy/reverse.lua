@@ -1,18 +1,47 @@
 --- Reverse: the peer is asked over signalling to connect to our listener; the connection names the pipe, and
 -- TLS goes the same way round as ever: we are its client.
 -- @module p2pd.strategy.reverse
-local core = require "p2pd.core"
 local direct = require "p2pd.strategy.direct"
 local handshake = require "p2pd.handshake"
+local nat = require "p2pd.nat"
 local reach = require "p2pd.net.reach"
 local task = require "p2pd.task"
 
-local reverse = {}
-
-reverse.whole = true -- one request serves every pair
-reverse.request = "P2P_DIRECT"
-
 local PAIRS_MAX = 9 -- that the peer can make us try
+
+local reverse = {
+  name = "reverse",
+  cost = 2,
+  budget = 4, -- seconds
+  once_per_dial = true, -- one request serves every pair
+}
+
+--- The peer has to learn where we are.
+-- @tparam node node
+-- @tparam table pair
+-- @treturn boolean true; or nil, message, "EAGAIN"
+function reverse.feasible(node, pair)
+  if pair.route.external_known or pair.route.nat or not node.discovering then return true end
+  return nil, "our external address is not known yet", "EAGAIN"
+end
+
+-- The pair as the peer sees it.
+local function turned(pair)
+  local route, remote = pair.route, pair.remote
+  return {
+    family = pair.family,
+    route = { nic = remote.internal, external = remote.external, prefix = route.prefix },
+    remote = { external = route.external, internal = route.internal, nat = route.nat or nat.unknown() },
+  }
+end
+
+--- What direct would be for the peer.
+-- @tparam node node
+-- @tparam table pair
+-- @treturn boolean
+function reverse.expected(node, pair)
+  return direct.expected(node, turned(pair))
+end
 
 --- @tparam dial dial
 -- @treturn stream a verified stream; or nil, message, code
@@ -21,8 +50,7 @@ function reverse.dial(dial)
   local children <close> = task.group()
   local failure
   children:spawn(function()
-    local left = dial.deadline - core.clock.monotonic()
-    failure = table.pack(dial.node.signal:request(dial.peer, "P2P_DIRECT", { pipe = dial.pipe_id }, left))
+    failure = table.pack(dial:request "P2P_DIRECT")
     expected.condition:broadcast()
   end)
   while not expected.ended and not failure do expected.condition:wait() end
@@ -31,11 +59,8 @@ function reverse.dial(dial)
   return table.unpack(failure, 1, failure.n)
 end
 
---- The peer's part: connects to the dialer.
--- @tparam node node
--- @tparam table message P2P_DIRECT
--- @treturn stream a stream that the dialer has chosen; or nil, message, code
-function reverse.answer(node, message)
+-- The peer's part: connects to the dialer.
+local function answer(node, message)
   local attempts = {}
   for i, pair in ipairs(node:pairs(message.sender)) do
     if i > PAIRS_MAX then break end
@@ -52,5 +77,7 @@ function reverse.answer(node, message)
   if #attempts == 0 then return nil, "no address family in common", "EAFNOSUPPORT" end
   return task.race(attempts)
 end
+
+reverse.messages = { P2P_DIRECT = { answer = answer } }
 
 return reverse

@@ -1,0 +1,184 @@
+--- The brokers of a node: those of its address, and those that it joins to reach a peer.
+-- @classmod p2pd.signal.brokers
+local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
+local task = require "p2pd.task"
+
+local brokers = {}
+
+brokers.START_WAIT = 1.0 -- seconds for which a node's start waits for a first broker
+
+local WANTED = 3     -- in our address
+local RESTART_S = 30 -- a broker that was there so lately may be back soon
+
+local Brokers = { __name = "p2pd.signal.brokers" }
+Brokers.__index = Brokers
+
+--- Makes a set of which none is connected yet.
+-- @tparam {table,...} servers the settings' `mqtt`
+-- @tparam string topic the node's id
+-- @tparam function on_message called with each payload and the broker by which it came
+function brokers.new(servers, topic, on_message)
+  return setmetatable({
+    servers = servers,
+    topic = topic,
+    on_message = on_message,
+    joined = {}, -- by offset: { offset, client, name, left_at }
+    chosen = {}, -- offsets of our address, best first
+    tasks = task.group(),
+    changed = task.condition(), -- wakes whenever a broker's state has changed
+  }, Brokers)
+end
+
+local function name_of(server)
+  return ("%s:%d"):format(server.host, server.port)
+end
+
+local function read(self, broker)
+  while true do
+    local topic, payload = broker.client:receive()
+    if not topic then return end
+    self.on_message(payload, broker)
+  end
+end
+
+local function watch(self, broker)
+  local state = broker.client:state()
+  while state and state ~= "closed" do
+    local was_online = state == "online"
+    state = broker.client:wait_change(state)
+    if was_online then broker.left_at = core.clock.monotonic() end
+    self.changed:broadcast()
+  end
+end
+
+--- The broker of an offset, joined when it is first asked for.
+-- @tparam integer offset into the settings' list
+-- @treturn table offset, client, name; or nil and why there is none
+function Brokers:join(offset)
+  if self.joined[offset] then return self.joined[offset] end
+  local server = self.servers[offset + 1]
+  if not server then return nil, "not in the settings" end
+  local client, reason = core.mqtt.open {
+    host = server.host, port = server.port, tls = server.tls, ca = server.ca,
+    user = server.user, pass = server.pass,
+  }
+  if not client then return nil, reason end
+  local broker = { offset = offset, client = client, name = name_of(server) }
+  self.joined[offset] = broker
+  client:subscribe(self.topic)
+  self.tasks:spawn(read, self, broker)
+  self.tasks:spawn(watch, self, broker)
+  return broker
+end
+
+--- The broker of an offset if it has been joined, or nil.
+function Brokers:known(offset)
+  return self.joined[offset]
+end
+
+local function is_online(broker)
+  return broker ~= nil and broker.client:state() == "online"
+end
+
+--- The offsets of our address: brokers that answer first, then those we wait for.
+-- @treturn {integer,...} 1 to 3 of them
+function Brokers:offsets()
+  local list = {}
+  for _, want in ipairs { true, false } do
+    for _, offset in ipairs(self.chosen) do
+      if is_online(self.joined[offset]) == want and #list < WANTED then list[#list + 1] = offset end
+    end
+  end
+  return list
+end
+
+-- Stands for one of our brokers: tries servers from the list until one answers. The last one tried is kept
+-- even if it is down: it is asked for ever, and may come back.
+local function find_one(self, next_offset, progress)
+  while true do
+    local offset = next_offset()
+    if not offset then break end
+    self.chosen[#self.chosen + 1] = offset
+    local broker, reason = self:join(offset)
+    local ok
+    if broker then ok, reason = broker.client:wait_online(brokers.START_WAIT) end
+    if ok then
+      progress.online = progress.online + 1
+      break
+    end
+    table.insert(progress.reasons, ("%s: %s"):format(name_of(self.servers[offset + 1]), reason))
+  end
+  progress.pending = progress.pending - 1
+  self.changed:broadcast()
+end
+
+--- Connects to the brokers of our address. Returns when the first one answers, or when none does (then all
+-- are tried on).
+-- @treturn boolean whether a broker answers; else false and the reasons
+function Brokers:start()
+  local progress = { pending = 0, online = 0, reasons = {} }
+  local offset = -1
+  local function next_offset()
+    offset = offset + 1
+    return self.servers[offset + 1] and offset
+  end
+  for _ = 1, math.min(WANTED, #self.servers) do
+    progress.pending = progress.pending + 1
+    self.tasks:spawn(find_one, self, next_offset, progress)
+  end
+  local limit = deadline.after(brokers.START_WAIT)
+  while progress.online == 0 and progress.pending > 0 and not limit:has_passed() do
+    self.changed:wait(limit:left())
+  end
+  if progress.online > 0 then return true end
+  if progress.pending > 0 then table.insert(progress.reasons, "no answer yet from the rest") end
+  return false, table.concat(progress.reasons, "; ")
+end
+
+--- A peer's brokers, those that we are connected to first. Those that we are not are joined.
+-- @tparam table peer a parsed address
+-- @treturn {table,...} as @{join} gives them
+function Brokers:route(peer)
+  local online, others = {}, {}
+  for _, offset in ipairs(peer.mqtt) do
+    local broker = self:join(offset)
+    if broker then table.insert(is_online(broker) and online or others, broker) end
+  end
+  return table.move(others, 1, #others, #online + 1, online)
+end
+
+--- Why none of some brokers can be used, when that is so and is not about to change: each has been tried, and
+-- none was there lately.
+-- @tparam {table,...} list as @{route} gives it
+-- @treturn ?string nil while there is hope
+function brokers.find_outage(list)
+  local reasons, now = {}, core.clock.monotonic()
+  for _, broker in ipairs(list) do
+    local state, reason = broker.client:state()
+    if state ~= "offline" or now - (broker.left_at or -math.huge) < RESTART_S then return nil end
+    reasons[#reasons + 1] = ("%s: %s"):format(broker.name, reason)
+  end
+  return "no broker of the peer's answers (" .. table.concat(reasons, "; ") .. ")"
+end
+
+--- How they stand, for people and for tests.
+-- @treturn {table,...} name, offset, state, reason
+function Brokers:stats()
+  local list = {}
+  for _, broker in pairs(self.joined) do
+    local state, reason = broker.client:state()
+    list[#list + 1] = { name = broker.name, offset = broker.offset, state = state, reason = reason }
+  end
+  table.sort(list, function(a, b) return a.offset < b.offset end)
+  return list
+end
+
+--- Leaves every broker.
+function Brokers:close()
+  self.tasks:cancel()
+  for _, broker in pairs(self.joined) do broker.client:close() end
+  self.changed:broadcast()
+end
+
+return brokers
