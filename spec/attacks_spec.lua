@@ -305,7 +305,7 @@ describe("an attack:", function()
         local bob <close> = start()
         local route = bob.routes[1]
         route.loopback, route.nic, route.prefix, route.external = false, "192.168.1.2", 24, "203.0.113.9"
-        bob.routes = { route }
+        bob.network.routes = { route }
         local own = address.parse(alice.address)
         own.ipv6, own.ipv4[1].external, own.ipv4[1].internal = {}, record[1], record[2]
         local text = address.format(own)
@@ -360,19 +360,19 @@ describe("an attack:", function()
       local log = stub(core.log, "write")
       assert.equal("ETIMEDOUT", select(3, alice:echo(bob.address, "x", 0.1)))
       log:revert()
-      assert.error_matches(function() start { allow = true } end, "allow is not a function")
+      assert.error_matches(function() start { allow = true } end, "allow is true, and not a function")
     end))
   end)
 
   it("answers are limited, and some places are kept for friends", task(function()
     local alice <close> = start()
     local bob <close> = start()
-    bob.accepted.answers = 24
+    bob.responder.count = 24
     local _, err = alice:connect(bob.address, { strategies = { "reverse" }, timeout = WAIT })
     assert.equal("refused by the peer: too busy", err.reverse)
     bob.signal.admission:trust(alice.id, 0)
     local pipe <close> = assert(alice:connect(bob.address, { strategies = { "reverse" }, timeout = WAIT }))
-    bob.accepted.answers = 0
+    bob.responder.count = 0
     assert(pipe)
   end))
 end)

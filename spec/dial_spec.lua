@@ -128,7 +128,7 @@ describe("p2pd.dial", function()
       assert.is_true(core.clock.monotonic() - started < 4) -- what reverse would have taken by itself
       assert.matches("refused", err.direct)
       local left = tonumber(err.reverse:match "^no answer within ([%d.]+) s$")
-      assert.is_true(left > 0 and left <= 0.3)
+      assert.is_true(left > 0 and left <= core.clock.monotonic() - started)
       assert.matches("^no connection to %w+ %(.*direct: .+; reverse: .+%)$", tostring(err))
       assert.equal("ETIMEDOUT", err.code)
       assert.equal(2, #err.attempts)
@@ -162,11 +162,15 @@ describe("p2pd.dial", function()
       assert.error_matches(connecting { strategies = { "no.such" } }, '^no strategy "no.such"$')
       assert.error_matches(connecting { strategies = { "string" } }, '^no strategy "string"$')
       assert.error_matches(connecting { strategies = { {} } }, "a module with a function dial")
-      assert.error_matches(connecting { strategies = {} }, "not a list of one or more")
-      assert.error_matches(connecting { strategies = "direct" }, "not a list of one or more")
-      assert.error_matches(connecting { policy = "slow" }, 'no policy "slow"')
-      assert.error_matches(connecting { timeout = "soon" }, "timeout: soon is not")
-      assert.error_matches(connecting { timeout = -1 }, "timeout: %-1 is not")
+      assert.error_matches(connecting { strategies = {} }, "strategies is not a list of one or more")
+      assert.error_matches(connecting { strategies = "direct" },
+        "connect: strategies is direct, and not a list")
+      assert.error_matches(connecting { policy = "slow" },
+        "connect: policy is slow, and not the name of a policy")
+      assert.error_matches(connecting { timeout = "soon" },
+        "connect: timeout is soon, and not a number of seconds")
+      assert.error_matches(connecting { timeout = -1 }, "connect: timeout is %-1, and not a number of seconds")
+      assert.error_matches(connecting { timeuot = 1 }, "connect: no option is called timeuot")
     end))
   end)
 
@@ -234,9 +238,9 @@ describe("p2pd.dial", function()
     it("strategy, as a module or a table", pair(function(alice, bob)
       local own = { name = "own", dial = direct.dial }
       package.loaded["spec.strategies.own"] = own
-      for name, strategy in pairs { ["spec.strategies.own"] = "spec.strategies.own", own = own } do
+      for _, strategy in ipairs { "spec.strategies.own", own } do
         local pipe <close> = assert(alice:connect(bob.address, { strategies = { strategy } }))
-        assert.equal(name, pipe.strategy)
+        assert.equal("own", pipe.strategy)
       end
       local other = { name = "own", dial = function() end }
       assert.error_matches(function() alice:connect(bob.address, { strategies = { own, other } }) end,
@@ -247,7 +251,7 @@ describe("p2pd.dial", function()
       local list = {
         { name = "raises", dial = function() error "out of luck" end },
         { name = "says", dial = function() return nil, "not today" end },
-        { name = "hangs", whole = true, dial = function() p2pd.sleep(100) end },
+        { name = "hangs", once_per_dial = true, dial = function() p2pd.sleep(100) end },
       }
       local log = stub(core.log, "write")
       local pipe, err = alice:connect(bob.address, { strategies = list, timeout = 0.05 })
@@ -271,9 +275,6 @@ describe("p2pd.dial", function()
       local none, err = alice:connect(bob.address, { policy = function() end })
       assert.is_nil(none)
       assert.same({}, err.attempts)
-      assert.error_matches(function()
-        alice:connect(bob.address, { policy = function() error "no idea" end })
-      end, "no idea")
     end))
   end)
 
@@ -342,9 +343,9 @@ describe("p2pd.dial", function()
       "P2P_DIRECT", { pipe = id.new() }, core.clock.monotonic() + WAIT, function() return true end)
     local stream = assert(listener:accept(WAIT))
     assert.matches("^P2PD/1 back %w+$", stream:read "l")
-    assert.is_not_nil(next(bob.answering))
+    assert.equal(1, bob:stats().answering)
     stream:close()
-    wait_until(function() return next(bob.answering) == nil end)
+    wait_until(function() return bob:stats().answering == 0 end)
     assert.equal(0, bob:stats().accepted)
     assert(asking:join(WAIT))
   end))

@@ -62,12 +62,14 @@ describe("p2pd.node", function()
 
   describe("node()", function()
     it("refuses options of a wrong kind", task(function()
-      assert.error_matches(function() try_start { secure = 0 } end, "secure is not true or false")
+      assert.error_matches(function() try_start { secure = 0 } end, "node: secure is 0, and not true or false")
       for _, port in ipairs { -1, 65536, 1.5, "80", {} } do
-        assert.error_matches(function() try_start { port = port } end, "node: port .* is not an integer")
+        assert.error_matches(function() try_start { port = port } end, "node: port is .*, and not an integer")
       end
-      assert.error_matches(function() try_start { interfaces = "lo" } end, "interfaces is not a list")
-      assert.error_matches(function() try_start { policy = "slow" } end, 'no policy "slow"')
+      assert.error_matches(function() try_start { interfaces = "lo" } end, "node: interfaces is lo, and not a list")
+      assert.error_matches(function() try_start { policy = "slow" } end, "node: policy is slow, and not the name")
+      assert.error_matches(function() try_start { nmae = "x" } end, "node: no option is called nmae")
+      assert.error_matches(function() p2pd.node "alice" end, "node: options are a table, and not alice")
     end))
 
     it("names an interface that is not there", task(function()
@@ -124,7 +126,7 @@ describe("p2pd.node", function()
 
     it("refuses a name that cannot be a file's", task(function()
       assert.equal("EINVAL", select(3, try_start { name = "../alice" }))
-      assert.has_error(function() p2pd.node { name = 5 } end, "node: name is not a string")
+      assert.has_error(function() p2pd.node { name = 5 } end, "node: name is 5, and not a string")
     end))
 
     local function silent_stun()

@@ -4,7 +4,7 @@ local id = require "p2pd.id"
 local message = require "p2pd.signal.message"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
-local signal = require "p2pd.signal"
+local brokers = require "p2pd.signal.brokers"
 local task = helper.task
 
 local WAIT = 8 -- seconds that an event on loopback may take, back-off included
@@ -23,7 +23,7 @@ local function wait_online(node, ...)
   for _, offset in ipairs { ... } do
     local deadline = core.clock.monotonic() + WAIT
     while not is_online(node, offset) do
-      assert(node.signal.changed:wait(deadline - core.clock.monotonic()))
+      assert(node.signal.brokers.changed:wait(deadline - core.clock.monotonic()))
     end
   end
 end
@@ -180,7 +180,7 @@ describe("p2pd.signal", function()
       local alice <close> = start(settings)
       first:signal "CONT"
       assert.equal("1", alice.address:match "^%d")
-      assert.is_true(core.clock.monotonic() - started < signal.START_WAIT)
+      assert.is_true(core.clock.monotonic() - started < brokers.START_WAIT)
     end))
   end)
 
@@ -295,14 +295,15 @@ describe("p2pd.signal", function()
 
     it("drops another version and unknown types", with_stranger(function(node, stranger, compose)
       local _, m = compose()
-      local text = message.encode(m):gsub('"v":1', '"v":2')
+      local text = message.encode(m):gsub('"v":2', '"v":1')
       stranger:publish(node.id, nodes.seal(nodes.new(), node.id, text))
       stranger:publish(node.id, (compose { type = "SHUTDOWN" }))
       stranger:publish(node.id, (compose { type = {} }))
+      stranger:publish(node.id, (compose { type = "KNOCK", pipe = "pipe1" }))
       stranger:publish(node.id, (compose()))
       assert(stranger:receive(WAIT))
       local counts = node:stats().signalling
-      assert.same({ 1, 2, 1 }, { counts.version, counts.type, counts.sent })
+      assert.same({ 1, 2, 1, 2 }, { counts.version, counts.type, counts.fields, counts.sent })
     end))
 
     it("answers a copy of a message once", with_stranger(function(node, stranger, compose, receive)

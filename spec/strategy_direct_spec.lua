@@ -75,10 +75,10 @@ describe("p2pd.strategy.direct", function()
       { { "2001:db8:1::5", 4000, "2001:db8::2" } }))
   end)
 
-  local ours = { name = "lo", nic = "127.0.0.1", external = "127.0.0.1", prefix = 8 }
+  local route_of_lo = { name = "lo", nic = "127.0.0.1", external = "127.0.0.1", prefix = 8 }
 
   local function to(port)
-    return { family = "ipv4", route = ours,
+    return { family = "ipv4", route = route_of_lo,
       remote = { external = "127.0.0.1", internal = "127.0.0.1", port = port } }
   end
 
@@ -101,7 +101,8 @@ describe("p2pd.strategy.direct", function()
     -- Dials a listener that answers as it is told; what dial() returns, and the line that came.
     local function dial_one_who_says(answer)
       local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
-      local dial = dials.new({ id = "me" }, { node_id = "you" }, { secure = false })
+      local dial = dials.new({ id = "me", strategies = { direct }, settings = {} }, { node_id = "you" },
+        { secure = false })
       local line
       local peer <close> = core.task.spawn(function()
         local stream <close> = listener:accept()

@@ -247,9 +247,9 @@ describe("p2pd.strategy.relay", function()
   it("says so when the peer cannot reach the relay", pair(ours "tcp", none, function(alice, bob)
     local routes = bob.routes
     local peer = bob.address
-    bob.routes = {}
+    bob.network.routes = {}
     local _, err = alice:connect(peer, ONLY_RELAY)
-    bob.routes = routes
+    bob.network.routes = routes
     assert.equal("refused by the peer: no address family in common with the relay", err.relay)
     wait_until_released()
   end))

@@ -51,7 +51,7 @@ describe("p2pd.strategy.reverse", function()
     assert.is_true(port == own.ipv4[1].port or own.ipv6[1] and port == own.ipv6[1].port)
     assert.equal(pipe.id, accepted.id)
     assert.same({}, alice.expected)
-    assert.same({}, bob.answering)
+    assert.equal(0, bob:stats().answering)
   end))
 
   it("says why at once when the peer can't reach us", pair(function(alice, bob)
@@ -72,9 +72,9 @@ describe("p2pd.strategy.reverse", function()
   end))
 
   it("says so when the peer is busy", pair(function(alice, bob)
-    bob.accepted.answers = 32
+    bob.responder.count = 32
     local _, err = alice:connect(bob.address, ONLY_REVERSE)
-    bob.accepted.answers = 0
+    bob.responder.count = 0
     assert.equal("refused by the peer: too busy", err.reverse)
   end))
 
@@ -87,10 +87,16 @@ describe("p2pd.strategy.reverse", function()
 
   it("takes no refusal from a stranger", pair(function(alice, bob)
     local carol <close> = start()
-    pretend(alice, helper.free_port())
+    local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" }) -- bob waits there
+    pretend(alice, select(2, listener:getsockname()))
     local dialing <close> = p2pd.spawn(alice.connect, alice, bob.address, ONLY_REVERSE)
-    repeat p2pd.sleep(0) until next(alice.signal.exchanges)
-    local request = next(alice.signal.exchanges)
+    local request
+    repeat
+      p2pd.sleep(0)
+      for sent, exchange in pairs(alice.signal.exchanges) do
+        if not exchange.reply then request = sent end -- nothing but a refusal answers a P2P_DIRECT
+      end
+    until request
     local function refuse(node, re)
       local m = { type = "REFUSED", id = id.new(), re = re, from = node.id, to = alice.id, pipe = "p",
         address = node.address, time = core.clock.realtime(), ttl = 60, reason = "go away" }
@@ -129,7 +135,7 @@ describe("p2pd.strategy.reverse", function()
     local stream <close> = assert(listener:accept(WAIT))
     local _, _, code = listener:accept(0)
     assert.equal("ETIMEDOUT", code)
-    assert.equal(1, bob.accepted.answers)
+    assert.equal(1, bob:stats().answering)
     assert.matches("^P2PD/1 back %w+$", stream:read "l")
     assert(stream:write "P2PD/1 refused nobody waits for this pipe\n")
   end))
@@ -140,7 +146,7 @@ describe("p2pd.strategy.reverse", function()
     local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
     local sender = { mqtt = { 0 }, ipv6 = {}, ipv4 = {
       { external = "127.0.0.1", internal = "127.0.0.1", port = select(2, listener:getsockname()) } } }
-    local answering <close> = p2pd.spawn(reverse.answer, bob,
+    local answering <close> = p2pd.spawn(reverse.messages.P2P_DIRECT.answer, bob,
       { pipe = id.new(), from = dialer.id, id = id.new(), sender = sender })
     local stream = assert(listener:accept(WAIT))
     assert.matches("^P2PD/1 back %w+$", stream:read "l")

@@ -71,13 +71,13 @@ local function take_request(self, m)
   self:refuse(m, "not allowed")
 end
 
---- Refuses a request: counts it, and tells its sender.
+--- Refuses a request: counts it, and tells its sender, when it was to make a pipe.
 -- @tparam table m the request
 -- @tparam string reason for the sender
 -- @tparam[opt=reason] string counted what it is counted as
 function Signal:refuse(m, reason, counted)
   self:drop(counted or reason, m.from)
-  self:reply(m, "REFUSED", { pipe = m.pipe, reason = reason:sub(1, 200):gsub("%c", " ") })
+  if m.pipe then self:reply(m, "REFUSED", { pipe = m.pipe, reason = reason:sub(1, 200):gsub("%c", " ") }) end
 end
 
 --- Counts a message that is not taken.
