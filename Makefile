@@ -31,7 +31,7 @@ all: $(EXE) $(CORE) $(NETDELAY)
 DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev libpaho-mqtt-dev libedit-dev \
 	libnetfilter-queue-dev lua-dkjson lua-argparse
 DEPS_demo := mosquitto coturn chrony openssl iproute2 nftables iptables
-DEPS_test := lua-busted lua-filesystem mosquitto-clients
+DEPS_test := lua-busted lua-filesystem mosquitto-clients microsocks
 DEPS_all := lua-check clang-format cppcheck lua-ldoc lua-luv lua-cqueues clang libclang-rt-14-dev
 
 # `DEPS=check` names what is missing instead of installing it: for builds that are nobody's to change

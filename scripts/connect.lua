@@ -14,25 +14,38 @@ parser:option("--timeout", "Seconds to connect in (20)."):argname "S":convert(cl
 parser:flag("--json", "Say on standard error, as a JSON object, how the connection was made.")
 parser:flag("--explain", "Say on standard error what was tried.")
 
+local KEYS = { "ok", "strategy", "began", "seconds", "reason", "peer", "local", "remote", "rtt", "tls",
+  "protocol", "cipher", "ktls", "error", "attempts" }
+
 local function explain(report)
   for _, attempt in ipairs(report.attempts) do
-    cli.say("%-8s %6.0f ms  %s", attempt.strategy, (attempt.seconds or 0) * 1000,
+    cli.say("%-8s %6.0f ms  %s", attempt.strategy, attempt.seconds * 1000,
       attempt.ok and "connected" or attempt.reason)
   end
-  if report.ok then cli.say("%s to %s, by %s", report["local"], report.remote, report.strategy) end
+  if not report.ok then return end
+  local ends = report["local"] and report.remote and ("%s to %s, "):format(report["local"], report.remote)
+  cli.say("%sby %s", ends or "connected ", report.strategy)
+end
+
+local function attempts_of(list)
+  local result = setmetatable({}, { __jsontype = "array" })
+  for i, attempt in ipairs(list) do
+    result[i] = { strategy = attempt.strategy, ok = attempt.ok, reason = attempt.reason,
+      began = cli.digits(attempt.began), seconds = cli.digits(attempt.seconds) }
+  end
+  return result
 end
 
 local function tell(args, seconds, pipe, failure)
-  local report = pipe and pipe:info() or {}
-  report = {
-    ok = pipe ~= nil, strategy = report.strategy, seconds = seconds,
-    ["local"] = report["local"], remote = report.remote,
-    attempts = pipe and pipe.attempts or failure.attempts,
+  local info = pipe and pipe:info() or {}
+  local report = {
+    ok = pipe ~= nil, strategy = info.strategy, seconds = cli.digits(seconds), peer = info.peer,
+    ["local"] = info["local"], remote = info.remote, rtt = cli.digits(info.rtt), tls = info.tls,
+    attempts = attempts_of(pipe and pipe.attempts or failure.attempts),
     error = failure and tostring(failure),
   }
   if args.explain then explain(report) end
-  setmetatable(report.attempts, { __jsontype = "array" })
-  if args.json then io.stderr:write(json.encode(report), "\n") end
+  if args.json then io.stderr:write(json.encode(report, { keyorder = KEYS }), "\n") end
 end
 
 -- Copies until the source ends; what went wrong, if anything did.
@@ -62,7 +75,7 @@ end
 
 local function main(args)
   if args.json and not os.getenv "P2PD_LOG" then core.log.level "error" end -- the object stands alone
-  local node <close>, reason = p2pd.node(cli.node_options(args))
+  local node <close>, reason = p2pd.node(cli.node_options(args, { background = true }))
   if not node then
     cli.say("%s", reason)
     return cli.FAILED

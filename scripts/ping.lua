@@ -35,7 +35,7 @@ local function ping_pipe(pipe, count)
 end
 
 local function main(args)
-  local node <close>, reason = p2pd.node(cli.node_options(args))
+  local node <close>, reason = p2pd.node(cli.node_options(args, { background = true }))
   if not node then
     cli.say("%s", reason)
     return NONE

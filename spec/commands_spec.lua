@@ -223,8 +223,14 @@ describe("the command", function()
       assert.matches("^[%d.:%[%]]+:%d+$", report.remote)
       assert.matches("^[%d.:%[%]]+:%d+$", report["local"])
       assert.is_true(report.seconds > 0)
-      assert.same({ { strategy = "direct", ok = true, seconds = report.attempts[1].seconds } },
-        report.attempts)
+      local attempt = report.attempts[1]
+      assert.same({ 1, "direct", true }, { #report.attempts, attempt.strategy, attempt.ok })
+      assert.is_true(attempt.began >= 0 and attempt.seconds > 0)
+      assert.same({ "TLSv1.3", 43 }, { report.tls.protocol, #report.peer:sub(1, 43) })
+      assert.matches('^{"ok":true,"strategy":"direct","seconds":[%d.]+,"peer":', err:match "\n({.*})\n$")
+      for number in err:match("\n({.*})\n$"):gmatch "seconds\":([%d.]+)" do
+        assert.is_true(#number:gsub("^0%.0*", ""):gsub("%.", "") <= 6, number)
+      end
       assert.matches("p2pd: direct +%d+ ms  connected\n", err)
       assert.matches("p2pd: %S+ to %S+, by direct\n", err)
     end))

@@ -169,7 +169,7 @@ describe("p2pd.dial", function()
         "connect: policy is slow, and not the name of a policy")
       assert.error_matches(connecting { timeout = "soon" },
         "connect: timeout is soon, and not a number of seconds")
-      assert.error_matches(connecting { timeout = -1 }, "connect: timeout is %-1, and not a number of seconds")
+      assert.error_matches(connecting { timeout = -1 }, "connect: timeout is %-1, and not a number")
       assert.error_matches(connecting { timeuot = 1 }, "connect: no option is called timeuot")
     end))
   end)

@@ -62,13 +62,18 @@ describe("p2pd.node", function()
 
   describe("node()", function()
     it("refuses options of a wrong kind", task(function()
-      assert.error_matches(function() try_start { secure = 0 } end, "node: secure is 0, and not true or false")
-      for _, port in ipairs { -1, 65536, 1.5, "80", {} } do
-        assert.error_matches(function() try_start { port = port } end, "node: port is .*, and not an integer")
+      local function starting(options)
+        return function() try_start(options) end
       end
-      assert.error_matches(function() try_start { interfaces = "lo" } end, "node: interfaces is lo, and not a list")
-      assert.error_matches(function() try_start { policy = "slow" } end, "node: policy is slow, and not the name")
-      assert.error_matches(function() try_start { nmae = "x" } end, "node: no option is called nmae")
+      for _, port in ipairs { -1, 65536, 1.5, "80", {} } do
+        assert.error_matches(starting { port = port }, "node: port is .*, and not an integer")
+      end
+      assert.error_matches(starting { secure = 0 }, "node: secure is 0, and not true or false")
+      assert.error_matches(starting { interfaces = "lo" }, "node: interfaces is lo, and not a list")
+      assert.error_matches(starting { policy = "slow" }, "node: policy is slow, and not the name")
+      assert.error_matches(starting { nmae = "x" }, "node: no option is called nmae")
+      assert.error_matches(starting { strategies = {} }, "strategies is not a list of one or more")
+      assert.error_matches(starting { strategies = { "teleport" } }, 'no strategy "teleport"')
       assert.error_matches(function() p2pd.node "alice" end, "node: options are a table, and not alice")
     end))
 

@@ -20,7 +20,8 @@ describe("p2pd.options", function()
 
   it("check() names what is of a wrong kind", function()
     assert.error_matches(checking { name = 5 }, "thing: name is 5, and not a string$")
-    assert.error_matches(checking { port = 65536 }, "thing: port is 65536, and not an integer from 0 to 65535$")
+    assert.error_matches(checking { port = 65536 },
+      "thing: port is 65536, and not an integer from 0 to 65535$")
     assert.error_matches(checking { port = 1.5 }, "thing: port is 1.5, and not")
     assert.error_matches(checking { timeout = -1 }, "thing: timeout is %-1, and not a number of seconds$")
     assert.error_matches(checking { secure = "no" }, "thing: secure is no, and not true or false$")

@@ -136,13 +136,25 @@ function cli.strategies(text)
 end
 
 --- Options for p2pd.node from what was parsed.
-function cli.node_options(args)
-  return {
+-- @tparam table args
+-- @tparam[opt] table more options
+-- @treturn table
+function cli.node_options(args, more)
+  local options = {
     name = args.name,
     port = args.port,
     settings = args.settings,
     interfaces = #args.interface > 0 and args.interface or nil,
   }
+  for name, value in pairs(more or {}) do options[name] = value end
+  return options
+end
+
+--- A number as reports have it: with six digits at most.
+-- @tparam ?number value
+-- @treturn ?number
+function cli.digits(value)
+  return value and tonumber(("%.6g"):format(value))
 end
 
 --- Parts a command line at the first `--`.

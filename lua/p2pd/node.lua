@@ -65,7 +65,9 @@ local function make_messages(self, messages)
   all.GET_ADDR.handler = function(m) self.signal:reply(m, "RETURN_ADDR") end
   for kind, entry in pairs(messages) do
     all[kind] = { fields = entry.fields, reply = entry.reply }
-    if entry.answer then
+    if entry.receive then
+      all[kind].handler = function(m) self.responder:receive(entry, m) end
+    elseif entry.answer then
       all[kind].handler = function(m) self.tasks:detach(self.responder.answer, self.responder, entry, m) end
     end
   end
@@ -97,7 +99,7 @@ local function discover(self)
 end
 
 local function connect_brokers(self)
-  local ok, reasons = self.signal:start()
+  local ok, reasons = self.signal:wait()
   if not ok then
     core.log.write("warn", "no broker answers, so nobody can signal this node yet: " .. reasons)
   end
@@ -178,6 +180,7 @@ function node.new(given)
     address = function() return self.address end,
     messages = make_messages(self, messages),
   }
+  self.signal:start()
   self.tasks:spawn(connect_brokers, self)
   local ok
   ok, reason, code = open_network(self, given)

@@ -96,9 +96,14 @@ function Signal:deliver(payload, broker)
   return (m.re and take_answer or take_request)(self, m)
 end
 
---- Connects; see `brokers:start`.
+--- Begins to connect to our brokers.
 function Signal:start()
-  return self.brokers:start()
+  self.brokers:start()
+end
+
+--- Waits until one answers, or none does; see `brokers:wait`.
+function Signal:wait()
+  return self.brokers:wait()
 end
 
 --- The offsets of our address; see `brokers:offsets`.
@@ -200,6 +205,7 @@ end
 -- @tparam ?table fields
 -- @treturn boolean true; or nil, message, code
 function Signal:send(peer, kind, fields)
+  if self.closed then return nil, "the node is closed", "EBADF" end
   local list = self.brokers:route(peer)
   local m = compose(self, peer.node_id, kind, fields)
   local payload, reason, code = self.admission:pack(m, nil, core.clock.monotonic())

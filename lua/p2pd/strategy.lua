@@ -9,9 +9,9 @@
 -- nil, reason, and "EAGAIN" for a code when that is not known yet), `expected(node, pair)` (whether it is
 -- likely to connect, from what is known of both NATs), `prepare(dial)` (begins with what takes long; what it
 -- returns is closed with the dial), and `messages`: by type, `fields` (a check for each, see
--- @{p2pd.signal.field}), `reply` (the type of its answer), `answer(node, message)` (of a request: returns a
--- verified stream, or true when nothing more is to be done, or nil, message, code), `timeout` (seconds for
--- `answer`; 4).
+-- @{p2pd.signal.field}), `reply` (the type of its answer), `answer(node, message)` (of a request for a pipe:
+-- returns a verified stream, or nil, message, code), `timeout` (seconds for `answer`; 4), or
+-- `receive(node, message)` (of one that asks for nothing; it must not wait).
 -- @module p2pd.strategy
 local field = require "p2pd.signal.field"
 local message = require "p2pd.signal.message"
@@ -35,7 +35,9 @@ local function find_message_fault(name, entry)
   for key, check in pairs(entry.fields or {}) do
     if type(check) ~= "function" then return ("the check of %s is not a function"):format(tostring(key)) end
   end
-  if entry.answer ~= nil and type(entry.answer) ~= "function" then return "answer is not a function" end
+  for _, what in ipairs { "answer", "receive" } do
+    if entry[what] ~= nil and type(entry[what]) ~= "function" then return what .. " is not a function" end
+  end
   if entry.reply ~= nil and not message.is_type(entry.reply) then return "reply is no type" end
 end
 
@@ -118,7 +120,8 @@ end
 
 --- The messages of several strategies.
 -- @tparam {table,...} modules
--- @treturn table by type: `strategy` (the module), `fields` (`pipe` among them), `reply`, `answer`, `timeout`
+-- @treturn table by type: `strategy` (the module), `fields` (`pipe` among them), `reply`, `answer`,
+-- `receive`, `timeout`
 -- @raise when two have a message of one type
 function strategy.messages(modules)
   local all = {}
@@ -132,7 +135,7 @@ function strategy.messages(modules)
       local fields = { pipe = field.id }
       for key, check in pairs(entry.fields or {}) do fields[key] = check end
       all[name] = { strategy = module, fields = fields, reply = entry.reply, answer = entry.answer,
-        timeout = entry.timeout }
+        receive = entry.receive, timeout = entry.timeout }
     end
   end
   return all

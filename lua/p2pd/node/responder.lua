@@ -47,7 +47,7 @@ end
 
 -- What an answer came to: its stream becomes a pipe.
 local function conclude(self, entry, m, stream, reason, code)
-  if stream == true or code == "ECANCELED" then return end
+  if code == "ECANCELED" then return end
   if stream and self.admitted[stream] then
     return acceptor.offer(self.node, stream,
       { strategy = entry.strategy.name, peer = m.from, id = m.pipe, secure = not m.insecure })
@@ -79,6 +79,16 @@ function Responder:answer(entry, m)
   end })
   local limit = entry.timeout or strategy.ANSWER_TIMEOUT
   conclude(self, entry, m, task.timeout(limit, call_answer, entry, node, m))
+end
+
+--- Takes a message that asks for nothing.
+-- @tparam table entry of the message's type
+-- @tparam table m the message
+function Responder:receive(entry, m)
+  local ok, reason = pcall(entry.receive, self.node, m)
+  if ok then return end
+  self.node.refusals:note("failed", m.from, "strategy %s failed with %s of %s: %s", entry.strategy.name,
+    m.type, m.from, tostring(reason))
 end
 
 --- A pipe of a peer has come about: what else was to make one for the same dial is over.

@@ -93,13 +93,19 @@ function Brokers:offsets()
   return list
 end
 
+-- The next server of the list, as one of our address.
+local function choose_next(self)
+  local offset = #self.chosen
+  if not self.servers[offset + 1] then return nil end
+  self.chosen[offset + 1] = offset
+  return offset
+end
+
 -- Stands for one of our brokers: tries servers from the list until one answers. The last one tried is kept
 -- even if it is down: it is asked for ever, and may come back.
-local function find_one(self, next_offset, progress)
-  while true do
-    local offset = next_offset()
-    if not offset then break end
-    self.chosen[#self.chosen + 1] = offset
+local function find_one(self, offset)
+  local progress = self.progress
+  while offset do
     local broker, reason = self:join(offset)
     local ok
     if broker then ok, reason = broker.client:wait_online(brokers.START_WAIT) end
@@ -108,26 +114,22 @@ local function find_one(self, next_offset, progress)
       break
     end
     table.insert(progress.reasons, ("%s: %s"):format(name_of(self.servers[offset + 1]), reason))
+    offset = choose_next(self)
   end
   progress.pending = progress.pending - 1
   self.changed:broadcast()
 end
 
---- Connects to the brokers of our address. Returns when the first one answers, or when none does (then all
--- are tried on).
--- @treturn boolean whether a broker answers; else false and the reasons
+--- Begins to connect to the brokers of our address.
 function Brokers:start()
-  local progress = { pending = 0, online = 0, reasons = {} }
-  local offset = -1
-  local function next_offset()
-    offset = offset + 1
-    return self.servers[offset + 1] and offset
-  end
-  for _ = 1, math.min(WANTED, #self.servers) do
-    progress.pending = progress.pending + 1
-    self.tasks:spawn(find_one, self, next_offset, progress)
-  end
-  local limit = deadline.after(brokers.START_WAIT)
+  self.progress = { pending = math.min(WANTED, #self.servers), online = 0, reasons = {} }
+  for _ = 1, self.progress.pending do self.tasks:spawn(find_one, self, choose_next(self)) end
+end
+
+--- Waits until the first of them answers, or none does (then all are tried on).
+-- @treturn boolean whether a broker answers; else false and the reasons
+function Brokers:wait()
+  local progress, limit = self.progress, deadline.after(brokers.START_WAIT)
   while progress.online == 0 and progress.pending > 0 and not limit:has_passed() do
     self.changed:wait(limit:left())
   end
