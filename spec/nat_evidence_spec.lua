@@ -24,7 +24,7 @@ local function tcp(name, external)
     mapped = at(external or OWN_PORT) }
 end
 
-local function lane(name, rule)
+local function series(name, rule)
   local probes = {}
   for i, port in ipairs(delta.plan()) do
     probes[i] = { port = port, ip = OUTSIDE, external = rule(port, i) }
@@ -39,7 +39,7 @@ local function random() return math.random(1024, 65535) end
 local STRICT, OPEN = { both = false, port = false }, { both = true, port = true }
 
 local function judge(seen)
-  local given = { ip = NIC, udp = {}, tcp = {}, tcp_mapping = {}, lanes = {}, reasons = {} }
+  local given = { ip = NIC, udp = {}, tcp = {}, tcp_mapping = {}, probes = {}, reasons = {} }
   for key, value in pairs(seen) do given[key] = value end
   return evidence.judge(given)
 end
@@ -48,7 +48,7 @@ local function kind(result) return { result.type, result.delta, result.value } e
 
 describe("p2pd.nat.evidence", function()
   it("judges one honest server", function()
-    local result = judge { udp = { udp("1", STRICT) }, tcp = { tcp "1" }, lanes = { lane("1", equal) },
+    local result = judge { udp = { udp("1", STRICT) }, tcp = { tcp "1" }, probes = { series("1", equal) },
       tcp_mapping = udp("1", STRICT).mapping, hairpin = true }
     assert.same({ 5, 2, 0 }, kind(result))
     assert.same({ INDEPENDENT, PORT, INDEPENDENT, true, OUTSIDE },
@@ -84,23 +84,23 @@ describe("p2pd.nat.evidence", function()
 
   it("believes what most say about the ports' rule", function()
     local result = judge { udp = { udp("1", STRICT) }, tcp = { tcp "1", tcp "2", tcp "3" },
-      lanes = { lane("1", random), lane("2", up), lane("3", up) } }
+      probes = { series("1", random), series("2", up), series("3", up) } }
     assert.same({ 5, 4, 1 }, kind(result))
   end)
 
   it("promises nothing when they disagree about it", function()
     local result = judge { udp = { udp("1", STRICT) }, tcp = { tcp "1", tcp "2" },
-      lanes = { lane("1", equal), lane("2", up) } }
+      probes = { series("1", equal), series("2", up) } }
     assert.same({ 5, 6, 0 }, kind(result))
     assert.matches("disagree about how ports", table.concat(result.missing, "; "))
   end)
 
   it("prefers a rule to none when two are even", function()
     local result = judge { udp = { udp("1", STRICT) }, tcp = { tcp "1", tcp "2" },
-      lanes = { lane("1", random), lane("2", up) } }
+      probes = { series("1", random), series("2", up) } }
     assert.same({ 5, 4, 1 }, kind(result))
     result = judge { udp = { udp("1", STRICT) }, tcp = { tcp "1", tcp "2", tcp "3" },
-      lanes = { lane("1", random), lane("2", up), lane("3", random) } }
+      probes = { series("1", random), series("2", up), series("3", random) } }
     assert.same({ 5, 6, 0 }, kind(result))
   end)
 
@@ -108,7 +108,7 @@ describe("p2pd.nat.evidence", function()
     local liar = tcp "1"
     liar.mapped.ip = "203.0.113.7"
     local result = judge { udp = { udp("2", STRICT), udp("3", STRICT) }, tcp = { liar, tcp "2" },
-      lanes = { lane("1", equal), lane("2", up) } }
+      probes = { series("1", equal), series("2", up) } }
     assert.same({ 5, 4, 1 }, kind(result))
   end)
 
@@ -135,7 +135,7 @@ describe("p2pd.nat.evidence", function()
     local moved, still = udp("1", STRICT), udp("2", STRICT)
     moved.again = at(7)
     assert.is_nil(judge({ udp = { moved, still, udp("3", STRICT) } }).unstable)
-    local result = judge { udp = { moved, moved }, lanes = { lane("1", equal) } }
+    local result = judge { udp = { moved, moved }, probes = { series("1", equal) } }
     assert.same({ 6, 6, 0 }, kind(result))
     assert.same({ true, nat.UNSTABLE }, { result.unstable, result.mapping })
     still.again = nil
@@ -143,7 +143,7 @@ describe("p2pd.nat.evidence", function()
   end)
 
   it("tells blocked UDP from no answer at all", function()
-    local result = judge { tcp = { tcp "1" }, lanes = { lane("1", up) }, reasons = { "x: timed out" } }
+    local result = judge { tcp = { tcp "1" }, probes = { series("1", up) }, reasons = { "x: timed out" } }
     assert.same({ 7, 4, 1 }, kind(result))
     assert.equal("UDP is blocked: x: timed out", result.reason)
     local public = tcp "1"

@@ -6,7 +6,8 @@ local burst = require "p2pd.nat.burst"
 local clock = require "p2pd.clock"
 local core = require "p2pd.core"
 local exchange = require "p2pd.stun.exchange"
-local interface = require "p2pd.net.interfaces"
+local interfaces = require "p2pd.net.interfaces"
+local routes = require "p2pd.net.routes"
 local task = require "p2pd.task"
 local turn = require "p2pd.turn"
 
@@ -171,20 +172,20 @@ end
 -- @tparam table settings
 -- @tparam[opt] table options `interfaces` (names; those that a node would take), `timeout` (seconds for
 -- each server, 2), `progress` (function(ended, of))
--- @treturn[1] table `routes` and `notes` as @{interface.routes} gives them; `interfaces`; `left_out`,
+-- @treturn[1] table `routes` and `notes` as @{p2pd.net.routes.find} gives them; `interfaces`; `left_out`,
 -- sentences; `brokers`, `stuns`, `turns`: a result for each of the settings' servers; `clock`
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
 function netcheck.run(settings, options)
   options = options or {}
-  local interfaces, left_out, code = interface.list { names = options.interfaces }
-  if not interfaces then return nil, left_out, code end
+  local chosen, left_out, code = interfaces.list { names = options.interfaces }
+  if not chosen then return nil, left_out, code end
   local timeout = options.timeout or netcheck.TIMEOUT
-  local result = { interfaces = interfaces, left_out = left_out, brokers = {}, stuns = {}, turns = {} }
+  local result = { interfaces = chosen, left_out = left_out, brokers = {}, stuns = {}, turns = {} }
   local searches = {
     function()
-      result.routes, result.notes = interface.routes(interfaces, settings.stun)
+      result.routes, result.notes = routes.find(chosen, settings.stun)
       return true
     end,
     function()

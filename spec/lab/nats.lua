@@ -72,13 +72,14 @@ nats.CASES = {
 }
 
 local CLASSIFY = [[
-local interface, config = require "p2pd.net.interfaces", require "p2pd.config"
+local interfaces, config = require "p2pd.net.interfaces", require "p2pd.config"
+local routing = require "p2pd.net.routes"
 local path, meanwhile = ...
 local settings = assert(config.load(path))
 local started = core.clock.monotonic()
 local routes, notes
 local classifying = task.spawn(function()
-  routes, notes = interface.routes(assert(interface.list()), settings.stun)
+  routes, notes = routing.find(assert(interfaces.list()), settings.stun)
   return true
 end)
 task.sleep(0)

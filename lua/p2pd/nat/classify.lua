@@ -21,7 +21,7 @@ local GRACE = 0.05             -- seconds at least that others have after the fi
 local TCP_WAITS = { 0, 0.15, 0.45 } -- seconds until a connection is tried, and tried again
 local TCP_DEAD = 0.6           -- seconds after which no TCP server answers any more
 local LAST_REQUEST = behaviour.WAITS[#behaviour.WAITS] -- seconds until a silent server has got all of them
-local LANES = 2                -- servers that see bursts; a third one when they disagree
+local SERIES = 2                -- servers that see bursts; a third one when they disagree
 local MAPPING_TRIES = 3
 
 -- What the kernel says when nothing can leave from an address, or when it is not there any more.
@@ -83,6 +83,7 @@ local function ask_udp(self, entry, ips)
   end
   table.insert(self.udp, server)
   if not self.first_udp then
+    self.on_external(server.mapped.ip)
     self.first_udp = { at = now(), rtt = server.rtt }
     extend(self, server.rtt)
     if is_translated(self, server) then
@@ -124,13 +125,13 @@ local function find_tcp_mapping(self, server)
   end
 end
 
-local function run_lane(self, send, transport, server)
-  local lane = { name = server.name, transport = transport }
-  self.lanes_started = self.lanes_started + 1
-  self:start("lanes", function()
-    lane.bursts = burst.run(send, self.options, { ip = server.ip, port = server.server_port }, server.rtt,
+local function run_series(self, send, transport, server)
+  local series = { name = server.name, transport = transport }
+  self.series_started = self.series_started + 1
+  self:start("probes", function()
+    series.bursts = burst.run(send, self.options, { ip = server.ip, port = server.server_port }, server.rtt,
       function() return self:left() end)
-    table.insert(self.lanes, lane)
+    table.insert(self.probes, series)
   end)
 end
 
@@ -142,10 +143,10 @@ local function use_tcp(self, server)
     extend(self, server.rtt)
   end
   if not is_translated(self, server) then return end
-  if self.lanes_started < LANES then run_lane(self, burst.tcp, "tcp", server) end
+  if self.series_started < SERIES then run_series(self, burst.tcp, "tcp", server) end
   if not self.has_mapping_test then
     self.has_mapping_test = true
-    self:start("lanes", find_tcp_mapping, server)
+    self:start("probes", find_tcp_mapping, server)
   end
 end
 
@@ -186,22 +187,22 @@ end
 -- When nobody answers by TCP, bursts over UDP show at least what the NAT does with those.
 local function fall_back(self)
   local server = self.udp[1]
-  if not server or self.lanes_started > 0 then return true end
+  if not server or self.series_started > 0 then return true end
   if not is_translated(self, server) then return true end
-  run_lane(self, burst.udp, "udp", server)
+  run_series(self, burst.udp, "udp", server)
   return false
 end
 
 local function has_disagreement(self)
-  if #self.lanes ~= LANES or self.lanes_started > LANES then return false end
-  return evidence.delta_of(self.lanes[1]) ~= evidence.delta_of(self.lanes[2])
+  if #self.probes ~= SERIES or self.series_started > SERIES then return false end
+  return evidence.delta_of(self.probes[1]) ~= evidence.delta_of(self.probes[2])
 end
 
 local function is_tcp_settled(self)
   local first, pending = self.first_tcp, self.pending
-  if pending.lanes > 0 then return false end
-  if has_disagreement(self) and self.tcp[LANES + 1] then
-    run_lane(self, burst.tcp, "tcp", self.tcp[LANES + 1])
+  if pending.probes > 0 then return false end
+  if has_disagreement(self) and self.tcp[SERIES + 1] then
+    run_series(self, burst.tcp, "tcp", self.tcp[SERIES + 1])
     return false
   end
   if first then return pending.tcp == 0 or self:is_past(first.at + math.max(GRACE, 2 * first.rtt)) end
@@ -242,7 +243,8 @@ end
 -- @tparam table options `ip` (the NIC's address, to bind), `family`, `interface` (to bind to, where
 -- permitted; nil: the address has to do), `servers` (`{ host, port, behaviour }`), `resolve` (function(host,
 -- family): addresses, or nil, message, code), `timeout` (seconds, 0.8: longer when
--- ten round trips are)
+-- ten round trips are), `on_external` (function(ip), or nil: called with the external address that the first
+-- answer tells; what most servers say is in the result)
 -- @treturn[1] table as @{evidence.judge} gives it
 -- @treturn[2] nil when nothing can leave from the address
 -- @treturn[2] string message
@@ -255,8 +257,9 @@ function classify.run(options)
   local self = setmetatable({
     options = binding, family = options.family, socket = socket, children = children,
     started = now(), deadline = now() + (options.timeout or classify.TIMEOUT), changed = task.condition(),
-    pending = { udp = 0, tcp = 0, examine = 0, lanes = 0, hairpin = 0 },
-    ip = options.ip, udp = {}, tcp = {}, tcp_mapping = {}, lanes = {}, reasons = {}, lanes_started = 0,
+    pending = { udp = 0, tcp = 0, examine = 0, probes = 0, hairpin = 0 },
+    on_external = options.on_external or function() end,
+    ip = options.ip, udp = {}, tcp = {}, tcp_mapping = {}, probes = {}, reasons = {}, series_started = 0,
   }, Observation)
   ask_servers(self, options.servers, options.resolve)
   observe(self)

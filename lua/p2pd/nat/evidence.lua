@@ -2,6 +2,7 @@
 -- tell is named. Pure; p2pd.nat.classify gathers the evidence.
 -- @module p2pd.nat.evidence
 local delta = require "p2pd.nat.delta"
+local list = require "p2pd.list"
 local nat = require "p2pd.nat"
 
 local evidence = {}
@@ -10,22 +11,8 @@ local INDEPENDENT = nat.BEHAVIOURS[1]
 
 local NO_BEHAVIOUR = "no server that answers RFC 5780 was reached, so how unsolicited packets are filtered"
   .. " is not known: the strictest filter is assumed"
-local NO_LANE = "no server showed how TCP ports are allotted: random is assumed"
+local NO_PROBES = "no server showed how TCP ports are allotted: random is assumed"
 local OVER_UDP = "no server answers STUN over TCP: the delta is that of UDP"
-
-local function map(list, fn)
-  local result = {}
-  for i, value in ipairs(list) do result[i] = fn(value) end
-  return result, #list
-end
-
-local function filter(list, keep)
-  local result = {}
-  for _, value in ipairs(list) do
-    if keep(value) then result[#result + 1] = value end
-  end
-  return result
-end
 
 local function spell(address)
   return address.ip .. " " .. address.port
@@ -38,8 +25,8 @@ end
 -- The external address that most servers see; each has one vote, whatever it was asked over.
 local function find_external(seen, missing)
   local names, ips, voted = {}, {}, {}
-  for _, list in ipairs { seen.udp, seen.tcp } do
-    for _, one in ipairs(list) do
+  for _, answers in ipairs { seen.udp, seen.tcp } do
+    for _, one in ipairs(answers) do
       if not voted[one.name] then
         voted[one.name] = true
         names[#names + 1], ips[#ips + 1] = one.name, one.mapped.ip
@@ -54,20 +41,22 @@ local function find_external(seen, missing)
   return ip or ips[1]
 end
 
-local function is_translated(list, ip)
-  local votes, n = map(list, function(one) return one.mapped.ip ~= ip or one.mapped.port ~= one.port end)
+local function is_translated(answers, ip)
+  local votes, n = list.map(answers, function(one)
+    return one.mapped.ip ~= ip or one.mapped.port ~= one.port
+  end)
   local answer = nat.vote(votes, n)
   if answer == nil and n > 0 then return true end
   return answer
 end
 
 -- Two servers that saw the same mapping prove that it does not depend on them, whatever a third one says.
-local function compare(list)
-  local same, votes = nat.vote(map(list, function(one) return spell(one.mapped) end))
-  if same and votes >= 2 and 2 * votes > #list then
-    list = filter(list, function(one) return spell(one.mapped) == same end)
+local function compare(answers)
+  local same, votes = nat.vote(list.map(answers, function(one) return spell(one.mapped) end))
+  if same and votes >= 2 and 2 * votes > #answers then
+    answers = list.filter(answers, function(one) return spell(one.mapped) == same end)
   end
-  return nat.mapping(list)
+  return nat.mapping(answers)
 end
 
 local function find_mapping(servers, missing)
@@ -78,7 +67,7 @@ local function find_mapping(servers, missing)
     gaps[#gaps + 1] = gap
   end
   local word, votes = nat.vote(words, #servers)
-  local compared, gap = compare(map(servers, function(one)
+  local compared, gap = compare(list.map(servers, function(one)
     return { ip = one.ip, port = one.server_port, mapped = one.mapped }
   end))
   if compared == INDEPENDENT and votes < 2 then return compared end
@@ -101,7 +90,7 @@ local function find_filtering(servers, missing)
 end
 
 local function is_unstable(servers)
-  local votes, n = map(servers, function(one)
+  local votes, n = list.map(servers, function(one)
     return one.again == nil or spell(one.again) ~= spell(one.mapped)
   end)
   for i, one in ipairs(servers) do
@@ -110,9 +99,10 @@ local function is_unstable(servers)
   return nat.vote(votes, n) == true
 end
 
---- A lane's delta and value as one word to compare, or nil and why it proves nothing.
-function evidence.delta_of(lane)
-  local kind, value = delta.infer(lane.bursts)
+--- The delta and value that a series of bursts shows, as one word to compare; or nil and why it proves
+-- nothing.
+function evidence.delta_of(series)
+  local kind, value = delta.infer(series.bursts)
   if kind then return kind .. " " .. value end
   return nil, value
 end
@@ -132,12 +122,12 @@ local function prefer_rule(votes, n)
   end
 end
 
-local function find_delta(lanes, missing)
+local function find_delta(probes, missing)
   local votes, gap = {}, nil
-  for i, lane in ipairs(lanes) do votes[i], gap = evidence.delta_of(lane) end
-  local winner = nat.vote(votes, #lanes) or prefer_rule(votes, #lanes)
+  for i, series in ipairs(probes) do votes[i], gap = evidence.delta_of(series) end
+  local winner = nat.vote(votes, #probes) or prefer_rule(votes, #probes)
   if winner then
-    if lanes[1].transport == "udp" then note(missing, OVER_UDP) end
+    if probes[1].transport == "udp" then note(missing, OVER_UDP) end
     local kind, value = winner:match "^(%d+) (%-?%d+)$"
     return math.tointeger(kind), math.tointeger(value)
   end
@@ -145,16 +135,18 @@ local function find_delta(lanes, missing)
     note(missing, "the servers disagree about how ports are allotted: random is assumed")
   else
     local known = gap and ("how ports are allotted is not known (%s): random is assumed"):format(gap)
-    note(missing, known or NO_LANE)
+    note(missing, known or NO_PROBES)
   end
   return nat.DELTA_RANDOM, 0
 end
 
--- A server that lies about our address may do so about ports. Over UDP there is but one lane.
-local function find_honest(lanes, servers)
+-- A server that lies about our address may do so about ports. Over UDP there is but one series.
+local function find_honest(probes, servers)
   local honest = {}
   for _, server in ipairs(servers) do honest[server.name] = true end
-  return filter(lanes, function(lane) return lane.transport == "udp" or honest[lane.name] end)
+  return list.filter(probes, function(series)
+    return series.transport == "udp" or honest[series.name]
+  end)
 end
 
 local function judge_udp(result, servers, ip)
@@ -178,7 +170,7 @@ local function judge_tcp(result, seen, servers, ip)
     result.delta, result.value = nat.DELTA_NONE, 0
     return
   end
-  result.delta, result.value = find_delta(find_honest(seen.lanes, servers), result.missing)
+  result.delta, result.value = find_delta(find_honest(seen.probes, servers), result.missing)
   if seen.tcp_mapping[1] then
     local gap
     result.tcp_mapping, gap = compare(seen.tcp_mapping)
@@ -206,9 +198,9 @@ end
 -- @tparam table seen what p2pd.nat.classify saw: `ip` (the NIC's); `udp` and `tcp`: lists of `{ name, ip,
 -- server_port, port = our local port, mapped = { ip, port } }`, those of `udp` also with `is_capable`
 -- (answers RFC 5780), `mapping` (as @{nat.mapping} takes it), `filtering` (as @{nat.filtering} takes it),
--- `again` (a later mapping of the same endpoint); `tcp_mapping`, a list as @{nat.mapping} takes it; `lanes`,
--- a list of `{ bursts, transport }` as @{delta.infer} takes them; `hairpin`; `reasons`, why servers said
--- nothing
+-- `again` (a later mapping of the same endpoint); `tcp_mapping`, a list as @{nat.mapping} takes it; `probes`,
+-- for each server that saw bursts of them `{ name, transport, bursts }`, as @{delta.infer} takes those;
+-- `hairpin`; `reasons`, why servers said nothing
 -- @treturn table `type`, `delta`, `value`, `mapping`, `filtering`, `tcp_mapping` (nil: not known), `hairpin`,
 -- `unstable`, `external` (an address, or nil), `missing` (what is not known, sentences), `reason` (why the
 -- type is 7 or the mapping unstable)
@@ -216,7 +208,7 @@ function evidence.judge(seen)
   local missing = {}
   local result = { missing = missing, hairpin = seen.hairpin, external = find_external(seen, missing) }
   local function is_honest(one) return one.mapped.ip == result.external end
-  local udp, tcp = filter(seen.udp, is_honest), filter(seen.tcp, is_honest)
+  local udp, tcp = list.filter(seen.udp, is_honest), list.filter(seen.tcp, is_honest)
   if udp[1] then judge_udp(result, udp, seen.ip) else judge_blocked(result, seen, tcp[1] ~= nil) end
   judge_tcp(result, seen, tcp, seen.ip)
   if udp[1] and is_unstable(udp) then judge_unstable(result) end

@@ -1,26 +1,269 @@
---- Routes in two steps, until net/interfaces.lua is split.
+--- Routes: for each of a node's interfaces and each address family the NIC's address, the external address
+-- that the outside sees, and the NAT in between.
+--
+-- They come in two steps. @{plain} tells at once what the host itself knows; @{complete} asks STUN servers
+-- and fills in the rest while others use the list already.
+--
+-- A route's fields: `interface` (its place in the list of interfaces, from 0), `name`, `family`, `nic` (the
+-- address to bind), `prefix` (bits), `internal` (IPv4: the NIC's; IPv6: its link-local, without a scope, or
+-- else the NIC's), `scope` (the interface's name, when `internal` is link-local), `loopback`, `default` (has
+-- a default route), `external` (the NIC's address until another one is known), `external_known` (false when
+-- nobody has told it yet, or when no server answers), `nat` (nil until it is known; then
+-- `{ type, delta, value, mapping, filtering, tcp_mapping, ... }`, see @{p2pd.nat.evidence.judge}), `shared`
+-- (the interface's other addresses with the same external one).
 -- @module p2pd.net.routes
+local classify = require "p2pd.nat.classify"
+local core = require "p2pd.core"
+local discovery = require "p2pd.net.discovery"
 local interfaces = require "p2pd.net.interfaces"
+local list = require "p2pd.list"
+local nat = require "p2pd.nat"
+local task = require "p2pd.task"
 
 local routes = {}
 
-function routes.plain(chosen)
-  return interfaces.plain(chosen)
+routes.MAX = 3                    -- of a family, as in a peer address
+routes.TIMEOUT = classify.TIMEOUT -- seconds for all of it, unless all servers are far away
+
+local ADDRESSES_MAX = 8 -- of an interface and a family that are looked at
+
+local FAMILIES = { "ipv4", "ipv6" }
+local DEFAULTS = { ipv4 = "default4", ipv6 = "default6" }
+
+-- -- what the host knows
+
+local function strip_scope(ip)
+  return (ip:gsub("%%.*", ""))
 end
 
-function routes.complete(list, servers, options)
-  local found, notes = interfaces.routes(list.interfaces, servers, options)
-  for i = #list, 1, -1 do
-    if not found[i] then table.remove(list, i) end
+local function link_local_of(netif)
+  for _, candidate in ipairs(netif.ipv6) do
+    if candidate.class == "link-local" then return strip_scope(candidate.ip) end
   end
-  for i, route in ipairs(found) do
-    for _, old in ipairs(list) do
-      if old.nic == route.nic then route.port = old.port end
+end
+
+-- A global IPv6 address is not translated on its way.
+local function is_own_external(route)
+  return route.family == "ipv6" and core.inet.class(route.nic) == "global"
+end
+
+local function new_route(netif, place, family, nic)
+  local link_local = family == "ipv6" and link_local_of(netif) or nil
+  local route = {
+    interface = place,
+    name = netif.name,
+    family = family,
+    nic = nic.ip,
+    prefix = nic.prefix,
+    loopback = netif.loopback,
+    default = netif[DEFAULTS[family]],
+    internal = link_local or nic.ip,
+    scope = link_local and netif.name,
+    external = nic.ip,
+    shared = {},
+  }
+  route.external_known = is_own_external(route)
+  if route.loopback then route.nat = nat.open() end
+  return route
+end
+
+-- A family's routes, one for each interface: those with a default route of that family before the rest.
+local function add_family(found, chosen, family)
+  local preferred, rest = {}, {}
+  for i, netif in ipairs(chosen) do
+    local nic = interfaces.addresses(netif, family)[1]
+    if nic then
+      local route = new_route(netif, i - 1, family, nic)
+      table.insert(route.default and preferred or rest, route)
     end
-    list[i] = route
-    options.changed(route)
   end
-  return notes
+  list.append(preferred, rest)
+  table.move(preferred, 1, math.min(#preferred, routes.MAX), #found + 1, found)
+end
+
+--- The routes of some interfaces, at most three of a family, as far as the host itself knows them. Waits for
+-- nothing.
+-- @tparam {table,...} chosen as @{p2pd.net.interfaces.list} gives them
+-- @treturn {table,...} IPv4 routes, then IPv6 routes
+function routes.plain(chosen)
+  local found = { interfaces = chosen }
+  for _, family in ipairs(FAMILIES) do add_family(found, chosen, family) end
+  return found
+end
+
+-- An interface's further addresses in a family, which may have an external address of their own. Of an IPv6
+-- network's addresses one is enough.
+local function further_routes(chosen, route)
+  local netif, further = chosen[route.interface + 1], {}
+  for i, nic in ipairs(interfaces.addresses(netif, route.family)) do
+    local is_twin = route.family == "ipv6" and core.inet.same_subnet(nic.ip, route.nic, route.prefix)
+    if i > 1 and i <= ADDRESSES_MAX and not is_twin then
+      further[#further + 1] = new_route(netif, route.interface, route.family, nic)
+    end
+  end
+  return further
+end
+
+-- -- completing one route
+
+local function set_external(self, route, ip)
+  if route.external_known and route.external == ip then return end
+  route.external, route.external_known = ip, true
+  self.changed(route)
+end
+
+local function complete_loopback(self, route)
+  local ip, reasons, asked = self:find_external(route)
+  if ip then return set_external(self, route, ip) end
+  if asked then self:note(route, reasons) end
+end
+
+local function complete_unasked(self, route)
+  route.nat = route.external_known and nat.firewall() or nat.unknown()
+  if not route.external_known then self:note(route, "no STUN server to ask") end
+  self.changed(route)
+end
+
+-- A server that nobody reaches tells nothing of an address that needs none to be known.
+local function doubt(found)
+  local unsure = nat.firewall()
+  unsure.missing = { "whether anything is let in is not known: " .. found.reason }
+  return unsure
+end
+
+local function conclude(self, route, found)
+  local is_own = is_own_external(route)
+  local ip = found.external or is_own and route.nic
+  route.external, route.external_known = ip or route.nic, ip and true or false
+  route.nat = is_own and not found.external and doubt(found) or found
+  if not ip then self:note(route, found.reason) end
+  self.changed(route)
+end
+
+-- Classifies what is between the route's address and the outside.
+local function complete(self, route)
+  if route.loopback then return complete_loopback(self, route) end
+  if not self.servers[1] then return complete_unasked(self, route) end
+  local binding = self:binding(route)
+  local found, reason, code = classify.run {
+    ip = binding.ip, interface = binding.interface, family = route.family,
+    servers = self.servers, timeout = self.limit:left(),
+    resolve = function(host, family) return self:lookup(host, family) end,
+    on_external = function(ip) set_external(self, route, ip) end,
+  }
+  self.is_shut[route] = code ~= nil
+  conclude(self, route, found or { type = nat.BLOCKED, delta = nat.DELTA_NONE, value = 0, reason = reason })
+end
+
+-- -- all routes of a family
+
+-- Does an interface's further address share the route's external one?
+local function compare(self, further)
+  if not further.external_known then
+    local ip = self:find_external(further)
+    further.external, further.external_known = ip or further.external, ip ~= nil
+  end
+end
+
+local function insert(found, route)
+  local place = #found + 1
+  for i, other in ipairs(found) do
+    if other.family == route.family then place = i + 1 end
+  end
+  table.insert(found, place, route)
+end
+
+-- Those further addresses that have an external address of their own become routes; the others are kept with
+-- the route they share it with.
+local function add_further(self, found, family, further_of)
+  local searches = {}
+  local mine = list.filter(found, function(route) return route.family == family end)
+  local count = #mine
+  for _, route in ipairs(mine) do
+    local by_external = { [route.external] = route }
+    for _, further in ipairs(further_of[route]) do
+      local known = not further.external_known and route or by_external[further.external]
+      if known then
+        table.insert(known.shared, further.nic)
+      elseif count < routes.MAX then
+        by_external[further.external], count = further, count + 1
+        insert(found, further)
+        self.changed(further)
+        searches[#searches + 1] = function() complete(self, further) return true end
+      end
+    end
+  end
+  task.all(searches)
+end
+
+-- Nobody can be reached where nothing can leave; unless that is all there is.
+local function leave_out(self, found, family)
+  local function is_open(route) return route.family == family and not self.is_shut[route] end
+  if not list.filter(found, is_open)[1] then return end
+  for i = #found, 1, -1 do
+    local route = found[i]
+    if route.family == family and self.is_shut[route] then
+      table.remove(found, i)
+      table.insert(self.notes, ("%s (%s) is left out: %s"):format(route.name, route.nic, route.nat.reason))
+      self.changed()
+    end
+  end
+end
+
+local function complete_family(self, found, family)
+  local further_of, searches = {}, {}
+  for _, route in ipairs(found) do
+    if route.family == family then
+      further_of[route] = further_routes(found.interfaces, route)
+      searches[#searches + 1] = function() complete(self, route) return true end
+      for _, further in ipairs(further_of[route]) do
+        searches[#searches + 1] = function() compare(self, further) return true end
+      end
+    end
+  end
+  task.all(searches)
+  add_further(self, found, family, further_of)
+  leave_out(self, found, family)
+end
+
+--- Asks STUN servers from each route's own address what its external address is, and classifies what lies
+-- between (see @{p2pd.nat.classify}). All routes ask all servers at once, so a dead server, or a dead name,
+-- delays nobody who gets another answer. Changes the list in place: an external address is filled in with
+-- the first answer, the NAT when it is classified; further addresses of an interface that have an external
+-- address of their own become routes too, as long as there are at most three of a family; a route by which
+-- nothing can leave is removed, unless there is no other. Waits; call it in a task.
+-- @tparam {table,...} found as @{plain} gives it
+-- @tparam[opt] {table,...} servers each `{ host = string, port = integer, behaviour = boolean }`
+-- @tparam[opt] table options `timeout`: seconds for all of it (0.8; more when all servers are far away);
+-- `changed`: function(route), called when something of a route has become known, and without one when a route
+-- has been removed
+-- @treturn {string,...} why an external address is not known, and what is left out, for people
+function routes.complete(found, servers, options)
+  options = options or {}
+  local self <close> = discovery.open {
+    servers = servers or {},
+    timeout = options.timeout or routes.TIMEOUT,
+    is_multihomed = #list.filter(found.interfaces, function(n) return not n.loopback end) > 1,
+  }
+  self.changed = options.changed or function() end
+  self.is_shut = {}
+  local searches = {}
+  for i, family in ipairs(FAMILIES) do
+    searches[i] = function() complete_family(self, found, family) return true end
+  end
+  task.all(searches)
+  return self.notes
+end
+
+--- Both steps at once. Waits.
+-- @tparam {table,...} chosen as for @{plain}
+-- @tparam[opt] {table,...} servers as for @{complete}
+-- @tparam[opt] table options as for @{complete}
+-- @treturn {table,...} the routes
+-- @treturn {string,...} notes, as @{complete} returns them
+function routes.find(chosen, servers, options)
+  local found = routes.plain(chosen)
+  return found, routes.complete(found, servers, options)
 end
 
 return routes
