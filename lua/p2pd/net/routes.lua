@@ -67,13 +67,28 @@ local function new_route(netif, place, family, nic)
   return route
 end
 
--- A family's routes, one for each interface: those with a default route of that family before the rest.
+-- An interface's further addresses in a family, which may have an external address of their own. Of an IPv6
+-- network's addresses one is enough.
+local function further_routes(netif, first)
+  local further = {}
+  for i, nic in ipairs(interfaces.addresses(netif, first.family)) do
+    local is_twin = first.family == "ipv6" and core.inet.same_subnet(nic.ip, first.nic, first.prefix)
+    if i > 1 and i <= ADDRESSES_MAX and not is_twin then
+      further[#further + 1] = new_route(netif, first.interface, first.family, nic)
+    end
+  end
+  return further
+end
+
+-- A family's routes, one for each interface: those with a default route of that family before the rest. Each
+-- has `further` ones until they are complete.
 local function add_family(found, chosen, family)
   local preferred, rest = {}, {}
   for i, netif in ipairs(chosen) do
     local nic = interfaces.addresses(netif, family)[1]
     if nic then
       local route = new_route(netif, i - 1, family, nic)
+      route.further = further_routes(netif, route)
       table.insert(route.default and preferred or rest, route)
     end
   end
@@ -86,22 +101,9 @@ end
 -- @tparam {table,...} chosen as @{p2pd.net.interfaces.list} gives them
 -- @treturn {table,...} IPv4 routes, then IPv6 routes
 function routes.plain(chosen)
-  local found = { interfaces = chosen }
+  local found = {}
   for _, family in ipairs(FAMILIES) do add_family(found, chosen, family) end
   return found
-end
-
--- An interface's further addresses in a family, which may have an external address of their own. Of an IPv6
--- network's addresses one is enough.
-local function further_routes(chosen, route)
-  local netif, further = chosen[route.interface + 1], {}
-  for i, nic in ipairs(interfaces.addresses(netif, route.family)) do
-    local is_twin = route.family == "ipv6" and core.inet.same_subnet(nic.ip, route.nic, route.prefix)
-    if i > 1 and i <= ADDRESSES_MAX and not is_twin then
-      further[#further + 1] = new_route(netif, route.interface, route.family, nic)
-    end
-  end
-  return further
 end
 
 -- -- completing one route
@@ -175,13 +177,13 @@ end
 
 -- Those further addresses that have an external address of their own become routes; the others are kept with
 -- the route they share it with.
-local function add_further(self, found, family, further_of)
+local function add_further(self, found, family)
   local searches = {}
   local mine = list.filter(found, function(route) return route.family == family end)
   local count = #mine
   for _, route in ipairs(mine) do
     local by_external = { [route.external] = route }
-    for _, further in ipairs(further_of[route]) do
+    for _, further in ipairs(route.further or {}) do
       local known = not further.external_known and route or by_external[further.external]
       if known then
         table.insert(known.shared, further.nic)
@@ -211,19 +213,32 @@ local function leave_out(self, found, family)
 end
 
 local function complete_family(self, found, family)
-  local further_of, searches = {}, {}
+  local searches = {}
   for _, route in ipairs(found) do
     if route.family == family then
-      further_of[route] = further_routes(found.interfaces, route)
       searches[#searches + 1] = function() complete(self, route) return true end
-      for _, further in ipairs(further_of[route]) do
+      for _, further in ipairs(route.further or {}) do
         searches[#searches + 1] = function() compare(self, further) return true end
       end
     end
   end
   task.all(searches)
-  add_further(self, found, family, further_of)
+  add_further(self, found, family)
+  for _, route in ipairs(found) do
+    if route.family == family then route.further = nil end
+  end
   leave_out(self, found, family)
+end
+
+local function is_multihomed(found)
+  local first
+  for _, route in ipairs(found) do
+    if not route.loopback then
+      if first and route.name ~= first then return true end
+      first = route.name
+    end
+  end
+  return false
 end
 
 --- Asks STUN servers from each route's own address what its external address is, and classifies what lies
@@ -243,7 +258,7 @@ function routes.complete(found, servers, options)
   local self <close> = discovery.open {
     servers = servers or {},
     timeout = options.timeout or routes.TIMEOUT,
-    is_multihomed = #list.filter(found.interfaces, function(n) return not n.loopback end) > 1,
+    is_multihomed = is_multihomed(found),
   }
   self.changed = options.changed or function() end
   self.is_shut = {}
