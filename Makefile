@@ -150,6 +150,12 @@ gcstress: all | deps-test
 bench: all | deps-all
 	@$(RUN_ENV) $(LUA) spec/bench/run.lua
 
+matrix: all | deps-test
+	@$(RUN_ENV) $(LUA) spec/lab/matrix.lua
+
+matrix-nat: all | deps-test
+	@$(RUN_ENV) $(LUA) spec/lab/matrix_nat.lua
+
 # -- fuzzers ----------------------------------------------------------------------------------------------
 
 # Each spec/fuzz/NAME_fuzz.c starts from spec/fuzz/corpus/NAME. What it finds on the way stays in the output
