@@ -16,6 +16,9 @@ LDFLAGS ?=
 DEPS ?= install
 SAN ?=
 
+# The one place where the version is written.
+VERSION := $(shell sed -n 's/^return "\(.*\)"$$/\1/p' lua/p2pd/version.lua)
+
 comma := ,
 OUT := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 EXE := $(if $(filter build,$(OUT)),p2pd,$(OUT)/bin/p2pd)
@@ -62,10 +65,18 @@ deps-build deps-demo deps-test deps-all: deps-%:
 # -- the build ------------------------------------------------------------------------------------------
 
 SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+# What makes a fault harder to exploit. FORTIFY needs an optimizer, and is in the sanitizers' way.
+FORTIFY := $(if $(SAN),,$(if $(filter -O1 -O2 -O3 -Os,$(CFLAGS)),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
+CONTROL_FLOW_x86_64 := -fcf-protection
+CONTROL_FLOW_aarch64 := -mbranch-protection=standard
+CONTROL_FLOW = $(CONTROL_FLOW_$(firstword $(subst -, ,$(shell $(CC) -dumpmachine))))
+HARDENING = -fstack-protector-strong -fstack-clash-protection $(CONTROL_FLOW) $(FORTIFY)
+HARDENED_LINK := -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 LUA_CFLAGS = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(LUA)))
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -MMD -MP $(WARNINGS) \
-	$(LUA_CFLAGS) -I. $(SAN_FLAGS) $(CFLAGS)
+	$(LUA_CFLAGS) -I. $(SAN_FLAGS) $(CFLAGS) $(HARDENING)
+ALL_LDFLAGS = $(SAN_FLAGS) $(HARDENED_LINK) $(LDFLAGS)
 LIBS := -lev -ledit -lpaho-mqtt3as -lssl -lcrypto -lm -lpthread
 # All of liblua, for the C modules that a script may require.
 LUA_LIBS = -Wl,--whole-archive -l:lib$(LUA).a -Wl,--no-whole-archive -ldl
@@ -83,7 +94,7 @@ define keep
 endef
 
 $(OUT)/flags: always | deps-build
-	$(call keep,$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(LIBS))
+	$(call keep,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS))
 
 $(OUT)/sources: always
 	$(call keep,$(LUA_SOURCES) $(SOURCES))
@@ -99,19 +110,19 @@ $(OUT)/obj/embedded.o: $(OUT)/embedded.c $(OUT)/flags
 $(OUT)/embedded.c: host/embed.lua $(LUA_SOURCES) $(OUT)/sources | deps-build
 	$(LUA) host/embed.lua $@ $(LUA_SOURCES) $(LUA_MODULES)
 
-$(CORE): $(OBJECTS) $(OUT)/sources
+$(CORE): $(OBJECTS) $(OUT)/flags $(OUT)/sources
 	@mkdir -p $(@D)
-	$(CC) $(SAN_FLAGS) $(LDFLAGS) -shared -o $@ $(OBJECTS) $(LIBS)
+	$(CC) $(ALL_LDFLAGS) -shared -o $@ $(OBJECTS) $(LIBS)
 
-$(EXE): $(OBJECTS) $(EXE_OBJECTS) $(OUT)/sources
+$(EXE): $(OBJECTS) $(EXE_OBJECTS) $(OUT)/flags $(OUT)/sources
 	@mkdir -p $(@D)
-	$(CC) $(SAN_FLAGS) $(LDFLAGS) -rdynamic -o $@ $(OBJECTS) $(EXE_OBJECTS) $(LUA_LIBS) $(LIBS)
+	$(CC) $(ALL_LDFLAGS) -pie -rdynamic -o $@ $(OBJECTS) $(EXE_OBJECTS) $(LUA_LIBS) $(LIBS)
 
 # The lab's delays, a program of its own: it runs in another network namespace.
 NETDELAY_OBJECTS := $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard netdelay/*.c))
 
-$(NETDELAY): $(NETDELAY_OBJECTS)
-	$(CC) $(SAN_FLAGS) $(LDFLAGS) -o $@ $(NETDELAY_OBJECTS) -lnetfilter_queue -lnfnetlink
+$(NETDELAY): $(NETDELAY_OBJECTS) $(OUT)/flags
+	$(CC) $(ALL_LDFLAGS) -pie -o $@ $(NETDELAY_OBJECTS) -lnetfilter_queue -lnfnetlink
 
 -include $(OBJECTS:.o=.d) $(EXE_OBJECTS:.o=.d) $(NETDELAY_OBJECTS:.o=.d)
 

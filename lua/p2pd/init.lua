@@ -9,7 +9,7 @@
 local task = require "p2pd.task"
 
 local p2pd = {
-  VERSION = "0.1",
+  VERSION = require "p2pd.version",
 
   --- See @{p2pd.task}.
   run = task.run,
