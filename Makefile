@@ -131,6 +131,8 @@ $(NETDELAY): $(NETDELAY_OBJECTS) $(OUT)/flags
 # The specs' keys are theirs, never the user's.
 RUN_ENV := P2PD_EXE=$(abspath $(EXE)) XDG_DATA_HOME=$(abspath $(OUT))/data LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="$(OUT)/?.so;;"
 SPECS = $(wildcard spec/*_spec.lua spec/lab/*_spec.lua spec/regress/*_spec.lua)
+JOBS ?=
+SUITE = spec/suite.lua -o $(OUT) $(if $(JOBS),-j $(JOBS))
 
 # A sanitizer's library must be there before the interpreter that loads core.so. Children of the specs
 # (shells, servers) get it as well, so it looks for leaks when spec/report.lua asks, not at every exit.
@@ -146,17 +148,11 @@ demo: all | deps-demo
 	./$(EXE) demo
 
 test: all | deps-test
-	@$(RUN_ENV) $(SAN_ENV) $(LUA) spec/run.lua -o spec/report.lua $(SPECS)
+	@$(RUN_ENV) $(SAN_ENV) $(LUA) $(SUITE) $(SPECS)
 
-# Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes. It
-# costs what is alive, so each file has a process of its own.
+# Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes.
 gcstress: all | deps-test
-	@failed=; for spec in $(SPECS); do \
-		echo "$$spec"; \
-		$(RUN_ENV) $(LUA) -e "collectgarbage('incremental', 1, 1000, 6)" \
-			spec/run.lua -o spec/report.lua $$spec || failed="$$failed $$spec"; \
-	done; \
-	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+	@$(RUN_ENV) P2PD_SPEC_SECONDS=3600 $(LUA) $(SUITE) -e "collectgarbage('incremental', 1, 1000, 6)" $(SPECS)
 
 bench: all | deps-all
 	@$(RUN_ENV) $(LUA) spec/bench/run.lua

@@ -49,8 +49,8 @@ end
 
 --- Reads a file.
 -- @tparam string path
--- @treturn table kind ("fixed" or "relocatable"), machine ("x86_64", "aarch64" or nil), relro, bind_now, executable_stack (booleans), names (what
--- the dynamic linker knows, each between NULs), bytes (the file)
+-- @treturn table kind ("fixed" or "relocatable"), machine ("x86_64", "aarch64" or nil), relro, bind_now,
+-- executable_stack (booleans), names (what the dynamic linker knows, each between NULs), bytes (the file)
 function elf.read(path)
   local file <close> = assert(io.open(path, "rb"))
   local bytes = file:read "a"

@@ -1,6 +1,8 @@
 --- busted's output for `make test`: failures in full as they come, the slowest specs, and as the last line
--- `N passed, N failed, N skipped`. The process fails when a spec did, or when none ran.
+-- `N passed, N failed, N skipped`. The process fails when a spec did, or when none ran. The same goes as JSON
+-- to the file that P2PD_SPEC_RESULT names: spec/suite.lua reads it.
 local busted = require "busted"
+local json = require "dkjson"
 local pretty = require "pl.pretty"
 
 local SLOWEST = 5
@@ -16,21 +18,34 @@ local function place_of(entry)
   return trace and trace.short_src and ("%s:%s"):format(trace.short_src, trace.currentline) or "?"
 end
 
-local function print_entries(title, entries)
+local function indent(text)
+  return (text:gsub("[^\n]+", "  %0")) .. "\n"
+end
+
+local function add_entries(lines, title, entries)
   for _, entry in ipairs(entries) do
-    io.write(("\n%s: %s\n  at %s\n"):format(title, entry.name, place_of(entry)))
-    io.write((text_of(entry.message):gsub("[^\n]+", "  %0")), "\n")
+    lines[#lines + 1] = ("\n%s: %s\n  at %s\n"):format(title, entry.name, place_of(entry))
+    lines[#lines + 1] = indent(text_of(entry.message))
     local trace = entry.isError and type(entry.trace) == "table" and entry.trace.traceback
-    if trace then io.write((trace:gsub("[^\n]+", "  %0")), "\n") end
+    if trace then lines[#lines + 1] = indent(trace) end
   end
 end
 
-local function print_slowest(durations)
+local function slowest(durations)
   table.sort(durations, function(a, b) return a.seconds > b.seconds end)
+  return { table.unpack(durations, 1, math.min(SLOWEST, #durations)) }
+end
+
+local function print_slowest(durations)
   io.write "\nslowest:\n"
-  for i = 1, math.min(SLOWEST, #durations) do
-    io.write(("  %6.3f s  %s\n"):format(durations[i].seconds, durations[i].name))
-  end
+  for _, one in ipairs(durations) do io.write(("  %6.3f s  %s\n"):format(one.seconds, one.name)) end
+end
+
+local function write_result(result)
+  local path = os.getenv "P2PD_SPEC_RESULT"
+  if not path then return end
+  local file <close> = assert(io.open(path, "wb"))
+  assert(file:write(json.encode(result), "\n"))
 end
 
 -- Under a sanitizer: what nobody points to any more. The check is no lua_CFunction, but its int fits:
@@ -54,20 +69,27 @@ return function(options)
     return nil, true
   end
 
+  local function result_of(lines)
+    local failed, leaks = handler.failuresCount + handler.errorsCount, find_leaks()
+    if leaks then lines[#lines + 1] = "\nFAILED: memory was leaked\n" end
+    return {
+      passed = handler.successesCount, failed = failed + (leaks and 1 or 0), skipped = handler.pendingsCount,
+      details = table.concat(lines), slowest = slowest(durations),
+    }
+  end
+
   local function on_exit()
-    print_entries("skipped", handler.pendings)
-    print_entries("FAILED", handler.failures)
-    print_entries("ERROR", handler.errors)
-    print_slowest(durations)
-    local passed, failed = handler.successesCount, handler.failuresCount + handler.errorsCount
-    if find_leaks() then
-      io.write "\nFAILED: memory was leaked\n"
-      failed = failed + 1
-    end
-    local skipped = handler.pendingsCount
-    io.write(("\n%d passed, %d failed, %d skipped\n"):format(passed, failed, skipped))
+    local lines = {}
+    add_entries(lines, "skipped", handler.pendings)
+    add_entries(lines, "FAILED", handler.failures)
+    add_entries(lines, "ERROR", handler.errors)
+    local result = result_of(lines)
+    io.write(result.details)
+    print_slowest(result.slowest)
+    io.write(("\n%d passed, %d failed, %d skipped\n"):format(result.passed, result.failed, result.skipped))
     io.flush()
-    if failed > 0 or passed == 0 then os.exit(1, true) end
+    write_result(result)
+    if result.failed > 0 or result.passed == 0 then os.exit(1, true) end
     return nil, true
   end
 

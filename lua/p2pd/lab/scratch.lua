@@ -3,7 +3,16 @@
 local scratch = {}
 
 local folders = {}
-local PORTS_FROM, PORTS = 20000, 12000 -- below the kernel's own range, so nobody gets one by accident
+local PORTS_FROM, PORTS_TO = 20000, 31999 -- below the kernel's own range, so nobody gets one by accident
+
+-- P2PD_PORTS=FROM-TO keeps processes that run side by side apart.
+local function port_range()
+  local from, to = (os.getenv "P2PD_PORTS" or ""):match "^(%d+)%-(%d+)$"
+  from, to = math.tointeger(from) or PORTS_FROM, math.tointeger(to) or PORTS_TO
+  return from, to - from + 1
+end
+
+local FROM, PORTS = port_range()
 local next_port = math.random(0, PORTS - 1)
 
 local function quote(text)
@@ -62,7 +71,7 @@ function scratch.free_port()
   end
   for _ = 1, PORTS do
     next_port = (next_port + 1) % PORTS
-    if not used[PORTS_FROM + next_port] then return PORTS_FROM + next_port end
+    if not used[FROM + next_port] then return FROM + next_port end
   end
   error "every port is in use"
 end
