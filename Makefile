@@ -81,7 +81,7 @@ LIBS := -lev -ledit -lpaho-mqtt3as -lssl -lcrypto -lm -lpthread
 # All of liblua, for the C modules that a script may require.
 LUA_LIBS = -Wl,--whole-archive -l:lib$(LUA).a -Wl,--no-whole-archive -ldl
 
-SOURCES := $(wildcard host/*.c host/*/*.c bindings/*.c)
+SOURCES := $(wildcard host/*.c host/*/*.c host/*/*/*.c bindings/*.c)
 OBJECTS := $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out host/main.c,$(SOURCES)))
 EXE_OBJECTS := $(OUT)/obj/host/main.o $(OUT)/obj/embedded.o
 LUA_SOURCES := $(sort $(wildcard lua/p2pd/*.lua lua/p2pd/*/*.lua lua/p2pd/*/*/*.lua scripts/*.lua))
@@ -195,18 +195,22 @@ $(OUT)/fuzz/%: spec/fuzz/%_fuzz.c $(OUT)/fuzz/host.a
 
 # -- the code itself ------------------------------------------------------------------------------------
 
-C_FILES = $(wildcard host/*.[ch] host/*/*.[ch] bindings/*.[ch] netdelay/*.[ch] spec/*/*.[ch])
+C_FILES = $(wildcard host/*.[ch] host/*/*.[ch] host/*/*/*.[ch] bindings/*.[ch] netdelay/*.[ch] spec/*/*.[ch])
 
-lint: lint-lua lint-format lint-c
+lint: lint-lua lint-directions lint-format lint-c
 
 lint-lua: | deps-all
-	luacheck -q --no-color .
+	@luacheck -q --no-color .
+
+# Which file may know which.
+lint-directions: | deps-all
+	@$(LUA) spec/lint/directions.lua
 
 lint-format: | deps-all
-	clang-format --dry-run -Werror $(C_FILES)
+	@clang-format --dry-run -Werror $(C_FILES)
 
 lint-c: | deps-all
-	cppcheck -q -j 2 --std=c11 --language=c --enable=warning,performance,portability --inline-suppr \
+	@cppcheck -q -j 2 --std=c11 --language=c --enable=warning,performance,portability --inline-suppr \
 		--library=lua --error-exitcode=1 -D__linux__ -I. $(filter %.c,$(C_FILES))
 
 format: | deps-all
@@ -241,7 +245,7 @@ help:
 	@echo 'make matrix          every NAT dials every NAT by punching; resumable; table in build/matrix.html'
 	@echo 'make matrix-nat      every NAT of the lab recognised, P2PD_RUNS=20 times at two latencies'
 	@echo 'make fuzz            every parser, for FUZZ_SECONDS=60 each'
-	@echo 'make lint            luacheck, clang-format and cppcheck; `make format` formats'
+	@echo 'make lint            luacheck, directions of includes and requires, clang-format, cppcheck; `make format` formats'
 	@echo 'make bench           speed and memory'
 	@echo 'make docs            the API pages in build/docs/api'
 	@echo 'make deps            installs every Debian package that any of these needs'
@@ -252,4 +256,4 @@ always:
 
 .DELETE_ON_ERROR:
 .PHONY: all always bench clean demo deps deps-all deps-build deps-demo deps-test docs format \
-	fuzz gcstress help install lint lint-c lint-format lint-lua matrix matrix-nat test
+	fuzz gcstress help install lint lint-c lint-directions lint-format lint-lua matrix matrix-nat test
