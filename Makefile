@@ -35,7 +35,8 @@ DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev lib
 	libnetfilter-queue-dev lua-dkjson lua-argparse
 DEPS_demo := mosquitto coturn chrony openssl iproute2 nftables iptables
 DEPS_test := lua-busted lua-filesystem mosquitto-clients microsocks
-DEPS_all := lua-check clang-format cppcheck lua-ldoc lua-luv lua-cqueues clang libclang-rt-14-dev
+DEPS_all := lua-check clang-format cppcheck lua-ldoc lua-luv lua-cqueues clang libclang-rt-14-dev \
+	binutils dpkg-dev groff-base
 
 # `DEPS=check` names what is missing instead of installing it: for builds that are nobody's to change
 # the machine with, such as LuaRocks'. One at a time, so that two apt-gets never meet under -j.
@@ -147,11 +148,11 @@ SAN_ENV = $(if $(SAN),LD_PRELOAD="$(RUNTIMES)" P2PD_SAN="$(SAN)" UBSAN_OPTIONS=p
 demo: all | deps-demo
 	./$(EXE) demo
 
-test: all | deps-test
+test: all man | deps-test
 	@$(RUN_ENV) $(SAN_ENV) $(LUA) $(SUITE) $(SPECS)
 
 # Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes.
-gcstress: all | deps-test
+gcstress: all man | deps-test
 	@$(RUN_ENV) P2PD_SPEC_SECONDS=3600 $(LUA) $(SUITE) -e "collectgarbage('incremental', 1, 1000, 6)" $(SPECS)
 
 bench: all | deps-all
@@ -216,6 +217,18 @@ lint-c: | deps-all
 format: | deps-all
 	clang-format -i $(C_FILES)
 
+# The manual and the completion are made of what `--help` is made of.
+MAN := $(OUT)/p2pd.1
+COMPLETION := $(OUT)/p2pd.bash
+
+man: $(MAN) $(COMPLETION)
+
+$(MAN): docs/man.lua docs/commands.lua $(LUA_SOURCES) $(CORE)
+	@$(RUN_ENV) $(SAN_ENV) $(LUA) $< >$@
+
+$(COMPLETION): docs/completion.lua docs/commands.lua $(LUA_SOURCES) $(CORE)
+	@$(RUN_ENV) $(SAN_ENV) $(LUA) $< >$@
+
 docs: | deps-all
 	ldoc -q -c docs/config.ld -d $(CURDIR)/build/docs/api . >/dev/null
 
@@ -225,14 +238,52 @@ BINDIR = $(PREFIX)/bin
 LIBDIR = $(PREFIX)/lib/lua/$(LUA_VERSION)
 LUADIR = $(PREFIX)/share/lua/$(LUA_VERSION)
 
-install: all
+MANDIR = $(PREFIX)/share/man
+COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
+DOCDIR = $(PREFIX)/share/doc/p2pd
+DOCUMENTS = README.md LICENSE CHANGELOG.md $(wildcard docs/*.md)
+EXAMPLES = $(wildcard examples/*.*)
+
+install: all man
 	install -D -m 755 $(EXE) "$(DESTDIR)$(BINDIR)/p2pd"
 	install -D -m 755 $(NETDELAY) "$(DESTDIR)$(BINDIR)/p2pd-netdelay"
 	install -D -m 644 $(CORE) "$(DESTDIR)$(LIBDIR)/p2pd/core.so"
 	@cd lua && find p2pd -name '*.lua' -exec \
 		sh -c 'for f; do install -D -m 644 "$$f" "$$0/$$f" || exit 1; done' "$(abspath_luadir)" {} +
+	install -D -m 644 $(MAN) "$(DESTDIR)$(MANDIR)/man1/p2pd.1"
+	install -D -m 644 $(COMPLETION) "$(DESTDIR)$(COMPLETIONDIR)/p2pd"
+	install -D -m 644 -t "$(DESTDIR)$(DOCDIR)" $(DOCUMENTS)
+	$(if $(EXAMPLES),install -D -m 644 -t "$(DESTDIR)$(DOCDIR)/examples" $(EXAMPLES))
 
 abspath_luadir = $(abspath $(DESTDIR)$(LUADIR))
+
+# -- packages -------------------------------------------------------------------------------------------
+
+# Packages go to BUILD; DIST_URL is where the tarball can be had, for the rockspec that builds from it.
+BUILD ?= build
+DIST_URL ?= file://$(abspath $(BUILD))
+DIST := p2pd-$(VERSION)
+
+# What git knows; in a tree without git, all that was not built.
+list_files = if [ -e .git ] && git ls-files 2>/dev/null; then :; else \
+	find . -path ./build -prune -o -path ./p2pd -prune -o -name .git -prune -o -type f -print | sed 's,^\./,,'; fi
+dist_time = $${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Makefile)}
+
+dist:
+	@mkdir -p "$(BUILD)"
+	@{ $(list_files); } | LC_ALL=C sort | tar --create --files-from - --transform 's,^,$(DIST)/,' \
+		--mtime "@$(dist_time)" --owner 0 --group 0 --numeric-owner --format ustar | \
+		gzip -9n >"$(BUILD)/$(DIST).tar.gz"
+	@sed -e 's,^version = .*,version = "$(VERSION)-1",' \
+		-e 's,^source = .*,source = { url = "$(DIST_URL)/$(DIST).tar.gz"\, dir = "$(DIST)" },' \
+		p2pd-scm-1.rockspec >"$(BUILD)/$(DIST)-1.rockspec"
+	@echo "$(BUILD)/$(DIST).tar.gz $(BUILD)/$(DIST)-1.rockspec"
+
+deb: all man | deps-all
+	@rm -rf "$(BUILD)/deb"
+	@$(MAKE) -s -o all -o man install DESTDIR="$(abspath $(BUILD))/deb" PREFIX=/usr \
+		LIBDIR="/usr/lib/$$($(CC) -print-multiarch)/lua/$(LUA_VERSION)"
+	@packaging/deb.sh $(VERSION) "$(BUILD)" "$(BUILD)/deb"
 
 clean:
 	rm -rf build p2pd
@@ -248,12 +299,15 @@ help:
 	@echo 'make lint            luacheck, directions of includes and requires, clang-format, cppcheck; `make format` formats'
 	@echo 'make bench           speed and memory'
 	@echo 'make docs            the API pages in build/docs/api'
+	@echo 'make man             p2pd(1) in build/p2pd.1, and completion for bash in build/p2pd.bash'
 	@echo 'make deps            installs every Debian package that any of these needs'
 	@echo 'make install         into PREFIX (/usr/local), under DESTDIR'
+	@echo 'make dist            build/$(DIST).tar.gz, and a rockspec that builds from it (at DIST_URL)'
+	@echo 'make deb             a Debian package, for `apt install ./build/p2pd_*.deb`'
 	@echo 'make clean           removes what was built'
 
 always:
 
 .DELETE_ON_ERROR:
-.PHONY: all always bench clean demo deps deps-all deps-build deps-demo deps-test docs format \
-	fuzz gcstress help install lint lint-c lint-directions lint-format lint-lua matrix matrix-nat test
+.PHONY: all always bench clean deb demo deps deps-all deps-build deps-demo deps-test dist docs format \
+	fuzz gcstress help install lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat test

@@ -7,6 +7,7 @@ description = {
   detailed = [[
     Two programs that know each other's address string connect to each other, whatever routers lie
     between them. `require "p2pd"` gives the API to plain Lua; `p2pd` is the command.]],
+  license = "MIT",
 }
 supported_platforms = { "linux" }
 -- Lua alone: argparse and dkjson come as Debian packages, like the C libraries; the build names what is missing.
@@ -19,6 +20,7 @@ build = {
     CFLAGS = "$(CFLAGS)",
     LUA_INCDIR = "$(LUA_INCDIR)",
     DEPS = "check",
+    PREFIX = "$(PREFIX)",
     BINDIR = "$(BINDIR)",
     LIBDIR = "$(LIBDIR)",
     LUADIR = "$(LUADIR)",

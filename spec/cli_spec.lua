@@ -29,6 +29,20 @@ describe("p2pd.cli", function()
       'the script of the command "no%-such%-command" is missing')
   end)
 
+  describe("parser_of()", function()
+    it("gives the parser of each command, and runs none", function()
+      for _, command in ipairs(cli.commands()) do
+        assert.matches("Usage: p2pd " .. command.name, cli.parser_of(command.name):get_help(), 1, true)
+      end
+    end)
+
+    it("leaves parse() as it was, also when there is no such command", function()
+      cli.parser_of "id"
+      assert.is_false(pcall(cli.parser_of, "no-such-command"))
+      assert.same({}, cli.parse(cli.parser("try", "Try.")))
+    end)
+  end)
+
   describe("say()", function()
     it("writes a line", function()
       assert.equal("p2pd: 7 of 9\n", (listen(function() cli.say("%d of %d", 7, 9) end)))

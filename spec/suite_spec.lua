@@ -2,6 +2,7 @@ local helper = require "spec.helper"
 local lfs = require "lfs"
 
 local PASSES = 'describe("it", function() it("passes", function() end) end)'
+local SUITE = "cd '%s' && mkdir spec && cp '%s'/spec/*.lua spec && %s lua5.4 spec/suite.lua %s 2>&1; echo $?"
 
 describe("the suite", function()
   teardown(helper.close_all)
@@ -12,8 +13,7 @@ describe("the suite", function()
     for name, text in pairs(texts) do
       files[#files + 1] = ("'%s'"):format(helper.write(("%s/%s_spec.lua"):format(folder, name), text))
     end
-    local command = ("cd '%s' && mkdir spec && cp '%s'/spec/*.lua spec && %s lua5.4 spec/suite.lua %s 2>&1; echo $?")
-      :format(folder, lfs.currentdir(), more or "", table.concat(files, " "))
+    local command = SUITE:format(folder, lfs.currentdir(), more or "", table.concat(files, " "))
     local pipe <close> = assert(io.popen(command))
     local text, status = pipe:read "a":match "^(.*)\n(%d+)\n$"
     return text, tonumber(status)

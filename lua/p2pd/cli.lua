@@ -7,6 +7,8 @@ local task = require "p2pd.task"
 
 local cli = {}
 
+local wanted -- a table while a script is asked for its parser alone
+
 local COMMANDS = {
   { name = "connect", summary = "connect to a peer; standard input and output are the pipe" },
   { name = "demo", summary = "two peers, on loopback and behind two NATs, connected by every strategy" },
@@ -50,6 +52,16 @@ function cli.main(name, args)
   return load_script(name)(table.unpack(args)) or cli.OK
 end
 
+--- What a command takes, without running it: the parser that its script gives to `parse`.
+-- @tparam string name
+-- @return an argparse parser
+function cli.parser_of(name)
+  wanted = {}
+  local found <close> = setmetatable(wanted, { __close = function() wanted = nil end })
+  load_script(name)()
+  return assert(found.parser, name .. " has no parser")
+end
+
 --- The program that runs commands: the executable itself, or from plain lua5.4 the one in the path.
 function cli.program()
   local inside = pcall(require, "p2pd.embedded")
@@ -87,6 +99,10 @@ end
 -- @param ... the arguments
 -- @treturn table; or nil and the exit status, when what is wrong has been said
 function cli.parse(parser, ...)
+  if wanted then
+    wanted.parser = parser
+    return nil, cli.OK
+  end
   local ok, result = parser:pparse { ... }
   if ok then return result end
   io.stderr:write(parser:get_usage(), "\n\n")

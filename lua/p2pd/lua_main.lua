@@ -2,24 +2,9 @@
 -- It all happens in one task, so `-e`, scripts and commands can wait.
 -- @module p2pd.lua_main
 local core = require "p2pd.core"
+local usage = require "p2pd.cli.usage"
 
-local standalone = {}
-
-local USAGE = [=[
-usage: p2pd [options] [script [args]]
-     p2pd COMMAND [args]
-Available options are:
-  -e stat   execute string 'stat'
-  -i        enter interactive mode after executing 'script'
-  -l mod    require library 'mod' into global 'mod'
-  -l g=mod  require library 'mod' into global 'g'
-  -v        show version information
-  -E        ignore environment variables
-  -W        turn warnings on
-  --        stop handling options: what follows is a script, never a command
-  -         stop handling options and execute stdin
-  --help    show this text; --version the version
-]=]
+local lua_main = {}
 
 -- -- options ------------------------------------------------------------------------------------------------
 
@@ -61,7 +46,7 @@ local LONG = { ["--help"] = "help", ["--version"] = "version" }
 -- @treturn ?table flags (E W i v), steps (-e, -l and -W in order), script (an index into argv),
 --  after_dashes, long ("help" or "version")
 -- @treturn ?string what is wrong
-function standalone.parse(argv)
+function lua_main.parse(argv)
   local options, i = new_options(), 1
   while argv[i] and argv[i]:sub(1, 1) == "-" and argv[i] ~= "-" do
     if LONG[argv[i]] then
@@ -220,7 +205,7 @@ end
 
 local function help_on(name)
   if not name then
-    return standalone.help()
+    return lua_main.help()
   end
   return is_command(name) and run_command(name, { "--help" }) or refuse(name)
 end
@@ -243,17 +228,10 @@ end
 
 --- Shows how to call p2pd, on stdout.
 -- @treturn int the exit status
-function standalone.help()
-  io.stdout:write(USAGE)
+function lua_main.help()
   local ok, cli = pcall(require, "p2pd.cli")
-  if not ok then
-    return complain(cli)
-  end
-  io.stdout:write "Commands (p2pd COMMAND --help tells more):\n"
-  for _, command in ipairs(cli.commands()) do
-    io.stdout:write(("  %-9s %s\n"):format(command.name, command.summary or ""))
-  end
-  return 0
+  io.stdout:write(ok and usage.long(cli.commands()) or usage.short())
+  return ok and 0 or complain(cli)
 end
 
 local function show_version()
@@ -284,14 +262,14 @@ end
 --- Does what a command line says; in a task.
 -- @tparam table argv arguments from 1 on, the program's name at 0
 -- @treturn int the exit status
-function standalone.main(argv)
-  local options, wrong = standalone.parse(argv)
+function lua_main.main(argv)
+  local options, wrong = lua_main.parse(argv)
   if not options then
     complain(wrong)
-    io.stderr:write(USAGE)
+    io.stderr:write(usage.short())
     return 1
   elseif options.long then
-    return options.long == "help" and standalone.help() or show_version()
+    return options.long == "help" and lua_main.help() or show_version()
   end
   if options.flags.v then
     show_version()
@@ -307,4 +285,4 @@ function standalone.main(argv)
   return options.script and status or run_stdin(options)
 end
 
-return standalone
+return lua_main

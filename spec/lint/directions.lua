@@ -20,9 +20,10 @@ local C_MAY = { -- what a folder's files may include
 local LUA_MAY = { -- the folders of this tree that a folder's files may require
   lua = { lua = true },
   scripts = { lua = true },
+  docs = { lua = true, docs = true },
   examples = { lua = true, examples = true },
 }
-local FOLDERS = { "bindings", "examples", "host", "lua", "netdelay", "scripts", "spec" }
+local FOLDERS = { "bindings", "docs", "examples", "host", "lua", "netdelay", "scripts", "spec" }
 
 -- -- files
 

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Makes a Debian package of what `make install` installs: packaging/deb.sh VERSION OUT ROOT
+#
+# ROOT is where it is installed below; what the package depends on is read from the programs in it.
+set -eu
+version=$1 out=$2 root=$(cd "$3" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+arch=$(dpkg --print-architecture)
+doc=$root/usr/share/doc/p2pd
+
+set -- "$root/usr/bin/p2pd" "$root/usr/bin/p2pd-netdelay" "$(find "$root" -name core.so)"
+strip --strip-unneeded "$@"
+
+# dpkg-shlibdeps wants to stand in a source package, and to look at programs in a binary one.
+mkdir -p "$root/DEBIAN"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/debian"
+printf 'Source: p2pd\n\nPackage: p2pd\nArchitecture: any\n' >"$work/debian/control"
+(cd "$work" && dpkg-shlibdeps -Osubstvars "$@")
+depends=$(sed -n 's/^shlibs:Depends=//p' "$work/substvars")
+
+gzip -9nf "$root/usr/share/man/man1/p2pd.1" "$doc/CHANGELOG.md"
+mv "$doc/CHANGELOG.md.gz" "$doc/changelog.gz"
+mv "$doc/LICENSE" "$doc/copyright"
+
+sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@DEPENDS@/$depends/" \
+	-e "s/@SIZE@/$(du -sk "$root" | cut -f1)/" "$here/control.in" >"$root/DEBIAN/control"
+(cd "$root" && find usr -type f -exec md5sum {} + | LC_ALL=C sort -k 2) >"$root/DEBIAN/md5sums"
+dpkg-deb --root-owner-group --build "$root" "$out/p2pd_${version}_$arch.deb"
