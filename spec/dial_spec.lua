@@ -135,6 +135,18 @@ describe("p2pd.dial", function()
       for _, attempt in ipairs(err.attempts) do assert.is_number(attempt.seconds) end
     end))
 
+    it("ends as soon as every way is closed", task(function()
+      local dead = { mqtt = { { host = "127.0.0.1", port = helper.free_port() } }, stun = {}, ntp = {} }
+      local alice <close> = assert(p2pd.node { settings = dead, interfaces = { "lo" } })
+      local started = core.clock.monotonic()
+      local pipe, err = alice:connect(nobody(alice), { timeout = 60 })
+      assert.is_nil(pipe)
+      assert.matches("refused", err.direct)
+      assert.matches("^no broker of the peer's answers %(127.0.0.1:%d+: ", err.reverse)
+      assert.equal("EHOSTUNREACH", err.code)
+      assert.is_true(core.clock.monotonic() - started < 30)
+    end))
+
     it("refuses bad addresses with the field's name", task(function()
       local alice <close> = start()
       local bad = {
@@ -275,6 +287,42 @@ describe("p2pd.dial", function()
       local none, err = alice:connect(bob.address, { policy = function() end })
       assert.is_nil(none)
       assert.same({}, err.attempts)
+    end))
+
+    it("policy that fails in its own way", pair(function(alice, bob)
+      local cases = {
+        ["an error in the policy: .*no idea"] = function() error "no idea" end,
+        ["the policy returned a number, and no verified stream"] = function() return 5 end,
+        ["an error in the policy: .*the dial has no strategy \"teleport\""] =
+          function(d) return d:attempt "teleport" end,
+      }
+      local log = stub(core.log, "write")
+      for reason, policy in pairs(cases) do
+        local pipe, err = alice:connect(bob.address, { policy = policy })
+        assert.is_nil(pipe)
+        assert.matches("^no connection to %w+: " .. reason, tostring(err))
+        assert.equal("EFAULT", err.code)
+      end
+      log:revert()
+    end))
+
+    it("policy that never returns ends with the dial's timeout", pair(function(alice, bob)
+      local pipe, err = alice:connect(bob.address, { timeout = 0.05, policy = function() p2pd.sleep(100) end })
+      assert.is_nil(pipe)
+      assert.equal("ETIMEDOUT", err.code)
+    end))
+
+    it("strategy on one side only is refused by the other", task(function()
+      local alice <close> = start()
+      local bob <close> = assert(p2pd.node { settings = settings, interfaces = { "lo" },
+        strategies = { "direct" } })
+      for _, name in ipairs { "reverse", "punch" } do
+        local pipe, err = alice:connect(bob.address, { strategies = { name }, timeout = WAIT })
+        assert.is_nil(pipe)
+        assert.matches("^refused by the peer: this node knows no message", err[name])
+      end
+      local pipe <close> = assert(alice:connect(bob.address))
+      assert.equal("direct", pipe.strategy)
     end))
   end)
 

@@ -4,7 +4,8 @@ local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 local servers = require "p2pd.lab.servers"
 
-local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "dial", "idle_node", "tls", "tls_idle",
+local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "dial", "idle_node", "tls",
+  "tls_idle",
   "flood", "clock", "punch_lateness", "punch", "nat", "relay", "reliable" }
 
 local function run(name)
