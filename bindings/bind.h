@@ -1,6 +1,6 @@
-/* What every binding needs: errors, classes, and the list of p2pd.core's parts. */
-#ifndef P2PD_BIND_H
-#define P2PD_BIND_H
+/* What every binding needs: errors, classes, options, and the names of p2pd.core's parts. */
+#ifndef P2PD_BINDINGS_BIND_H
+#define P2PD_BINDINGS_BIND_H
 
 #include <lauxlib.h>
 #include <lua.h>

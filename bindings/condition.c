@@ -4,7 +4,7 @@
 #include <lauxlib.h>
 
 #include "bindings/bind.h"
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 
 #define CONDITION_CLASS "p2pd.condition"
 

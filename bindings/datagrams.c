@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "bindings/bind.h"
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 #include "host/buffer.h"
 #include "host/datagrams/channels.h"
 #include "host/datagrams/pair.h"

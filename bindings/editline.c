@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 #include "host/editline.h"
 
 #define EDITLINE_CLASS "p2pd.editline"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "bindings/bind.h"
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 #include "host/resolve.h"
 
 #define LOOKUP_CLASS "p2pd.lookup"

@@ -5,16 +5,11 @@
  */
 #include "bindings/interrupt.h"
 
-#include <lauxlib.h>
 #include <signal.h>
 
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 #include "host/editline.h"
 #include "host/loop.h"
-
-/* Instructions that a task may still run after an interrupt: most wait before, and are cancelled in
- * peace. */
-#define STOP_AFTER 1000
 
 static struct waitlist waiters;
 static volatile sig_atomic_t pending;
@@ -28,12 +23,6 @@ bool interrupt_expected(void) {
     return waiters.first != NULL;
 }
 
-static void stop_hook(lua_State *L, lua_Debug *ar) {
-    (void)ar;
-    lua_sethook(L, NULL, 0, 0);
-    luaL_error(L, "interrupted!");
-}
-
 /* Async-signal-safe as lua.c's is; a second signal before the first was served ends the process. */
 static void on_signal(int number) {
     if (pending) {
@@ -43,8 +32,7 @@ static void on_signal(int number) {
         return;
     }
     pending = number;
-    if (task_coroutine())
-        lua_sethook(task_coroutine(), stop_hook, LUA_MASKCOUNT, STOP_AFTER);
+    task_interrupt();
     loop_wakeup();
 }
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "bindings/bind.h"
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 #include "host/mqtt/paho.h"
 
 #define CLASS "p2pd.mqtt"

@@ -13,8 +13,8 @@
 #include <strings.h>
 
 #include "bindings/bind.h"
+#include "bindings/scheduler.h"
 #include "bindings/stream.h"
-#include "bindings/task.h"
 #include "host/fd.h"
 
 #define CLASS "p2pd.process"

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "bindings/bind.h"
+#include "bindings/scheduler.h"
 #include "bindings/stream.h"
-#include "bindings/task.h"
 #include "host/fd.h"
 #include "host/loop.h"
 

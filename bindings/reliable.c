@@ -5,8 +5,8 @@
 #include "bindings/bind.h"
 #include "bindings/datagrams.h"
 #include "bindings/reliable.h"
+#include "bindings/scheduler.h"
 #include "bindings/stream.h"
-#include "bindings/task.h"
 #include "host/reliable/id.h"
 #include "host/reliable/link.h"
 

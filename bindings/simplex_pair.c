@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "bindings/bind.h"
+#include "bindings/scheduler.h"
 #include "bindings/stream.h"
-#include "bindings/task.h"
 
 #define ENDING_CLASS "p2pd.lanes.ending"
 

@@ -10,7 +10,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/reliable.h"
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 #include "host/fd.h"
 #include "host/inet.h"
 #include "host/loop.h"

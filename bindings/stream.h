@@ -4,7 +4,7 @@
 
 #include <lua.h>
 
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 #include "host/stream.h"
 
 /* The userdata, for the bindings that wait on a stream themselves. */

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "bindings/bind.h"
+#include "bindings/scheduler.h"
 #include "bindings/stream.h"
-#include "bindings/task.h"
 #include "host/fd.h"
 #include "host/loop.h"
 

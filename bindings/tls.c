@@ -8,8 +8,8 @@
 
 #include "bindings/bind.h"
 #include "bindings/keys.h"
+#include "bindings/scheduler.h"
 #include "bindings/stream.h"
-#include "bindings/task.h"
 
 #define CONTEXT_CLASS "p2pd.tls.context"
 

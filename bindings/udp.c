@@ -5,7 +5,7 @@
 
 #include "bindings/bind.h"
 #include "bindings/datagrams.h"
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 #include "host/datagrams/udp.h"
 #include "host/loop.h"
 

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bindings/task.h"
+#include "bindings/scheduler.h"
 #include "host/embed.h"
 
 #define EXIT_SIGNAL_BASE 128 /* as shells report a death by signal */
