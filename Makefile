@@ -119,13 +119,22 @@ $(EXE): $(OBJECTS) $(EXE_OBJECTS) $(OUT)/flags $(OUT)/sources
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -pie -rdynamic -o $@ $(OBJECTS) $(EXE_OBJECTS) $(LUA_LIBS) $(LIBS)
 
+# What only specs need of the machines of host/, for Lua.
+SPEC_NATIVE := $(patsubst spec/native/%.c,$(OUT)/spec/%.so,$(wildcard spec/native/*.c))
+SPEC_NATIVE_OBJECTS := $(OUT)/obj/bindings/bind.o $(OUT)/obj/host/buffer.o $(OUT)/obj/host/reliable.o \
+	$(patsubst %.c,$(OUT)/obj/%.o,$(filter-out %/link.c,$(wildcard host/reliable/*.c)))
+
+$(OUT)/spec/%.so: $(OUT)/obj/spec/native/%.o $(SPEC_NATIVE_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -shared -o $@ $^ -lcrypto -lm
+
 # The lab's delays, a program of its own: it runs in another network namespace.
 NETDELAY_OBJECTS := $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard netdelay/*.c))
 
 $(NETDELAY): $(NETDELAY_OBJECTS) $(OUT)/flags
 	$(CC) $(ALL_LDFLAGS) -pie -o $@ $(NETDELAY_OBJECTS) -lnetfilter_queue -lnfnetlink
 
--include $(OBJECTS:.o=.d) $(EXE_OBJECTS:.o=.d) $(NETDELAY_OBJECTS:.o=.d)
+-include $(OBJECTS:.o=.d) $(SPEC_NATIVE:$(OUT)/spec/%.so=$(OUT)/obj/spec/native/%.d) $(EXE_OBJECTS:.o=.d) $(NETDELAY_OBJECTS:.o=.d)
 
 # -- running --------------------------------------------------------------------------------------------
 
@@ -148,11 +157,11 @@ SAN_ENV = $(if $(SAN),LD_PRELOAD="$(RUNTIMES)" P2PD_SAN="$(SAN)" UBSAN_OPTIONS=p
 demo: all | deps-demo
 	./$(EXE) demo
 
-test: all man | deps-test
+test: all man $(SPEC_NATIVE) | deps-test
 	@$(RUN_ENV) $(SAN_ENV) $(LUA) $(SUITE) $(SPECS)
 
 # Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes.
-gcstress: all man | deps-test
+gcstress: all man $(SPEC_NATIVE) | deps-test
 	@$(RUN_ENV) P2PD_SPEC_SECONDS=3600 $(LUA) $(SUITE) -e "collectgarbage('incremental', 1, 1000, 6)" $(SPECS)
 
 bench: all | deps-all

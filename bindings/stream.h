@@ -1,13 +1,14 @@
-/* The Lua face of host/stream.h, for the bindings that make streams. */
-#ifndef P2PD_BIND_STREAM_H
-#define P2PD_BIND_STREAM_H
+/* The userdata of a stream (host/stream.h), for the bindings that make one or wait on one. */
+#ifndef P2PD_BINDINGS_STREAM_H
+#define P2PD_BINDINGS_STREAM_H
 
 #include <lua.h>
 
 #include "bindings/scheduler.h"
 #include "host/stream.h"
 
-/* The userdata, for the bindings that wait on a stream themselves. */
+#define STREAM_CLASS "p2pd.stream"
+
 struct lua_stream {
     struct stream *stream; /* NULL: closed */
     struct waitlist readers, writers;
@@ -25,7 +26,15 @@ struct stream *check_stream(lua_State *L, int arg);
 /* The stream at arg, open or closed; raises when there is another value. */
 struct lua_stream *check_lua_stream(lua_State *L, int arg);
 
+/* When a wait that begins now is over, by settimeout(). */
+double stream_deadline(const struct lua_stream *self);
+
+/* Pushes nil, message, code; returns 3. `call` is the one that has failed with err. */
+int push_stream_closed(lua_State *L);
+int push_stream_failure(lua_State *L, const struct stream *s, int err, const char *call);
+
 /* Ends it now and drops what is queued; whoever waits for it learns that it is closed. */
 void kill_stream(struct lua_stream *self);
+void wake_stream_waiters(struct lua_stream *self);
 
 #endif

@@ -11,7 +11,7 @@
 #include "bindings/scheduler.h"
 #include "host/loop.h"
 #include "host/process.h"
-#include "host/stream.h"
+#include "host/transport.h"
 
 /* What run() waits at its end for what was closed: streams to drain, children to end. */
 #define RUN_LINGER_S 2.0
@@ -169,7 +169,7 @@ static int l_step(lua_State *L) {
 
 static void drain_lingering(lua_State *L) {
     double deadline = loop_now() + RUN_LINGER_S;
-    while ((stream_lingering() || process_lingering()) && loop_now() < deadline &&
+    while ((transport_leaving() || process_lingering()) && loop_now() < deadline &&
            !interrupt_pending())
         turn(L, deadline);
 }

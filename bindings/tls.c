@@ -107,7 +107,7 @@ static int begin(lua_State *L, struct lua_stream *self) {
 }
 
 static int give_up(lua_State *L, struct lua_stream *self, int err) {
-    const char *reason = tls_reason(self->stream->transport);
+    const char *reason = transport_reason(self->stream->transport);
     push_failure(L, strerrorname_np(abs(err)), "TLS with %s: %s", luaL_optstring(L, 3, "somebody"),
                  reason ? reason : strerror(abs(err)));
     kill_stream(self);

@@ -1,4 +1,9 @@
-/* The only transport that is a descriptor; TLS and relays go on top of one or beside it. */
+/*
+ * The only transport that is a descriptor. A socket that is closed although somebody writes to it
+ * resets the connection, and the peer may lose what it has not read. So a socket leaves only when
+ * nothing unread is at hand; and where the peer is known to answer our end by bytes, as TLS does,
+ * when the peer's kernel has everything.
+ */
 #include "host/fd.h"
 
 #include <errno.h>
@@ -12,14 +17,21 @@
 #include <unistd.h>
 
 #include "host/loop.h"
+#include "host/tcp.h"
+
+#define DISCARD_BYTES (64 * 1024)
+#define DISCARD_S 1.0   /* for which input that nobody will read is thrown away */
+#define PATIENCE_S 10.0 /* without progress */
 
 struct fd_transport {
     struct transport base;
     ev_io io;
     int fd;
     bool socket, owned;
-    bool blocks;      /* it could not be made non-blocking: poll(2) is asked before each call */
-    size_t write_max; /* what a write may carry without blocking */
+    bool wrote, ended;   /* bytes were written; the peer has ended its half, or is gone */
+    double discard_till; /* > 0: unread input was met */
+    bool blocks;         /* it could not be made non-blocking: poll(2) is asked before each call */
+    size_t write_max;    /* what a write may carry without blocking */
 };
 
 static struct fd_transport *self(struct transport *t) {
@@ -39,6 +51,7 @@ static ssize_t fd_read(struct transport *t, void *data, size_t len) {
     do
         n = f->socket ? recv(f->fd, data, len, MSG_DONTWAIT) : read(f->fd, data, len);
     while (n < 0 && errno == EINTR);
+    f->ended = f->ended || n == 0 || (n < 0 && errno != EAGAIN);
     return n < 0 ? -errno : n;
 }
 
@@ -52,6 +65,7 @@ static ssize_t fd_write(struct transport *t, const void *data, size_t len) {
         n = f->socket ? send(f->fd, data, most, MSG_DONTWAIT | MSG_NOSIGNAL)
                       : write(f->fd, data, most);
     while (n < 0 && errno == EINTR);
+    f->wrote = f->wrote || n > 0;
     return n < 0 ? -errno : n;
 }
 
@@ -103,8 +117,58 @@ static void fd_free(struct transport *t) {
     free(f);
 }
 
-static const struct transport_ops OPS = {fd_read, fd_write,  fd_shutdown, fd_want,
-                                         fd_fd,   fd_detach, fd_free};
+static size_t fd_unsent(const struct transport *t) {
+    const struct fd_transport *f = (const struct fd_transport *)t;
+    return f->socket ? (size_t)tcp_unacknowledged(f->fd) : 0;
+}
+
+static double fd_rtt(const struct transport *t) {
+    return tcp_rtt(fd_fd(t));
+}
+
+/* -- leaving ------------------------------------------------------------------------------- */
+
+static void discard(struct fd_transport *f) {
+    static char nowhere[DISCARD_BYTES];
+    ssize_t n = 0;
+    for (int i = 0; i < 16 && (n = fd_read(&f->base, nowhere, sizeof nowhere)) > 0; i++)
+        if (!f->discard_till)
+            f->discard_till = loop_now() + DISCARD_S;
+}
+
+static bool has_to_wait(const struct fd_transport *f) {
+    if (f->ended)
+        return false;
+    return f->discard_till > loop_now() || (f->base.peer_answers_end && fd_unsent(&f->base));
+}
+
+static int fd_leave(struct transport *t) {
+    struct fd_transport *f = self(t);
+    bool wrote = f->wrote || t->peer_answers_end; /* TLS may write by itself */
+    if (!f->socket || !f->owned || !wrote || f->ended)
+        return 0;
+    discard(f);
+    if (!has_to_wait(f))
+        return 0;
+    shutdown(f->fd, SHUT_WR);
+    fd_want(t, EV_READ);
+    return -EAGAIN;
+}
+
+static const struct transport_ops OPS = {
+    .read = fd_read,
+    .write = fd_write,
+    .shutdown = fd_shutdown,
+    .want = fd_want,
+    .fd = fd_fd,
+    .detach = fd_detach,
+    .unsent = fd_unsent,
+    .rtt = fd_rtt,
+    .leave = fd_leave,
+    .free = fd_free,
+};
+
+/* -- making -------------------------------------------------------------------------------- */
 
 static void on_io(struct ev_loop *l, ev_io *w, int events) {
     (void)l;
@@ -142,7 +206,8 @@ struct transport *fd_transport(int fd, bool owned) {
     f->base.ops = &OPS;
     f->fd = fd;
     f->owned = owned;
-    f->socket = f->base.resets = S_ISSOCK(st.st_mode);
+    f->base.patience = PATIENCE_S;
+    f->socket = S_ISSOCK(st.st_mode);
     f->write_max = SSIZE_MAX;
     if (owned)
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);

@@ -1,10 +1,10 @@
 /* A transport over a descriptor: a connected socket, an end of a pipe, a terminal, a file. */
-#ifndef P2PD_FD_H
-#define P2PD_FD_H
+#ifndef P2PD_HOST_FD_H
+#define P2PD_HOST_FD_H
 
 #include <stdbool.h>
 
-#include "host/stream.h"
+#include "host/transport.h"
 
 /*
  * Owned: the descriptor is made non-blocking and closed with the transport. Borrowed (standard

@@ -1,34 +1,15 @@
 /*
- * Buffers and orderly ends for any transport. Writes go straight to the transport; only a remainder
- * that fits STREAM_QUEUE_MAX is copied and drained behind the caller's back, so a large write costs
- * no copy and a slow peer no memory. A closed stream lingers until its queue is out. One whose peer
- * takes its leave in bytes (TLS) also waits for the kernel's queue: what the peer sends to a socket
- * that is closed already would reset the connection, and lose what is still on its way.
+ * Writes go straight to the transport; only a remainder that fits STREAM_QUEUE_MAX is copied and
+ * drained behind the caller's back, so a large write costs no copy and a slow peer no memory.
  */
 #include "host/stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "host/loop.h"
-#include "host/tcp.h"
-
 #define STREAM_BURST_MAX (1024 * 1024) /* bytes read in a row: others want to run too */
-#define STREAM_LINGER_S 10.0           /* for a queue to drain after close */
-#define STREAM_DISCARD_S 1.0           /* for input that nobody will read: else the peer is reset */
-#define STREAM_ASK_S 0.02              /* until the kernel is asked what it has left, and later */
-#define STREAM_ASK_MAX_S 0.5
 
 static char scratch[STREAM_READ_MAX];
-static int lingering;
-
-int stream_lingering(void) {
-    return lingering;
-}
-
-void stream_linger(int change) {
-    lingering += change;
-}
 
 static void update_wants(struct stream *s) {
     int events = (s->reading ? EV_READ : 0) | (s->out.len || s->blocked ? EV_WRITE : 0);
@@ -141,7 +122,7 @@ static size_t queueable(const struct stream *s, size_t rest) {
         return rest;
     if (s->out.len)
         return 0;
-    return rest < s->transport->sticky ? rest : s->transport->sticky;
+    return rest < s->transport->retry_bytes ? rest : s->transport->retry_bytes;
 }
 
 ssize_t stream_write(struct stream *s, const void *data, size_t len) {
@@ -198,104 +179,23 @@ struct transport *stream_take(struct stream *s) {
     return transport;
 }
 
-void stream_abort(struct stream *s) {
-    s->transport->ops->free(s->transport);
+static void release(struct stream *s) {
     buffer_fini(&s->in);
     buffer_fini(&s->out);
     free(s);
 }
 
-static void end_lingering(struct stream *s) {
-    ev_timer_stop(loop_get(), &s->linger);
-    lingering--;
-    stream_abort(s);
-}
-
-/* Bytes that the peer's kernel does not have yet, as far as they matter. */
-static int on_its_way(const struct stream *s) {
-    bool matters = s->transport->takes_leave && s->bytes_out && !s->ended && !s->read_error;
-    return matters ? tcp_unacknowledged(s->transport->ops->fd(s->transport)) : 0;
-}
-
-/* True when nothing is left that a plain close would destroy. */
-static bool is_spent(struct stream *s) {
-    if (s->out.len || s->transport->ending || on_its_way(s))
-        return false;
-    if (s->transport->resets && !s->ended && s->bytes_out) {
-        const char *data;
-        ssize_t n = stream_peek(s, &data, STREAM_READ_MAX);
-        if (n > 0)
-            return false;
-    }
-    return true;
-}
-
-static void on_lingering(struct transport *t, int events) {
-    struct stream *s = t->owner;
-    if (events & EV_WRITE)
-        drain(s);
-    if (s->out.len || s->transport->ending) {
-        update_wants(s);
-        return;
-    }
-    if (!s->transport->resets) {
-        end_lingering(s);
-        return;
-    }
-    const char *data;
-    ssize_t n = stream_peek(s, &data, STREAM_READ_MAX);
-    int left = on_its_way(s);
-    bool discarding = s->reading || left;
-    if (left && s->linger.repeat == 0) {
-        s->linger.repeat = STREAM_ASK_S;
-        ev_timer_again(loop_get(), &s->linger);
-    }
-    if (n > 0 || (n == -EAGAIN && discarding))
-        stream_want_read(s);
-    else
-        end_lingering(s);
-}
-
-/* Asks less and less often, as long as the peer takes anything. */
-static void on_linger_over(struct ev_loop *l, ev_timer *w, int events) {
-    (void)events;
-    struct stream *s = w->data;
-    int left = s->out.len || s->transport->ending ? 0 : on_its_way(s);
-    bool late = ev_now(l) - s->progress > STREAM_LINGER_S && left >= s->left;
-    if (!left || late) {
-        end_lingering(s);
-        return;
-    }
-    if (left < s->left)
-        s->progress = ev_now(l);
-    s->left = left;
-    double wait = w->repeat * 2 < STREAM_ASK_MAX_S ? w->repeat * 2 : STREAM_ASK_MAX_S;
-    w->repeat = w->repeat ? wait : STREAM_ASK_S;
-    ev_timer_again(l, w);
+void stream_abort(struct stream *s) {
+    transport_abort(s->transport);
+    release(s);
 }
 
 void stream_close(struct stream *s) {
-    s->on_event = NULL;
-    s->owner = NULL;
-    s->reading = s->blocked = false;
-    buffer_fini(&s->in);
-    if (s->transport->takes_leave)
-        stream_shutdown(s);
-    if (s->write_error || is_spent(s)) {
+    if (s->write_error) {
         stream_abort(s);
         return;
     }
-    bool queued = s->out.len > 0 || s->transport->ending;
-    stream_shutdown(s);
-    s->transport->on_ready = on_lingering;
-    s->reading = !queued;
-    s->left = on_its_way(s);
-    double first = s->left ? STREAM_ASK_S : STREAM_DISCARD_S;
-    ev_timer_init(&s->linger, on_linger_over, queued ? STREAM_LINGER_S : first, 0);
-    s->linger.data = s;
-    ev_now_update(loop_get());
-    s->progress = ev_now(loop_get());
-    ev_timer_start(loop_get(), &s->linger);
-    lingering++;
-    update_wants(s);
+    transport_leave(s->transport, s->out, s->shut && s->out.len);
+    s->out = (struct buffer){0};
+    release(s);
 }

@@ -1,43 +1,11 @@
-/* An ordered byte stream with buffers on both ends: what a pipe rests on, whatever carries it. */
-#ifndef P2PD_STREAM_H
-#define P2PD_STREAM_H
+/* An ordered byte stream: a transport with a buffer for each direction. */
+#ifndef P2PD_HOST_STREAM_H
+#define P2PD_HOST_STREAM_H
 
-#include <ev.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/types.h>
-
-#include "host/buffer.h"
+#include "host/transport.h"
 
 #define STREAM_QUEUE_MAX (64 * 1024) /* bytes that wait in user space while the peer is slow */
 #define STREAM_READ_MAX (64 * 1024)  /* bytes of one read: larger strings would cost a mmap each */
-
-/*
- * What carries the bytes: a descriptor, later TLS or a relay. The maker fills in ops; the stream
- * that gets it owns it and calls free exactly once. Nothing here blocks.
- */
-struct transport;
-struct transport_ops {
-    ssize_t (*read)(struct transport *, void *, size_t); /* bytes, 0 at the end, -EAGAIN, -errno */
-    ssize_t (*write)(struct transport *, const void *, size_t); /* bytes, -EAGAIN, -errno */
-    int (*shutdown)(struct transport *);          /* no more writes: the peer reads the end */
-    void (*want)(struct transport *, int events); /* EV_READ | EV_WRITE, replaces the former wish */
-    int (*fd)(const struct transport *);          /* the descriptor, or -1 */
-    int (*detach)(struct transport *);            /* gives the descriptor away, or -errno */
-    void (*free)(struct transport *);
-};
-
-struct transport {
-    const struct transport_ops *ops;
-    void (*on_ready)(struct transport *, int events); /* set by the owner */
-    void *owner;                             /* the stream, or the transport on top of it */
-    double (*rtt)(const struct transport *); /* s, < 0: unknown; NULL: the descriptor tells */
-    size_t sticky;    /* after -EAGAIN the next write begins with so many of the same bytes */
-    bool resets;      /* a close over unread input would destroy what the peer has not read yet */
-    bool takes_leave; /* the peer is told of the end: shutdown comes before free */
-    bool ending;      /* a shutdown is not through yet: EV_WRITE, unasked for, tells when it is */
-};
 
 struct stream {
     struct transport *transport;
@@ -46,16 +14,13 @@ struct stream {
     int read_error;  /* -errno of the first failed read: later reads say it again */
     int write_error; /* -errno of the first failed write: nothing is queued or sent after it */
     bool ended;      /* the peer has ended its sending half */
-    bool shut;       /* ours is ended, once `out` is drained */
+    bool shut;       /* the local half is ended, once `out` is drained */
     bool blocked;    /* a writer waits for room */
     bool reading;    /* a reader waits for bytes */
     bool likely;     /* the last read took all it could: there is probably more */
     size_t burst;    /* bytes read since a reader last waited */
     void (*on_event)(struct stream *, int events); /* EV_READ: read again; EV_WRITE: write again */
     void *owner;
-    ev_timer linger;
-    int left;        /* while it lingers: bytes on their way when the kernel was last asked */
-    double progress; /* when they last became fewer */
 };
 
 /* Takes the transport over. Never NULL. */
@@ -89,23 +54,17 @@ void stream_want_write(struct stream *s);
  * on_event(EV_WRITE). */
 ssize_t stream_write(struct stream *s, const void *data, size_t len);
 
-/* Ends our sending half after what is queued. 0 or -errno. */
+/* Ends the local half after what is queued. 0 or -errno. */
 int stream_shutdown(struct stream *s);
 
 /* Frees the stream and gives its descriptor away; -EBUSY, and nothing freed, while bytes are
  * buffered. */
 int stream_detach(struct stream *s);
 
-/* Ends the stream: frees it now, or when what is queued is out (STREAM_LINGER_S at most). */
+/* Frees the stream; its transport leaves with what is queued, see transport_leave(). */
 void stream_close(struct stream *s);
 
-/* Frees the stream and drops what is queued. */
+/* Frees the stream and drops what is queued; its transport is aborted. */
 void stream_abort(struct stream *s);
-
-/* How many closed streams still drain, with the transports that outlive theirs. */
-int stream_lingering(void);
-
-/* By such a transport: 1 when it begins, -1 when it is over. */
-void stream_linger(int change);
 
 #endif

@@ -18,7 +18,6 @@
 
 #include "host/fd.h"
 #include "host/loop.h"
-#include "host/tcp.h"
 #include "host/tls/context.h"
 #include "host/tls/failure.h"
 #include "host/tls/wire.h"
@@ -43,8 +42,10 @@ struct tls {
     bool started, open;
     bool ktls;    /* the kernel encrypts what we send */
     bool ended;   /* close_notify has come */
-    bool closing; /* ours is to be sent */
+    bool closing; /* the local one is to be sent */
     bool closed;  /* it has been given to OpenSSL */
+    bool leaving; /* there is no reader or writer any more */
+    bool wrote;   /* application bytes */
     bool more;    /* a read may find something although nothing comes from below */
 };
 
@@ -141,7 +142,6 @@ static void send_close(struct tls *t) {
     t->closed = result >= 0;
     bool later = !t->closed && SSL_get_error(t->ssl, result) == SSL_ERROR_WANT_WRITE;
     t->closing = later || tls_wire_flush(&t->wire) == -EAGAIN;
-    t->base.ending = t->closing;
     ERR_clear_error();
     if (t->closed && !t->closing)
         t->wire.lower->ops->shutdown(t->wire.lower);
@@ -192,10 +192,10 @@ static void work(struct tls *t, int events) {
 
 /* The stream may free us when it is told. */
 static void on_events(struct tls *t, int events) {
-    bool shaking = is_shaking(t), ending = t->base.ending;
+    bool shaking = is_shaking(t);
     work(t, events);
     int tell = is_shaking(t) ? 0 : shaking ? t->wanted : told(t, events);
-    tell |= ending && !t->base.ending ? EV_WRITE : 0;
+    tell |= t->leaving ? EV_READ | EV_WRITE : 0;
     if (tell)
         t->base.on_ready(&t->base, tell);
     else
@@ -292,6 +292,7 @@ static ssize_t tls_write(struct transport *base, const void *data, size_t len) {
     if (offered > len)
         return -EINVAL;
     ssize_t n = write_record(t, data, offered);
+    t->wrote = t->wrote || n > 0 || t->wire.out.len;
     if (n <= 0 || !t->wire.out.len)
         return n;
     t->sealed = (size_t)n;
@@ -320,42 +321,80 @@ static int tls_fd(const struct transport *base) {
     return lower->ops->fd(lower);
 }
 
-static double tls_rtt(const struct transport *base) {
-    const struct transport *lower = ((const struct tls *)base)->wire.lower;
-    return lower->rtt ? lower->rtt(lower) : tcp_rtt(lower->ops->fd(lower));
+static size_t tls_unsent(const struct transport *base) {
+    const struct tls *t = (const struct tls *)base;
+    return t->wire.out.len + t->wire.lower->ops->unsent(t->wire.lower);
 }
 
-static int tls_detach(struct transport *base) {
-    (void)base;
-    return -EOPNOTSUPP;
+static double tls_rtt(const struct transport *base) {
+    const struct transport *lower = ((const struct tls *)base)->wire.lower;
+    return lower->ops->rtt(lower);
+}
+
+static const char *tls_reason(const struct transport *base) {
+    const struct tls *t = (const struct tls *)base;
+    return t->failure.text ? t->failure.text : transport_reason(t->wire.lower);
+}
+
+static void tls_describe(const struct transport *base, transport_tell tell, void *arg) {
+    const struct tls *t = (const struct tls *)base;
+    const struct transport_fact facts[] = {
+        {"tls", "protocol", FACT_TEXT, {.text = SSL_get_version(t->ssl)}},
+        {"tls", "cipher", FACT_TEXT, {.text = SSL_get_cipher_name(t->ssl)}},
+        {"tls", "ktls", FACT_FLAG, {.flag = t->ktls}},
+    };
+    for (size_t i = 0; t->open && i < sizeof facts / sizeof *facts; i++)
+        tell(arg, &facts[i]);
+    transport_describe(t->wire.lower, tell, arg);
+}
+
+/* close_notify first; then it is the lower transport's turn. */
+static int tls_leave(struct transport *base) {
+    struct tls *t = self(base);
+    struct transport *lower = t->wire.lower;
+    if (!t->open || t->failure.code || t->wire.write_error)
+        return 0;
+    t->leaving = true;
+    tls_shutdown(base);
+    if (t->closing)
+        return -EAGAIN;
+    lower->peer_answers_end = t->wrote && !t->ended;
+    return lower->ops->leave(lower);
 }
 
 static void tls_free(struct transport *base) {
     struct tls *t = self(base);
     ev_timer_stop(loop_get(), &t->kick);
-    if (t->open && !t->failure.code && !t->closed && !t->sealed && !t->retry)
-        send_close(t);
     SSL_free(t->ssl);
     ERR_clear_error();
-    t->wire.lower->ops->free(t->wire.lower);
+    transport_abort(t->wire.lower);
     tls_context_unref(t->context);
     tls_wire_fini(&t->wire);
     tls_failure_fini(&t->failure);
     free(t);
 }
 
-static const struct transport_ops OPS = {tls_read, tls_write,  tls_shutdown, tls_want,
-                                         tls_fd,   tls_detach, tls_free};
+static const struct transport_ops OPS = {
+    .read = tls_read,
+    .write = tls_write,
+    .shutdown = tls_shutdown,
+    .want = tls_want,
+    .fd = tls_fd,
+    .detach = transport_no_detach,
+    .unsent = tls_unsent,
+    .rtt = tls_rtt,
+    .reason = tls_reason,
+    .describe = tls_describe,
+    .leave = tls_leave,
+    .free = tls_free,
+};
 
 static struct tls *new_tls(struct tls_context *context, struct transport *lower) {
     struct tls *t = calloc(1, sizeof *t);
     if (!t)
         abort();
-    t->base = (struct transport){.ops = &OPS,
-                                 .sticky = RECORD_MAX,
-                                 .resets = lower->resets,
-                                 .takes_leave = true,
-                                 .rtt = tls_rtt};
+    t->base =
+        (struct transport){.ops = &OPS, .retry_bytes = RECORD_MAX, .patience = lower->patience};
     t->context = tls_context_ref(context);
     t->read_needs = EV_READ;
     t->wire.lower = lower;
@@ -402,11 +441,6 @@ const char *tls_peer(const struct transport *base) {
     return t->pin.host[0] ? t->pin.host : t->pin.peer;
 }
 
-const char *tls_reason(const struct transport *base) {
-    const struct tls *t = to_tls(base);
-    return t ? t->failure.text : NULL;
-}
-
 int tls_rekey(struct transport *base, bool both) {
     struct tls *t = base->ops == &OPS ? self(base) : NULL;
     if (!t || t->ktls)
@@ -420,14 +454,4 @@ int tls_rekey(struct transport *base, bool both) {
     SSL_do_handshake(t->ssl);
     update_needs(t);
     return 0;
-}
-
-bool tls_describe(const struct transport *base, struct tls_info *info) {
-    const struct tls *t = to_tls(base);
-    if (!t || !t->open)
-        return false;
-    info->protocol = SSL_get_version(t->ssl);
-    info->cipher = SSL_get_cipher_name(t->ssl);
-    info->ktls = t->ktls;
-    return true;
 }

@@ -4,7 +4,7 @@
 #define P2PD_TLS_H
 
 #include "host/keys.h"
-#include "host/stream.h"
+#include "host/transport.h"
 
 #define TLS_HOST_MAX 253 /* characters, RFC 1035 §2.3.4 */
 
@@ -49,19 +49,8 @@ int tls_handshake(struct transport *t);
  * the handshake is done, or when t is not TLS. */
 const char *tls_peer(const struct transport *t);
 
-/* What went wrong, in words, valid as long as t; NULL when nothing has, or t is not TLS. */
-const char *tls_reason(const struct transport *t);
-
 /* New keys for what we send, and with `both` for what the peer sends (RFC 8446 §4.6.3): 0, -EBUSY
  * while a write waits for the peer, -EOPNOTSUPP when the kernel holds the key or t is not TLS. */
 int tls_rekey(struct transport *t, bool both);
-
-struct tls_info {
-    const char *protocol, *cipher;
-    bool ktls; /* the kernel encrypts */
-};
-
-/* False when t is not TLS or its handshake is not done. */
-bool tls_describe(const struct transport *t, struct tls_info *info);
 
 #endif

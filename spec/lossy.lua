@@ -1,6 +1,6 @@
 --- Two machines of a reliable link and a network between them, in virtual time and without chance: the same
 -- numbers from the same seed every time.
-local core = require "p2pd.core"
+local machine = require "spec.reliable_machine"
 
 local lossy = {}
 
@@ -118,7 +118,7 @@ function lossy.world(options)
   for _, role in ipairs { "dialer", "answerer" } do
     local link = { id = "link", role = role, now = world.now }
     for key, value in pairs(options.link or {}) do link[key] = value end
-    world[role] = core.reliable.machine(link)
+    world[role] = machine.new(link)
   end
   world.there = path(world, options, world.answerer)
   world.back = path(world, options.back or options, world.dialer)
@@ -130,8 +130,8 @@ function World:__close()
   self.answerer:close()
 end
 
-local function flush(self, machine, way)
-  for datagram in function() return machine:poll(self.now) end do way:carry(datagram) end
+local function flush(self, side, way)
+  for datagram in function() return side:poll(self.now) end do way:carry(datagram) end
 end
 
 function World:flush()
@@ -182,16 +182,16 @@ function World:open()
 end
 
 --- A writer: gives `data` to a machine bit by bit, then ends its half unless `open`.
-function lossy.writer(machine, data, open)
+function lossy.writer(side, data, open)
   local at = 1
   return function()
     while at <= #data do
-      local n = assert(machine:write(data:sub(at, at + 65535)))
+      local n = assert(side:write(data:sub(at, at + 65535)))
       if n == 0 then return false end
       at = at + n
     end
     if not open then
-      machine:shutdown()
+      side:shutdown()
       open = true
     end
     return true
@@ -199,11 +199,11 @@ function lossy.writer(machine, data, open)
 end
 
 --- A reader: true at the end; what it has read comes with it.
-function lossy.reader(machine)
+function lossy.reader(side)
   local parts, ended = {}, false
   return function()
     while not ended do
-      local data, _, code = machine:read()
+      local data, _, code = side:read()
       if code == "EAGAIN" then return false end
       if code then error(("%s after %d pieces"):format(code, #parts), 2) end
       if not data then ended = true else parts[#parts + 1] = data end

@@ -49,7 +49,56 @@ describe("core.reliable", function()
       assert.error_matches(function() core.reliable.new(options) end, "closed")
       options.carrier = nil
       assert.error_matches(function() core.reliable.new(options) end, "p2pd.datagrams expected")
-      assert.error_matches(function() core.reliable.new { carrier = far } end, "'role'")
+    end))
+
+    it("raises for options that make no sense", helper.task(function()
+      local near, far = links.carriers()
+      local _ <close> = far
+      local function refuses(options, reason)
+        assert.error_matches(function() core.reliable.new(options) end, reason)
+      end
+      refuses({ id = "x", carrier = near }, "'role'")
+      refuses({ id = "x", role = "both", carrier = near }, "'role'")
+      refuses({ role = "dialer", carrier = near }, "'id'")
+      refuses({ id = "x", role = "dialer", mtu = 100, carrier = near }, "'mtu'")
+      refuses({ id = "x", role = "dialer", mtu = 9000, carrier = near }, "'mtu'")
+      refuses({ id = "x", role = "dialer", silence = 0, carrier = near }, "'silence'")
+      refuses("x", "table expected")
+      near:close()
+    end))
+
+    it("tells the peer when it is closed before it is a stream", helper.task(function()
+      local _ <close>, near, far = links.pair()
+      assert(near:open(5))
+      assert(far:open(5))
+      near:close()
+      local stream <close> = far:stream()
+      local data, message, code = stream:read "l"
+      assert.is_nil(data)
+      assert.equal("read: the peer has given up: the link was closed", message)
+      assert.equal("ECONNRESET", code)
+      settle()
+    end))
+
+    it("runs over whatever a script carries", helper.task(function()
+      local ends = { { core.datagrams.pair() }, { core.datagrams.pair() } }
+      local _ <close> = task.hold(ends[1][2], ends[2][2])
+      local carriers = task.group()
+      local _ <close> = carriers
+      for i = 1, 2 do
+        carriers:spawn(function()
+          for datagram in function() return (ends[i][2]:receive()) end do ends[3 - i][2]:send(datagram) end
+        end)
+      end
+      local one = core.reliable.new { id = "carried", role = "dialer", carrier = ends[1][1] }
+      local two = core.reliable.new { id = "carried", role = "answerer", carrier = ends[2][1] }
+      local near, far = one:stream(), two:stream()
+      assert(near:write "over a script\n")
+      assert.equal("over a script", far:read "l")
+      near:close()
+      assert.is_nil((far:read "l"))
+      far:close()
+      settle()
     end))
 
     it("takes the carrier, which is closed for others", helper.task(function()
@@ -62,7 +111,6 @@ describe("core.reliable", function()
       assert.equal("EBADF", select(3, link:open()))
       assert.equal("EBADF", select(3, link:stream()))
       assert.equal("EBADF", select(3, link:info()))
-      assert.equal("EBADF", select(3, link:shutdown()))
       assert.matches("closed", tostring(link))
     end))
 
@@ -204,82 +252,8 @@ describe("core.reliable", function()
       far:close()
       assert.equal("thanks", near:read "a")
       assert.equal("TLSv1.3", near:stats().tls.protocol)
+      assert.equal(1196, near:stats().link.mtu)
       assert.is_true(near:stats().rtt > 0)
-    end))
-  end)
-
-  describe("messages", function()
-    it("come each once", helper.task(function()
-      local _ <close>, near, far = links.pair { message = true }
-      local writing = task.spawn(function()
-        for i = 1, 2000 do assert(near:send(tostring(i))) end
-        assert(near:shutdown())
-        assert(near:drain(5))
-      end)
-      local got, count = {}, 0
-      for message in function() return (far:receive(5)) end do
-        assert.is_nil(got[message])
-        got[message], count = true, count + 1
-      end
-      assert.equal(2000, count)
-      assert.equal(0, select("#", far:receive()))
-      writing:join()
-      assert.equal("EPIPE", select(3, near:send "more"))
-    end))
-
-    it("wait until a receiver that stalls goes on", helper.task(function()
-      local _ <close>, near, far = links.pair { message = true }
-      assert(far:open(5))
-      local count = 0
-      while near:send("x", 0.05) do count = count + 1 end
-      assert.equal(256, count)
-      local waiting = task.spawn(function() return near:send("last", 5) end)
-      for _ = 1, 256 do assert.equal("x", far:receive(5)) end
-      assert.is_true(waiting:join())
-      assert.equal("last", far:receive(5))
-      assert.equal("ETIMEDOUT", select(3, far:receive(0)))
-      assert(near:drain(5))
-    end))
-
-    it("are no longer than a datagram takes", helper.task(function()
-      local _ <close>, near, far = links.pair { message = true, mtu = 600 }
-      assert(near:open(5))
-      local max = near:info().message_max
-      assert.equal(580, max)
-      assert.equal("EMSGSIZE", select(3, near:send(("x"):rep(max + 1))))
-      assert(near:send(("x"):rep(max)))
-      assert.equal(max, #far:receive(5))
-    end))
-
-    it("make no stream", helper.task(function()
-      local _ <close>, near = links.pair { message = true }
-      assert.error_matches(function() near:stream() end, "no stream")
-    end))
-
-    it("fail when the peer has gone", helper.task(function()
-      local _ <close>, near, far = links.pair { message = true }
-      assert(near:open(5))
-      assert(far:open(5))
-      far:close()
-      assert.equal(0, select("#", near:receive(5)))
-      local ok, message, code
-      repeat
-        ok, message, code = near:send("is anybody there?", 5)
-        task.sleep(0)
-      until not ok
-      assert.equal("ECONNRESET", code)
-      assert.equal("send: the peer has given up: the link was closed", message)
-      assert.equal("ECONNRESET", select(3, near:drain()))
-      assert.equal("ECONNRESET", select(3, near:shutdown()))
-    end))
-
-    it("still come after a close", helper.task(function()
-      local _ <close>, near, far = links.pair { message = true }
-      assert(near:send("a", 5))
-      for _ = 1, 99 do assert(near:send "a") end
-      near:close()
-      for _ = 1, 100 do assert.equal("a", far:receive(5)) end
-      assert.equal(0, select("#", far:receive(5)))
     end))
   end)
 end)

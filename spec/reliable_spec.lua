@@ -1,5 +1,5 @@
-local core = require "p2pd.core"
 local lossy = require "spec.lossy"
+local reliable_machine = require "spec.reliable_machine"
 
 -- Carries `data` from the dialer to the answerer; fails unless it arrives as it was.
 local function carry(world, data, most)
@@ -171,7 +171,7 @@ describe("a reliable link", function()
     it("by garbage, strangers and what comes twice", function()
       local world <close> = lossy.world { loss = 0.05 }
       world:open()
-      local stranger <close> = core.reliable.machine { id = "another", role = "dialer", now = world.now }
+      local stranger <close> = reliable_machine.new { id = "another", role = "dialer", now = world.now }
       local random, seen = lossy.generator(3), {}
       local carry_on = world.there.carry
       function world.there:carry(datagram)
@@ -208,17 +208,16 @@ describe("a reliable link", function()
     it("by acknowledgements of what was never sent", function()
       local world <close> = lossy.world {}
       world:open()
-      local liar <close> = core.reliable.machine { id = "link", role = "dialer", now = world.now }
+      local liar <close> = reliable_machine.new { id = "link", role = "dialer", now = world.now }
       for _ = 1, 5 do liar:feed(assert(world.answerer:poll(world.now + 20) or ""), world.now) end
       assert.equal("open", world.answerer:info().state)
     end)
 
-    it("by another kind of link", function()
+    it("by a flag that no version has", function()
       local world <close> = lossy.world {}
-      local other <close> = core.reliable.machine {
-        id = "link", role = "answerer", message = true, now = 1000,
-      }
-      assert.equal("EBADMSG", select(3, other:feed(world.dialer:poll(1000), 1000)))
+      local datagram = world.dialer:poll(world.now)
+      local flagged = datagram:sub(1, 1) .. string.char(datagram:byte(2) | 0x40) .. datagram:sub(3)
+      assert.equal("EBADMSG", select(3, world.answerer:feed(flagged, world.now)))
     end)
   end)
 
@@ -357,147 +356,6 @@ describe("a reliable link", function()
         assert.equal("read: the peer has been silent for 30 s", message)
         assert.equal("ETIMEDOUT", code)
       end
-    end)
-  end)
-
-  describe("carries messages", function()
-    local function talk(world, count, most)
-      local sent, got, total = 0, {}, 0
-      local max = world.dialer:info().message_max
-      world:run(function()
-        while sent < count and world.dialer:send(("%06d"):format(sent) .. ("m"):rep(sent * 37 % (max - 5))) do
-          sent = sent + 1
-        end
-        for message in function() return (world.answerer:receive()) end do
-          local number = tonumber(message:sub(1, 6))
-          assert.is_nil(got[number], "came twice")
-          assert.equal(6 + number * 37 % (max - 5), #message)
-          got[number] = true
-          total = total + 1
-        end
-        return total == count
-      end, most or 120)
-      return world
-    end
-
-    for name, options in pairs {
-      ["without trouble"] = {},
-      ["through 20 % loss"] = { loss = 0.2 },
-      ["through all of it"] = { loss = 0.1, double = 0.2, jitter = 0.03, reorders = true },
-      ["over an outage"] = { is_down = function(now) return now > 1000.2 and now < 1010.2 end },
-    } do
-      it(name .. ": each once", function()
-        options.link = { message = true }
-        local world <close> = lossy.world(options)
-        talk(world:open(), 1000)
-        world:run(function() return world.dialer:info().unacked == 0 end)
-      end)
-    end
-
-    it("that pass one that is lost", function()
-      local world <close> = lossy.world { link = { message = true } }
-      world:open()
-      assert(world.dialer:send "one")
-      world.dialer:poll(world.now) -- and it is gone
-      for _, message in ipairs { "two", "three", "four" } do
-        assert(world.dialer:send(message))
-        world:flush()
-      end
-      local got = {}
-      world:run(function()
-        got[#got + 1] = world.answerer:receive()
-        return #got == 4
-      end)
-      assert.same({ "two", "three", "four", "one" }, got)
-    end)
-
-    it("of any length up to what a datagram takes", function()
-      local world <close> = lossy.world { link = { message = true } }
-      world:open()
-      local max = world.dialer:info().message_max
-      assert.equal(1196 - 20, max)
-      assert.equal("EMSGSIZE", select(3, world.dialer:send(("x"):rep(max + 1))))
-      assert(world.dialer:send "")
-      assert(world.dialer:send(("x"):rep(max)))
-      assert(world.answerer:send(("y"):rep(max)))
-      local lengths = {}
-      world:run(function()
-        local message = world.answerer:receive()
-        lengths[#lengths + 1] = message and #message
-        return #lengths == 2 and world.dialer:receive() == ("y"):rep(max)
-      end)
-      assert.same({ 0, max }, lengths)
-    end)
-
-    it("for a reader that stalls: no more than wait on both sides", function()
-      local world <close> = lossy.world { link = { message = true } }
-      world:open()
-      local taken = 0
-      for _ = 1, 400 do
-        if world.dialer:send "x" then taken = taken + 1 end
-        world:wait(0.01)
-      end
-      assert.equal(256, taken)
-      for _ = 1, 128 do assert.equal("x", world.answerer:receive()) end
-      assert.equal("EAGAIN", select(3, world.answerer:receive()))
-      world:wait(1)
-      for _ = 1, 128 do assert.equal("x", world.answerer:receive()) end
-    end)
-
-    it("of which the last comes after the end", function()
-      local world <close> = lossy.world { link = { message = true } }
-      world:open()
-      assert(world.dialer:send "late")
-      local late = world.dialer:poll(world.now)
-      world.dialer:shutdown()
-      world:flush()
-      world:wait(0.03)
-      assert.equal("EAGAIN", select(3, world.answerer:receive()))
-      world.answerer:feed(late, world.now)
-      assert.equal("late", world.answerer:receive())
-      assert.equal("EPIPE", select(3, world.answerer:receive()))
-    end)
-
-    it("to their end", function()
-      local world <close> = lossy.world { loss = 0.2, link = { message = true } }
-      world:open()
-      for i = 1, 50 do assert(world.dialer:send(tostring(i))) end
-      world.dialer:shutdown()
-      world.answerer:shutdown()
-      local count, code = 0, nil
-      world:run(function()
-        repeat
-          local message, _, why = world.answerer:receive()
-          code = why
-          if message then count = count + 1 end
-        until not message
-        return code == "EPIPE"
-      end)
-      assert.equal(50, count)
-      part(world)
-    end)
-  end)
-
-  describe("is made by machine(), which", function()
-    local function refuses(options, reason)
-      assert.error_matches(function() core.reliable.machine(options) end, reason)
-    end
-
-    it("raises for options that make no sense", function()
-      refuses({ id = "x" }, "'role'")
-      refuses({ id = "x", role = "both" }, "'role'")
-      refuses({ role = "dialer" }, "'id'")
-      refuses({ id = "x", role = "dialer", mtu = 100 }, "'mtu'")
-      refuses({ id = "x", role = "dialer", mtu = 9000 }, "'mtu'")
-      refuses({ id = "x", role = "dialer", silence = 0 }, "'silence'")
-      refuses("x", "table expected")
-    end)
-
-    it("raises for a closed one", function()
-      local machine = core.reliable.machine { id = "x", role = "dialer" }
-      machine:close()
-      machine:close()
-      assert.error_matches(function() machine:poll() end, "closed")
     end)
   end)
 end)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define MAGIC 0xB1 /* and the version */
+#define RESERVED 0x40
 #define ACK_SIZE 11
 #define RUN_SIZE 4
 
@@ -77,6 +78,8 @@ static int decode_body(struct reliable_packet *p, struct reader *r) {
 
 /* What says that something is to be acknowledged, and only that, has a number. */
 static bool is_consistent(uint8_t flags) {
+    if (flags & RESERVED)
+        return false;
     if (flags & RELIABLE_RESET)
         return !(flags & (RELIABLE_ELICITING | RELIABLE_DATA | RELIABLE_OPEN | RELIABLE_FIN));
     if ((flags & RELIABLE_FIN) && !(flags & RELIABLE_DATA))

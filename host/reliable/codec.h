@@ -1,13 +1,13 @@
 /* The datagrams of a reliable link: bytes <-> struct. docs/protocol.md has the picture. */
-#ifndef P2PD_RELIABLE_CODEC_H
-#define P2PD_RELIABLE_CODEC_H
-
-#include "host/reliable.h"
+#ifndef P2PD_HOST_RELIABLE_CODEC_H
+#define P2PD_HOST_RELIABLE_CODEC_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "host/reliable/options.h"
 
 #define RELIABLE_HEADER_SIZE 16   /* what every datagram has */
 #define RELIABLE_DATA_HEADER 4    /* before the data of one that has some */
@@ -22,7 +22,6 @@ enum reliable_flag {
     RELIABLE_OPEN = 0x08,
     RELIABLE_FIN = 0x10,
     RELIABLE_RESET = 0x20,
-    RELIABLE_MESSAGES = 0x40, /* no stream */
     RELIABLE_DATA = 0x80,
 };
 
@@ -39,19 +38,19 @@ struct reliable_packet {
     uint32_t number; /* of this packet, or, without RELIABLE_ELICITING, the next one's */
     uint16_t back;   /* numbers below number - back are of no interest any more */
     struct {
-        uint16_t delay;      /* since the highest number came; see RELIABLE_ACK_DELAY_S */
-        uint32_t cumulative; /* all before this position has come */
+        uint16_t delay;      /* since the highest number was received; see RELIABLE_ACK_DELAY_S */
+        uint32_t cumulative; /* all before this position was received */
         uint32_t window;     /* and so much from there may be sent */
         int runs;
         struct reliable_run run[RELIABLE_RANGES_MAX];
     } ack;
-    uint32_t position; /* of the data: a byte of the stream, or a message */
+    uint32_t position; /* of the data's first byte */
     uint16_t code;     /* of a reset: an errno as on Linux */
     const uint8_t *data;
     size_t len; /* of the data, or of a reset's reason */
 };
 
-/* 0, or -EBADMSG: not one of ours, or broken. `data` points into what was decoded. */
+/* 0, or -EBADMSG: not of this protocol, or broken. `data` points into what was decoded. */
 int reliable_decode(struct reliable_packet *p, const void *datagram, size_t len);
 
 /* The bytes that are there besides the data. */

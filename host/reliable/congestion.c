@@ -43,7 +43,7 @@ static size_t at_least(const struct congestion *c, double window) {
 /* -- the window ---------------------------------------------------------------------------- */
 
 static void land(struct congestion *c, size_t bytes) {
-    c->flight -= bytes < c->flight ? bytes : c->flight;
+    c->in_flight -= bytes < c->in_flight ? bytes : c->in_flight;
 }
 
 void congestion_acked(struct congestion *c, size_t bytes, double sent_at) {
@@ -68,7 +68,7 @@ void congestion_lost(struct congestion *c, size_t bytes, double sent_at, double 
     c->window = c->threshold = at_least(c, SHRINK * (double)c->window);
 }
 
-void congestion_late(struct congestion *c, double sent_at) {
+void congestion_spurious(struct congestion *c, double sent_at) {
     if (sent_at > c->recovering_since || --c->episode != 0)
         return;
     c->recovering_since = -INFINITY;
@@ -123,11 +123,11 @@ void congestion_sample(struct congestion *c, const struct rtt *r, uint64_t acked
 /* -- leaving ------------------------------------------------------------------------------- */
 
 bool congestion_has_room(const struct congestion *c) {
-    return c->flight + c->size <= c->window;
+    return c->in_flight + c->size <= c->window;
 }
 
 void congestion_sent(struct congestion *c, size_t bytes) {
-    c->flight += bytes;
+    c->in_flight += bytes;
     c->tokens -= (double)bytes;
     c->limited = !congestion_has_room(c);
 }

@@ -11,7 +11,7 @@ uint64_t inflow_cumulative(const struct inflow *i) {
 }
 
 uint64_t inflow_limit(const struct inflow *i) {
-    return i->read + (i->messages ? FLOW_MESSAGES : FLOW_WINDOW);
+    return i->read + FLOW_WINDOW;
 }
 
 bool inflow_is_done(const struct inflow *i) {
@@ -19,16 +19,16 @@ bool inflow_is_done(const struct inflow *i) {
 }
 
 bool inflow_is_readable(const struct inflow *i) {
-    return i->queue.len || (!i->messages && i->read < i->next) || inflow_is_done(i);
+    return i->read < i->next || inflow_is_done(i);
 }
 
-/* -- what comes ---------------------------------------------------------------------------- */
+/* -- receiving ----------------------------------------------------------------------------- */
 
-static bool is_honest(const struct inflow *i, uint64_t from, uint64_t to, bool fin) {
+static bool is_honest(const struct inflow *i, uint64_t to, bool fin) {
     if (to > inflow_limit(i) || to > i->fin)
         return false;
     uint64_t highest = i->early.count ? i->early.list[i->early.count - 1].to : i->next;
-    return !fin || (i->messages ? from >= highest : to >= highest) || to == i->fin;
+    return !fin || to >= highest || to == i->fin;
 }
 
 static void mark(struct inflow *i, uint64_t from, uint64_t to) {
@@ -54,23 +54,18 @@ static bool is_known(const struct inflow *i, uint64_t from, uint64_t to) {
 }
 
 static void store(struct inflow *i, uint64_t position, const char *data, size_t len) {
-    if (i->messages) {
-        buffer_append(&i->queue, &len, sizeof len);
-        buffer_append(&i->queue, data, len);
-        return;
-    }
     size_t old = position < i->next ? (size_t)(i->next - position) : 0;
     flow_ring_put(&i->ring, position + old, data + old, len - old);
 }
 
 int inflow_add(struct inflow *i, uint64_t position, const void *data, size_t len, bool fin) {
-    uint64_t units = i->messages ? (fin ? 0 : 1) : len, to = position + units;
+    uint64_t to = position + len;
     bool ended = fin && i->fin == UINT64_MAX;
-    if (!is_honest(i, position, to, fin) || (fin && i->messages && len))
+    if (!is_honest(i, to, fin))
         return -EPROTO;
     if (ended)
         i->fin = to;
-    if (units == 0 || is_known(i, position, to))
+    if (len == 0 || is_known(i, position, to))
         return ended;
     if (position > i->next && i->early.count >= FLOW_RANGES_MAX)
         return -ENOBUFS;
@@ -79,7 +74,7 @@ int inflow_add(struct inflow *i, uint64_t position, const void *data, size_t len
     return 1;
 }
 
-/* -- what is read -------------------------------------------------------------------------- */
+/* -- reading ------------------------------------------------------------------------------- */
 
 ssize_t inflow_read(struct inflow *i, void *data, size_t len) {
     size_t n = (size_t)(i->next - i->read);
@@ -95,27 +90,8 @@ ssize_t inflow_read(struct inflow *i, void *data, size_t len) {
     return (ssize_t)n;
 }
 
-ssize_t inflow_message(const struct inflow *i, const char **data) {
-    size_t len;
-    if (!i->queue.len)
-        return inflow_is_done(i) ? -EPIPE : -EAGAIN;
-    memcpy(&len, buffer_head(&i->queue), sizeof len);
-    *data = buffer_head(&i->queue) + sizeof len;
-    return (ssize_t)len;
-}
-
-void inflow_drop(struct inflow *i) {
-    const char *data;
-    ssize_t len = inflow_message(i, &data);
-    if (len < 0)
-        return;
-    buffer_consume(&i->queue, sizeof(size_t) + (size_t)len);
-    i->read++;
-}
-
 void inflow_fini(struct inflow *i) {
     free(i->ring);
     i->ring = NULL;
-    buffer_fini(&i->queue);
     ranges_fini(&i->early);
 }

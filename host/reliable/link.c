@@ -1,6 +1,5 @@
 /*
- * What is written leaves at the loop's next turn, so that small writes share a datagram. Only the
- * timer frees a link: whoever it tells of something may give it up at that moment.
+ * What is written leaves at the loop's next turn, so that small writes share a datagram.
  */
 #include "host/reliable/link.h"
 
@@ -10,14 +9,16 @@
 
 #include "host/loop.h"
 
+static const char *const STATES[] = {"opening", "open", "ended", "failed", "gone"};
+
 struct reliable_link {
     struct transport base;
     struct reliable *machine;
     struct datagrams *carrier;
-    void (*on_change)(struct reliable_link *); /* NULL: it is a stream's, or left */
+    void (*on_change)(struct reliable_link *); /* NULL: it is a transport */
     void *owner;
     ev_timer timer;
-    int wanted;   /* by the stream */
+    int wanted;   /* by the transport's owner */
     bool touched; /* there may be something to send */
     bool blocked; /* the carrier has no room, or has ended */
     bool ended;   /* the carrier has */
@@ -39,12 +40,12 @@ static bool is_gone(const struct reliable_link *l) {
     return l->left && (l->ended || reliable_state(l->machine) == RELIABLE_GONE);
 }
 
-static void tell(struct reliable_link *l) {
+static void notify(struct reliable_link *l) {
     if (l->on_change)
         l->on_change(l);
-    if (l->on_change || l->left || !l->base.on_ready)
+    if (l->on_change || !l->base.on_ready)
         return;
-    int events = l->wanted & ready(l);
+    int events = l->left ? (is_gone(l) ? EV_READ : 0) : l->wanted & ready(l);
     if (events)
         l->base.on_ready(&l->base, events);
 }
@@ -53,7 +54,9 @@ static void tell(struct reliable_link *l) {
 
 static double wait(const struct reliable_link *l) {
     bool telling = !l->left && !l->on_change && (l->wanted & ready(l));
-    if (l->touched || telling || is_gone(l))
+    if (is_gone(l))
+        return INFINITY;
+    if (l->touched || telling)
         return 0;
     double due = l->blocked && !l->left ? INFINITY : reliable_due(l->machine);
     return isfinite(due) ? fmax(due - loop_now(), 0) : INFINITY;
@@ -90,20 +93,12 @@ static void send_all(struct reliable_link *l) {
 }
 
 static void run(struct reliable_link *l) {
-    tell(l);
+    notify(l);
     enum reliable_state before = reliable_state(l->machine);
     send_all(l);
     if (reliable_state(l->machine) != before)
-        tell(l);
+        notify(l);
     arm(l);
-}
-
-static void destroy(struct reliable_link *l) {
-    ev_timer_stop(loop_get(), &l->timer);
-    l->carrier->ops->free(l->carrier);
-    reliable_free(l->machine);
-    free(l);
-    stream_linger(-1);
 }
 
 /* A carrier that stays blocked must not keep a link that was left: time goes on for the machine. */
@@ -117,10 +112,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int events) {
     (void)loop, (void)events;
     struct reliable_link *l = w->data;
     pass_time(l);
-    if (is_gone(l))
-        destroy(l);
-    else
-        run(l);
+    run(l);
 }
 
 /* -- the carrier --------------------------------------------------------------------------- */
@@ -185,13 +177,10 @@ static int link_fd(const struct transport *t) {
     return -1;
 }
 
-static int link_detach(struct transport *t) {
-    (void)t;
-    return -EOPNOTSUPP;
-}
-
-static void link_free(struct transport *t) {
-    reliable_link_leave(self(t));
+static size_t link_unsent(const struct transport *t) {
+    struct reliable_info info;
+    reliable_info(((const struct reliable_link *)t)->machine, &info);
+    return info.unacked;
 }
 
 static double link_rtt(const struct transport *t) {
@@ -200,17 +189,92 @@ static double link_rtt(const struct transport *t) {
     return info.rtt > 0 ? info.rtt : -1;
 }
 
-static const struct transport_ops OPS = {link_read, link_write,  link_shutdown, link_want,
-                                         link_fd,   link_detach, link_free};
+static const char *link_reason(const struct transport *t) {
+    return reliable_reason(((const struct reliable_link *)t)->machine);
+}
+
+#define COUNT(name, number)                                                                        \
+    {                                                                                              \
+        "link", name, FACT_COUNT, {                                                                \
+            .count = (number)                                                                      \
+        }                                                                                          \
+    }
+
+static void link_describe(const struct transport *t, transport_tell tell, void *arg) {
+    const struct reliable *machine = ((const struct reliable_link *)t)->machine;
+    struct reliable_info info;
+    reliable_info(machine, &info);
+    const struct transport_fact rtt = {"link", "rtt", FACT_NUMBER, {.number = info.rtt}};
+    const struct transport_fact facts[] = {
+        {"link", "state", FACT_TEXT, {.text = STATES[info.state]}},
+        {"link", "reason", FACT_TEXT, {.text = reliable_reason(machine)}},
+        COUNT("mtu", info.size),
+        COUNT("window", info.window),
+        COUNT("in_flight", info.in_flight),
+        COUNT("unacked", info.unacked),
+        COUNT("datagrams_out", info.datagrams_out),
+        COUNT("datagrams_in", info.datagrams_in),
+        COUNT("retransmitted", info.retransmitted),
+        COUNT("lost", info.lost),
+        COUNT("spurious", info.spurious),
+        COUNT("duplicates", info.duplicates),
+        COUNT("refused", info.refused),
+    };
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        tell(arg, &facts[i]);
+    if (info.rtt > 0)
+        tell(arg, &rtt);
+}
+
+/* The machine's own timers see to it that this ends. */
+static void give_up(struct reliable_link *l) {
+    if (l->left)
+        return;
+    l->left = true;
+    reliable_leave(l->machine, loop_now());
+    reliable_link_touch(l);
+}
+
+static int link_leave(struct transport *t) {
+    struct reliable_link *l = self(t);
+    if (!l->left)
+        reliable_shutdown(l->machine);
+    give_up(l);
+    return is_gone(l) ? 0 : -EAGAIN;
+}
+
+static void link_abort(struct transport *t) {
+    give_up(self(t));
+}
+
+static void link_free(struct transport *t) {
+    struct reliable_link *l = self(t);
+    ev_timer_stop(loop_get(), &l->timer);
+    l->carrier->ops->free(l->carrier);
+    reliable_free(l->machine);
+    free(l);
+}
+
+static const struct transport_ops OPS = {
+    .read = link_read,
+    .write = link_write,
+    .shutdown = link_shutdown,
+    .want = link_want,
+    .fd = link_fd,
+    .detach = transport_no_detach,
+    .unsent = link_unsent,
+    .rtt = link_rtt,
+    .reason = link_reason,
+    .describe = link_describe,
+    .leave = link_leave,
+    .abort = link_abort,
+    .free = link_free,
+};
 
 struct transport *reliable_link_transport(struct reliable_link *l) {
     l->on_change = NULL;
     l->owner = NULL;
     return &l->base;
-}
-
-const struct reliable *reliable_link_of(const struct transport *t) {
-    return t->ops == &OPS ? ((const struct reliable_link *)t)->machine : NULL;
 }
 
 /* -- the link ------------------------------------------------------------------------------ */
@@ -224,7 +288,7 @@ struct reliable_link *reliable_link_new(const struct reliable_options *options,
     struct reliable_options fitting = *options;
     if (fitting.size > carrier->size_max)
         fitting.size = carrier->size_max;
-    l->base = (struct transport){.ops = &OPS, .takes_leave = true, .rtt = link_rtt};
+    l->base = (struct transport){.ops = &OPS, .patience = INFINITY};
     l->machine = reliable_new(&fitting, loop_now());
     l->carrier = carrier;
     l->on_change = on_change;
@@ -257,12 +321,14 @@ void reliable_link_touch(struct reliable_link *l) {
     arm(l);
 }
 
-void reliable_link_leave(struct reliable_link *l) {
-    l->left = true;
-    l->on_change = NULL;
-    l->wanted = 0;
-    stream_linger(1);
-    reliable_leave(l->machine, loop_now());
-    l->touched = true;
-    arm(l);
+const char *reliable_link_state(const struct reliable_link *l) {
+    return STATES[reliable_state(l->machine)];
+}
+
+void reliable_link_describe(const struct reliable_link *l, transport_tell tell, void *arg) {
+    link_describe(&l->base, tell, arg);
+}
+
+void reliable_link_abort(struct reliable_link *l) {
+    transport_abort(reliable_link_transport(l));
 }

@@ -1,10 +1,11 @@
-/* A reliable link on the loop: the machine, the carrier of its datagrams, and a timer. */
-#ifndef P2PD_RELIABLE_LINK_H
-#define P2PD_RELIABLE_LINK_H
+/* A reliable link on the loop: the machine of host/reliable.h, its carrier of datagrams, a timer.
+ */
+#ifndef P2PD_HOST_RELIABLE_LINK_H
+#define P2PD_HOST_RELIABLE_LINK_H
 
 #include "host/datagrams.h"
 #include "host/reliable.h"
-#include "host/stream.h"
+#include "host/transport.h"
 
 struct reliable_link;
 
@@ -23,11 +24,11 @@ void reliable_link_touch(struct reliable_link *l);
 /* The link as what carries a stream, which owns it from then on; on_change is called no more. */
 struct transport *reliable_link_transport(struct reliable_link *l);
 
-/* The machine of such a transport, or NULL. */
-const struct reliable *reliable_link_of(const struct transport *t);
+/* What there is to tell of it: its state in a word, and its facts as those of a transport. */
+const char *reliable_link_state(const struct reliable_link *l);
+void reliable_link_describe(const struct reliable_link *l, transport_tell tell, void *arg);
 
-/* Gives it up, as reliable_leave() does. It goes away, with its carrier, when all is over; until
- * then it counts as a lingering stream. */
-void reliable_link_leave(struct reliable_link *l);
+/* For a link that was not made a transport: gives it up, and tells the peer. */
+void reliable_link_abort(struct reliable_link *l);
 
 #endif

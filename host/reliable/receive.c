@@ -1,63 +1,25 @@
-/* What a datagram changes: acknowledgements, losses, data. */
+/* What a received datagram changes: acknowledgements and data. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "host/reliable/machine.h"
-
-/* -- what was lost ------------------------------------------------------------------------- */
-
-static bool is_full(const struct reliable *r, const struct sent_packet *p) {
-    return p->size > RELIABLE_SIZE_MIN && p->size >= r->size;
-}
-
-/* RFC 8899 §4.3: down to the size that we begin with, and from there to what any path takes. */
-static void shrink(struct reliable *r) {
-    r->size = r->size > RELIABLE_SIZE ? RELIABLE_SIZE : RELIABLE_SIZE_MIN;
-    r->congestion.size = r->size + DATAGRAM_COST;
-    r->black_rounds = 0;
-}
-
-static void judge_path(struct reliable *r, bool full_lost) {
-    if (!full_lost || r->size <= RELIABLE_SIZE_MIN || r->options.messages)
-        return;
-    if (++r->black_rounds >= BLACK_HOLE_ROUNDS)
-        shrink(r);
-}
-
-void reliable_find_losses(struct reliable *r, double now) {
-    struct sent_packet *p;
-    uint64_t number = r->sent.base;
-    bool full_lost = false;
-    r->loss_due = INFINITY;
-    while ((p = sent_lose(&r->sent, &r->rtt, now, &number, &r->loss_due))) {
-        r->counts.lost++;
-        if (!p->opens)
-            congestion_lost(&r->congestion, p->size + DATAGRAM_COST, p->at, now);
-        if (p->units)
-            outflow_lost(&r->outflow, p->position, p->position + p->units);
-        full_lost = full_lost || (is_full(r, p) && number > r->full_came);
-    }
-    judge_path(r, full_lost);
-    r->loss_due = fmin(r->loss_due, sent_settle(&r->sent, &r->rtt, now));
-}
+#include "host/reliable.h"
+#include "host/reliable/loss.h"
 
 /* -- acknowledgements ---------------------------------------------------------------------- */
 
-static void came(struct reliable *r, uint64_t number, struct sent_packet *p, bool late) {
-    if (late && !p->opens)
-        congestion_late(&r->congestion, p->at);
+static void on_acked(struct reliable *r, uint64_t number, struct sent_packet *p, bool spurious) {
+    if (spurious && !p->opens)
+        congestion_spurious(&r->congestion, p->at);
     else if (!p->opens)
         congestion_acked(&r->congestion, p->size + DATAGRAM_COST, p->at);
-    r->counts.late += late;
-    if (p->units)
-        outflow_came(&r->outflow, p->position, p->position + p->units);
-    if (is_full(r, p) && number >= r->full_came) {
-        r->full_came = number + 1;
+    r->counts.spurious += spurious;
+    if (loss_is_full(r, p) && number >= r->full_acked) {
+        r->full_acked = number + 1;
         r->black_rounds = 0;
     }
-    if (r->end_told && number + 1 >= r->end_told)
+    if (r->end_acked_in && number + 1 >= r->end_acked_in)
         r->end_known = true;
 }
 
@@ -67,11 +29,11 @@ static int take_run(struct reliable *r, const struct reliable_run *run) {
     uint64_t first = last + 1 - run->count;
     int news = 0;
     for (uint64_t n = first < r->sent.base ? r->sent.base : first; n <= last; n++) {
-        bool late;
-        if (!sent_came(&r->sent, n, &late))
+        bool spurious;
+        if (!sent_acked(&r->sent, n, &spurious))
             continue;
         news++;
-        came(r, n, sent_get(&r->sent, n), late);
+        on_acked(r, n, sent_get(&r->sent, n), spurious);
     }
     return news;
 }
@@ -98,7 +60,7 @@ static void take_ack(struct reliable *r, const struct reliable_packet *p, double
     int news = 0;
     if (p->ack.runs) {
         uint64_t highest = reliable_expand(r->sent.next, p->ack.run[0].last);
-        bool timed = highest >= r->sent.base && sent_get(&r->sent, highest)->fate == SENT_OUT;
+        bool timed = highest >= r->sent.base && sent_get(&r->sent, highest)->fate == SENT_IN_FLIGHT;
         double sent_at = timed ? sent_get(&r->sent, highest)->at : 0;
         for (int i = 0; i < p->ack.runs; i++)
             news += take_run(r, &p->ack.run[i]);
@@ -111,7 +73,7 @@ static void take_ack(struct reliable *r, const struct reliable_packet *p, double
     int probes = r->probes;
     uint64_t lost = r->counts.lost;
     r->probes = r->credit = 0;
-    reliable_find_losses(r, now);
+    loss_detect(r, now);
     if (probes >= COLLAPSE_PROBES && r->counts.lost > lost)
         congestion_collapse(&r->congestion);
 }
@@ -123,7 +85,7 @@ static void trim(struct ranges *numbers) {
         ranges_cut(numbers, numbers->list[1].from);
 }
 
-/* At once: every second one, and what shows that something is missing or came late. */
+/* At once: every second one, and what shows that something is missing or was reordered. */
 static void note_arrival(struct reliable *r, const struct reliable_packet *p, double now) {
     uint64_t number = reliable_expand(r->in.highest, p->number);
     uint64_t floor = number > p->back ? number - p->back : 0;
@@ -137,14 +99,14 @@ static void note_arrival(struct reliable *r, const struct reliable_packet *p, do
     }
     if (r->in.unacked++ == 0)
         r->in.due = now + RTT_ACK_DELAY_S;
-    bool bare = !(p->flags & RELIABLE_DATA) || (p->flags & RELIABLE_FIN);
-    r->in.now = r->in.now || !in_turn || bare || r->in.unacked >= 2;
+    bool empty = !(p->flags & RELIABLE_DATA) || (p->flags & RELIABLE_FIN);
+    r->in.now = r->in.now || !in_turn || empty || r->in.unacked >= 2;
 }
 
 static int take_data(struct reliable *r, const struct reliable_packet *p) {
     uint64_t position = reliable_expand(r->inflow.next, p->position);
     int result = inflow_add(&r->inflow, position, p->data, p->len, p->flags & RELIABLE_FIN);
-    r->counts.doubled += result == 0;
+    r->counts.duplicates += result == 0;
     return result < 0 ? result : 0;
 }
 
@@ -152,8 +114,7 @@ static int take_data(struct reliable *r, const struct reliable_packet *p) {
 
 static bool is_ours(const struct reliable *r, const struct reliable_packet *p) {
     return memcmp(p->id, r->options.id, sizeof p->id) == 0 &&
-           !(p->flags & RELIABLE_DIALER) == r->options.dialer &&
-           !(p->flags & RELIABLE_MESSAGES) == !r->options.messages;
+           !(p->flags & RELIABLE_DIALER) == r->options.dialer;
 }
 
 static void take_reset(struct reliable *r, const struct reliable_packet *p) {
@@ -164,7 +125,7 @@ static void take_reset(struct reliable *r, const struct reliable_packet *p) {
             len = i;
     snprintf(reason, sizeof reason, "the peer has given up%s%.*s", len ? ": " : "", len,
              (const char *)p->data);
-    reliable_fail(r, -ECONNRESET, reason);
+    machine_fail(r, -ECONNRESET, reason);
 }
 
 static void open_up(struct reliable *r) {
@@ -179,7 +140,7 @@ static int take(struct reliable *r, const struct reliable_packet *p, double now)
         return -EBADMSG;
     if ((p->flags & RELIABLE_DATA) && take_data(r, p) < 0)
         return -EBADMSG;
-    r->heard = now;
+    r->received_at = now;
     if (p->flags & RELIABLE_ELICITING)
         note_arrival(r, p, now);
     if (p->flags & RELIABLE_ACK) {
@@ -187,13 +148,13 @@ static int take(struct reliable *r, const struct reliable_packet *p, double now)
         open_up(r);
     }
     if (r->state != RELIABLE_ENDED || (p->flags & RELIABLE_ELICITING))
-        reliable_check_end(r, now);
+        machine_check_end(r, now);
     return 0;
 }
 
 /* Who goes on although we have given up is told again. */
 static void repeat_reset(struct reliable *r, double now) {
-    bool wanted = isfinite(r->gone_at) && now < r->gone_at && now > r->spoke + RTT_ACK_DELAY_S;
+    bool wanted = isfinite(r->gone_at) && now < r->gone_at && now > r->sent_at + RTT_ACK_DELAY_S;
     if (!wanted || r->resets)
         return;
     r->resets = 1;

@@ -3,7 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "host/reliable/machine.h"
+#include "host/reliable.h"
+#include "host/reliable/loss.h"
 
 /* -- timers -------------------------------------------------------------------------------- */
 
@@ -13,27 +14,27 @@ static double probe_wait(const struct reliable *r) {
 }
 
 static double probe_due(const struct reliable *r) {
-    return r->sent.out && r->state == RELIABLE_OPENED ? r->sent.last_at + probe_wait(r) : INFINITY;
+    return r->sent.in_flight && r->state == RELIABLE_OPENED ? r->sent.last_at + probe_wait(r)
+                                                            : INFINITY;
 }
 
 static double keepalive_due(const struct reliable *r) {
-    return r->state == RELIABLE_OPENED && !r->sent.out ? r->spoke + KEEPALIVE_S : INFINITY;
+    return r->state == RELIABLE_OPENED && !r->sent.in_flight ? r->sent_at + KEEPALIVE_S : INFINITY;
 }
 
 /* Time in which we slept is nobody's silence: it begins with a question, and some are asked. */
 static double silence_due(const struct reliable *r) {
     if (r->state == RELIABLE_OPENING)
         return r->began + r->options.silence;
-    bool waiting = r->state == RELIABLE_OPENED && r->sent.out && r->probes >= SILENT_PROBES;
-    return waiting ? fmax(r->heard, r->asked) + r->options.silence : INFINITY;
+    bool waiting = r->state == RELIABLE_OPENED && r->sent.in_flight && r->probes >= SILENT_PROBES;
+    return waiting ? fmax(r->received_at, r->asked_at) + r->options.silence : INFINITY;
 }
 
-/* The oldest that is on its way goes out again as well: if it is not lost, that costs one packet.
- */
-static bool resend_oldest(struct reliable *r) {
+/* The oldest in flight goes out again as well: if it is not lost, that costs one packet. */
+static bool retransmit_oldest(struct reliable *r) {
     for (uint64_t n = r->sent.base; n < r->sent.next; n++) {
         const struct sent_packet *p = sent_get(&r->sent, n);
-        if (p->fate != SENT_OUT || !p->units)
+        if (p->fate != SENT_IN_FLIGHT || !p->units)
             continue;
         outflow_lost(&r->outflow, p->position, p->position + p->units);
         return true;
@@ -44,13 +45,13 @@ static bool resend_oldest(struct reliable *r) {
 /* Small ones in between, which pass where full ones do not. */
 static void probe(struct reliable *r, double now) {
     r->sent.last_at = now;
-    r->bare = r->probes++ % 2 || !resend_oldest(r);
-    r->credit = r->bare ? 0 : 1;
+    r->small_probe = r->probes++ % 2 || !retransmit_oldest(r);
+    r->credit = r->small_probe ? 0 : 1;
 }
 
 static void speak_up(struct reliable *r, double now) {
     if (now >= r->loss_due)
-        reliable_find_losses(r, now);
+        loss_detect(r, now);
     if (now >= probe_due(r))
         probe(r, now);
     if (now >= keepalive_due(r))
@@ -61,9 +62,9 @@ static void speak_up(struct reliable *r, double now) {
 
 static void run_timers(struct reliable *r, double now) {
     if (now >= silence_due(r))
-        reliable_give_up(r, -ETIMEDOUT, NULL, now);
+        machine_give_up(r, -ETIMEDOUT, NULL, now);
     if (now >= r->leave_by && r->state < RELIABLE_ENDED)
-        reliable_give_up(r, -ECONNRESET, "the link was closed", now);
+        machine_give_up(r, -ECONNRESET, LINK_CLOSED, now);
     if (now >= r->gone_at && (r->state == RELIABLE_ENDED || r->left))
         r->state = RELIABLE_GONE;
     if (r->state < RELIABLE_FAILED)
@@ -101,8 +102,7 @@ double reliable_due(const struct reliable *r) {
 static void begin(const struct reliable *r, struct reliable_packet *p, uint8_t flags) {
     *p = (struct reliable_packet){.number = (uint32_t)r->sent.next,
                                   .back = (uint16_t)(r->sent.next - r->sent.base)};
-    p->flags = flags | (r->options.dialer ? RELIABLE_DIALER : 0) |
-               (r->options.messages ? RELIABLE_MESSAGES : 0);
+    p->flags = flags | (r->options.dialer ? RELIABLE_DIALER : 0);
     memcpy(p->id, r->options.id, sizeof p->id);
 }
 
@@ -128,7 +128,7 @@ static uint16_t ack_delay(const struct reliable *r, double now) {
 
 static void add_ack(struct reliable *r, struct reliable_packet *p, double now) {
     uint64_t cumulative = inflow_cumulative(&r->inflow), limit = inflow_limit(&r->inflow);
-    if (r->heard == -INFINITY)
+    if (r->received_at == -INFINITY)
         return;
     p->flags |= RELIABLE_ACK;
     p->ack.delay = ack_delay(r, now);
@@ -143,21 +143,21 @@ static void acknowledged(struct reliable *r, const struct reliable_packet *p) {
         return;
     r->in.unacked = 0;
     r->in.now = false;
-    r->told = inflow_limit(&r->inflow);
-    if ((p->flags & RELIABLE_ELICITING) && !r->end_told && inflow_is_done(&r->inflow))
-        r->end_told = r->sent.next; /* the number of this one, and 1 */
+    r->limit_sent = inflow_limit(&r->inflow);
+    if ((p->flags & RELIABLE_ELICITING) && !r->end_acked_in && inflow_is_done(&r->inflow))
+        r->end_acked_in = r->sent.next; /* the number of this one, and 1 */
 }
 
 static struct sent_packet *record(struct reliable *r, size_t len, bool opens, double now) {
-    if (!r->sent.out)
-        r->asked = now;
+    if (!r->sent.in_flight)
+        r->asked_at = now;
     struct sent_packet *s = sent_add(&r->sent, now);
     s->size = (uint16_t)len;
     s->opens = opens;
     if (!opens)
         congestion_sent(&r->congestion, len + DATAGRAM_COST);
     r->credit -= r->credit > 0;
-    r->ping = r->bare = false;
+    r->ping = r->small_probe = false;
     return s;
 }
 
@@ -172,12 +172,13 @@ static size_t finish(struct reliable *r, struct reliable_packet *p, void *datagr
         s->units = chunk ? chunk->units : 0;
     }
     acknowledged(r, p);
-    r->spoke = now;
+    r->sent_at = now;
     r->counts.datagrams_out++;
     return (size_t)len;
 }
 
-static size_t send_bare(struct reliable *r, uint8_t flags, void *datagram, size_t max, double now) {
+static size_t send_empty(struct reliable *r, uint8_t flags, void *datagram, size_t max,
+                         double now) {
     struct reliable_packet p;
     begin(r, &p, flags);
     add_ack(r, &p, now);
@@ -211,11 +212,9 @@ static size_t send_data(struct reliable *r, void *datagram, size_t max, double n
         add_ack(r, &p, now);
     size_t overhead = reliable_overhead(&p);
     size_t room = (r->size < max ? r->size : max) - overhead;
-    if (!outflow_next(&r->outflow, room, r->sent.out == 0, &chunk) || is_paced(r, now))
+    if (!outflow_next(&r->outflow, room, r->sent.in_flight == 0, &chunk) || is_paced(r, now))
         return 0;
-    if (chunk.len > room) /* a message, which cannot be cut: the acknowledgement goes alone */
-        begin(r, &p, RELIABLE_ELICITING | RELIABLE_DATA);
-    r->counts.resent += chunk.position < r->outflow.next;
+    r->counts.retransmitted += chunk.position < r->outflow.next;
     p.flags |= chunk.fin ? RELIABLE_FIN : 0;
     p.position = (uint32_t)chunk.position;
     p.data = body;
@@ -228,14 +227,14 @@ static size_t send_data(struct reliable *r, void *datagram, size_t max, double n
 /* -- openings and resets ------------------------------------------------------------------- */
 
 static size_t send_open(struct reliable *r, void *datagram, size_t max, double now) {
-    bool asked = r->in.now && r->heard != -INFINITY;
+    bool asked = r->in.now && r->received_at != -INFINITY;
     if (r->state != RELIABLE_OPENING || (now < r->open_due && !asked))
         return 0;
     if (now >= r->open_due) {
         r->open_due = now + r->open_wait;
         r->open_wait = fmin(2 * r->open_wait, OPEN_MOST_S);
     }
-    return send_bare(r, RELIABLE_ELICITING | RELIABLE_OPEN, datagram, max, now);
+    return send_empty(r, RELIABLE_ELICITING | RELIABLE_OPEN, datagram, max, now);
 }
 
 static size_t send_reset(struct reliable *r, void *datagram, size_t max, double now) {
@@ -259,13 +258,13 @@ size_t reliable_poll(struct reliable *r, void *datagram, size_t max, double now)
         return send_reset(r, datagram, max, now);
     bool may_ping = r->state == RELIABLE_OPENED && !sent_is_full(&r->sent, 0);
     size_t len = send_open(r, datagram, max, now);
-    if (!len && r->bare && may_ping)
-        len = send_bare(r, RELIABLE_ELICITING, datagram, max, now);
+    if (!len && r->small_probe && may_ping)
+        len = send_empty(r, RELIABLE_ELICITING, datagram, max, now);
     if (!len)
         len = send_data(r, datagram, max, now);
     if (!len && r->ping && may_ping)
-        len = send_bare(r, RELIABLE_ELICITING, datagram, max, now);
+        len = send_empty(r, RELIABLE_ELICITING, datagram, max, now);
     if (!len && r->in.now)
-        len = send_bare(r, 0, datagram, max, now);
+        len = send_empty(r, 0, datagram, max, now);
     return len;
 }

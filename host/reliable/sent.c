@@ -1,6 +1,6 @@
 /*
- * A packet is lost when one sent later has come and either three more have, or some time is over:
- * RFC 9002 §6.1, after RFC 6675 and RACK (RFC 8985). Once something was only late the count of
+ * A packet is lost when one sent later is acknowledged and either three more are, or some time is
+ * over: RFC 9002 §6.1, after RFC 6675 and RACK (RFC 8985). Once a loss was spurious the count of
  * three is given up, and each time the patience grows.
  */
 #include "host/reliable/sent.h"
@@ -12,7 +12,7 @@
 #define REORDER_PACKETS 3
 #define PATIENCE_MAX 16
 #define FIRST_ROOM 16
-#define LATE_MAX (SENT_MAX / 4) /* packets later nobody waits for a lost one */
+#define SPURIOUS_MAX (SENT_MAX / 4) /* packets later nobody waits for a lost one */
 
 struct sent_packet *sent_get(const struct sent *s, uint64_t number) {
     return &s->list[number % s->room];
@@ -39,7 +39,7 @@ struct sent_packet *sent_add(struct sent *s, double now) {
         grow(s);
     struct sent_packet *p = sent_get(s, s->next++);
     *p = (struct sent_packet){.at = now};
-    s->out++;
+    s->in_flight++;
     s->last_at = now;
     return p;
 }
@@ -51,15 +51,15 @@ static void be_patient(struct sent *s, uint64_t number) {
     s->patient_to = s->next;
 }
 
-bool sent_came(struct sent *s, uint64_t number, bool *late) {
+bool sent_acked(struct sent *s, uint64_t number, bool *spurious) {
     struct sent_packet *p = sent_get(s, number);
-    *late = p->fate == SENT_LOST;
-    if (p->fate == SENT_CAME)
+    *spurious = p->fate == SENT_LOST;
+    if (p->fate == SENT_ACKED)
         return false;
-    if (p->fate == SENT_OUT)
-        s->out--;
-    p->fate = SENT_CAME;
-    if (*late)
+    if (p->fate == SENT_IN_FLIGHT)
+        s->in_flight--;
+    p->fate = SENT_ACKED;
+    if (*spurious)
         be_patient(s, number);
     if (number >= s->highest)
         s->highest = number + 1;
@@ -76,12 +76,12 @@ struct sent_packet *sent_lose(struct sent *s, const struct rtt *r, double now, u
     double wait = tolerance(s, r);
     for (uint64_t n = *number < s->base ? s->base : *number; n + 1 < s->highest; n++) {
         struct sent_packet *p = sent_get(s, n);
-        if (p->fate != SENT_OUT)
+        if (p->fate != SENT_IN_FLIGHT)
             continue;
         bool overtaken = !s->patience && s->highest - 1 - n >= REORDER_PACKETS;
         if (overtaken || p->at + wait <= now) {
             p->fate = SENT_LOST;
-            s->out--;
+            s->in_flight--;
             *number = n + 1;
             return p;
         }
@@ -94,8 +94,8 @@ double sent_settle(struct sent *s, const struct rtt *r, double now) {
     double age = 2 * rtt_timeout(r);
     for (; s->base < s->next; s->base++) {
         const struct sent_packet *p = sent_get(s, s->base);
-        bool awaited = p->fate == SENT_LOST && s->next - s->base < LATE_MAX;
-        if (p->fate == SENT_OUT)
+        bool awaited = p->fate == SENT_LOST && s->next - s->base < SPURIOUS_MAX;
+        if (p->fate == SENT_IN_FLIGHT)
             return INFINITY;
         if (awaited && p->at + age > now)
             return p->at + age;

@@ -1,4 +1,4 @@
-/* What has become of the packets that were sent: on their way, come, or lost. */
+/* The packets that were sent: in flight, acknowledged, or lost. */
 #ifndef P2PD_SENT_H
 #define P2PD_SENT_H
 
@@ -10,7 +10,7 @@
 
 #define SENT_MAX 1024 /* packets of which the fate is still open */
 
-enum sent_fate { SENT_OUT, SENT_CAME, SENT_LOST };
+enum sent_fate { SENT_IN_FLIGHT, SENT_ACKED, SENT_LOST };
 
 struct sent_packet {
     double at;
@@ -25,10 +25,10 @@ struct sent {
     struct sent_packet *list;
     size_t room;
     uint64_t base, next; /* the numbers of the oldest that is kept, and of the next one */
-    uint64_t highest;    /* that has come, and 1; 0: none */
-    size_t out;          /* on their way */
+    uint64_t highest;    /* that was acknowledged, and 1; 0: none */
+    size_t in_flight;    /* packets */
     double last_at;      /* when the newest left */
-    int patience;        /* in how many rounds we took for lost what was only late */
+    int patience;        /* rounds in which a loss was spurious */
     uint64_t patient_to; /* the first number of the next round */
 };
 
@@ -40,8 +40,8 @@ bool sent_is_full(const struct sent *s, size_t reserve);
 /* The new packet, with its number as s->next - 1; aborts when out of memory. */
 struct sent_packet *sent_add(struct sent *s, double now);
 
-/* True when this is news; *late: it had been given up. */
-bool sent_came(struct sent *s, uint64_t number, bool *late);
+/* True when this is news; *spurious: it had been declared lost. */
+bool sent_acked(struct sent *s, uint64_t number, bool *spurious);
 
 /* The next packet from *number on that is lost by now; NULL: none. After the last, *due is the
  * instant to look again (INFINITY: never). */

@@ -4,7 +4,7 @@
 
 #include <openssl/bio.h>
 
-#include "host/stream.h"
+#include "host/transport.h"
 
 struct tls_wire {
     struct transport *lower;

@@ -5,13 +5,12 @@
 #include <string.h>
 
 #include "host/loop.h"
-#include "host/tcp.h"
 
 #define HEADER_SIZE 2
 #define CHUNK_MAX 65534
 #define SEEN 65535
-#define LINGER_S 30.0 /* without progress */
-#define ASK_S 1.0     /* until we look for progress again */
+#define PATIENCE_S 30.0 /* without progress */
+#define READ_MAX (64 * 1024)
 
 struct simplex_pair {
     struct transport base;
@@ -23,16 +22,15 @@ struct simplex_pair {
     int write_error;   /* the same, of the sink alone */
     int wanted;        /* by the stream */
     bool ended;        /* the peer's mark has come */
-    bool shut;         /* ours is in `out`, or gone */
-    bool seen;         /* it has come to the peer */
-    ev_timer timer;    /* there is something to read; after the stream's end: is there progress? */
-    size_t unsent;     /* when we last looked */
-    double progress;
+    bool shut;         /* the local one is in `out`, or has left */
+    bool seen;         /* the peer has acknowledged it */
+    bool leaving;      /* there is no reader or writer any more */
+    ev_timer timer;    /* there is something to read */
     void (*on_end)(void *arg);
     void *arg;
 };
 
-static char scratch[STREAM_READ_MAX];
+static char scratch[READ_MAX];
 
 static struct simplex_pair *self(struct transport *t) {
     return (struct simplex_pair *)t;
@@ -150,7 +148,8 @@ static void update_needs(struct simplex_pair *t) {
 
 /* The stream may free us when it is told. */
 static void tell(struct simplex_pair *t, int events) {
-    events = t->error ? t->wanted : events & t->wanted;
+    if (!t->leaving)
+        events = t->error ? t->wanted : events & t->wanted;
     if (events)
         t->base.on_ready(&t->base, events);
     else
@@ -165,7 +164,7 @@ static void on_source(struct transport *source, int events) {
 static void on_sink(struct transport *sink, int events) {
     (void)events;
     struct simplex_pair *t = sink->owner;
-    tell(t, flush(t) == -EAGAIN ? 0 : EV_WRITE);
+    tell(t, flush(t) == -EAGAIN && !t->leaving ? 0 : EV_WRITE);
 }
 
 static void on_kick(struct ev_loop *l, ev_timer *w, int events) {
@@ -176,19 +175,9 @@ static void on_kick(struct ev_loop *l, ev_timer *w, int events) {
 
 /* -- the end ------------------------------------------------------------------------------- */
 
-static void finish(struct simplex_pair *t) {
-    ev_timer_stop(loop_get(), &t->timer);
-    t->source->ops->free(t->source);
-    t->sink->ops->free(t->sink);
-    buffer_fini(&t->in);
-    buffer_fini(&t->out);
-    t->on_end(t->arg);
-    free(t);
-}
-
-static void finish_lingering(struct simplex_pair *t) {
-    stream_linger(-1);
-    finish(t);
+static void put_end(struct simplex_pair *t) {
+    t->shut = true;
+    put_chunk(t, 0, NULL, 0);
 }
 
 static bool is_over(const struct simplex_pair *t) {
@@ -197,7 +186,7 @@ static bool is_over(const struct simplex_pair *t) {
 
 /* What comes is thrown away; only marks count. */
 static void discard(struct simplex_pair *t) {
-    static char nowhere[STREAM_READ_MAX];
+    static char nowhere[READ_MAX];
     ssize_t n;
     while (take_buffered(t, nowhere, sizeof nowhere) > 0)
         continue;
@@ -208,55 +197,30 @@ static void discard(struct simplex_pair *t) {
         t->error = (int)n;
 }
 
-static void go_on_lingering(struct simplex_pair *t) {
+static int simplex_pair_leave(struct transport *base) {
+    struct simplex_pair *t = self(base);
+    t->leaving = true;
+    ev_timer_stop(loop_get(), &t->timer);
+    if (!t->shut)
+        put_end(t);
+    discard(t);
     flush(t);
-    if (is_over(t)) {
-        finish_lingering(t);
-        return;
-    }
+    if (is_over(t))
+        return 0;
     t->source->ops->want(t->source, EV_READ);
     t->sink->ops->want(t->sink, t->out.len ? EV_WRITE : 0);
+    return -EAGAIN;
 }
 
-static void on_lingering_source(struct transport *source, int events) {
-    (void)events;
-    struct simplex_pair *t = source->owner;
-    discard(t);
-    go_on_lingering(t);
-}
-
-static void on_lingering_sink(struct transport *sink, int events) {
-    (void)events;
-    go_on_lingering(sink->owner);
-}
-
-static size_t count_unsent(const struct simplex_pair *t) {
-    return t->out.len + (size_t)tcp_unacknowledged(t->sink->ops->fd(t->sink));
-}
-
-static void on_linger_timer(struct ev_loop *l, ev_timer *w, int events) {
-    (void)events;
-    struct simplex_pair *t = w->data;
-    size_t unsent = count_unsent(t);
-    if (unsent < t->unsent)
-        t->progress = ev_now(l);
-    t->unsent = unsent;
-    if (ev_now(l) - t->progress > LINGER_S)
-        finish_lingering(t);
-}
-
-static void linger(struct simplex_pair *t) {
+static void simplex_pair_free(struct transport *base) {
+    struct simplex_pair *t = self(base);
     ev_timer_stop(loop_get(), &t->timer);
-    ev_now_update(loop_get());
-    t->progress = ev_now(loop_get());
-    t->unsent = count_unsent(t);
-    ev_timer_init(&t->timer, on_linger_timer, ASK_S, ASK_S);
-    ev_timer_start(loop_get(), &t->timer);
-    t->source->on_ready = on_lingering_source;
-    t->sink->on_ready = on_lingering_sink;
-    stream_linger(1);
-    discard(t);
-    go_on_lingering(t);
+    transport_abort(t->source);
+    transport_abort(t->sink);
+    buffer_fini(&t->in);
+    buffer_fini(&t->out);
+    t->on_end(t->arg);
+    free(t);
 }
 
 /* -- the transport ------------------------------------------------------------------------- */
@@ -295,8 +259,7 @@ static int simplex_pair_shutdown(struct transport *base) {
     struct simplex_pair *t = self(base);
     if (t->shut)
         return t->error ? t->error : t->write_error;
-    t->shut = true;
-    put_chunk(t, 0, NULL, 0);
+    put_end(t);
     int error = flush(t);
     update_needs(t);
     return error == -EAGAIN ? 0 : error;
@@ -313,28 +276,34 @@ static int simplex_pair_fd(const struct transport *base) {
     return sink->ops->fd(sink);
 }
 
-static int simplex_pair_detach(struct transport *base) {
-    (void)base;
-    return -EOPNOTSUPP;
+static size_t simplex_pair_unsent(const struct transport *base) {
+    const struct simplex_pair *t = (const struct simplex_pair *)base;
+    return t->out.len + t->sink->ops->unsent(t->sink);
 }
 
-static void simplex_pair_free(struct transport *base) {
-    struct simplex_pair *t = self(base);
-    if (t->shut && !is_over(t))
-        linger(t);
-    else
-        finish(t);
+static double simplex_pair_rtt(const struct transport *base) {
+    const struct transport *sink = ((const struct simplex_pair *)base)->sink;
+    return sink->ops->rtt(sink);
 }
 
 static const struct transport_ops OPS = {
-    simplex_pair_read, simplex_pair_write,  simplex_pair_shutdown, simplex_pair_want,
-    simplex_pair_fd,   simplex_pair_detach, simplex_pair_free};
+    .read = simplex_pair_read,
+    .write = simplex_pair_write,
+    .shutdown = simplex_pair_shutdown,
+    .want = simplex_pair_want,
+    .fd = simplex_pair_fd,
+    .detach = transport_no_detach,
+    .unsent = simplex_pair_unsent,
+    .rtt = simplex_pair_rtt,
+    .leave = simplex_pair_leave,
+    .free = simplex_pair_free,
+};
 
 struct transport *simplex_pair_transport(const struct simplex_pair_options *options) {
     struct simplex_pair *t = calloc(1, sizeof *t);
     if (!t)
         abort();
-    t->base = (struct transport){.ops = &OPS, .takes_leave = true};
+    t->base = (struct transport){.ops = &OPS, .patience = PATIENCE_S};
     t->source = options->in;
     t->sink = options->out;
     t->in = options->early;
@@ -351,8 +320,8 @@ struct transport *simplex_pair_transport(const struct simplex_pair_options *opti
 void simplex_pair_fail(struct transport *base, int error) {
     struct simplex_pair *t = self(base);
     t->error = t->error ? t->error : error;
-    if (t->source->on_ready == on_lingering_source)
-        finish_lingering(t);
+    if (t->leaving)
+        tell(t, EV_READ);
     else
         update_needs(t);
 }

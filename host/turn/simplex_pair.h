@@ -1,5 +1,5 @@
 /*
- * One transport over two: a lane for each direction, whose ends are marks in it.
+ * A simplex pair: one transport over two, one for each direction, whose ends are marks in it.
  *
  * TURN servers relay TCP connections (RFC 6062), but not well: when one side ends its half both
  * sides are reset, and what is on its way is lost; and bytes both ways at once may stop one way for
@@ -9,10 +9,10 @@
  * hangs up before that. An end without the mark is an error: nobody takes a server that has died
  * for a peer that has finished.
  */
-#ifndef P2PD_SIMPLEX_PAIR_H
-#define P2PD_SIMPLEX_PAIR_H
+#ifndef P2PD_HOST_TURN_SIMPLEX_PAIR_H
+#define P2PD_HOST_TURN_SIMPLEX_PAIR_H
 
-#include "host/stream.h"
+#include "host/transport.h"
 
 struct simplex_pair_options {
     struct transport *in, *out;
@@ -21,11 +21,11 @@ struct simplex_pair_options {
     void *arg;
 };
 
-/* Takes both over. Never NULL. Once it was shut down it outlives its stream until both ends are
- * acknowledged, for 30 s without progress. */
+/* Takes both over. Never NULL. It leaves when both ends are acknowledged, or after 30 s without
+ * progress. */
 struct transport *simplex_pair_transport(const struct simplex_pair_options *options);
 
-/* It fails with -errno from here on. Only for a transport that is lanes. */
+/* It fails with -errno from here on. Only for a simplex pair. */
 void simplex_pair_fail(struct transport *t, int error);
 
 #endif

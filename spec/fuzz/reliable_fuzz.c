@@ -1,13 +1,14 @@
 /*
  * libFuzzer on the datagrams of a reliable link: the decoder, and two machines between which a
- * hostile network cuts, changes, drops, doubles and delays. What each reads is a beginning of what
- * the other wrote as long as nothing was changed; whatever happens, no limit is passed.
- *   make fuzz-reliable
+ * hostile network cuts, changes, drops, duplicates and delays. What each reads is a beginning of
+ * what the other wrote as long as nothing was changed; whatever happens, no limit is passed. make
+ * fuzz-reliable
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/reliable.h"
 #include "host/reliable/codec.h"
 #include "host/reliable/flow.h"
 
@@ -57,7 +58,6 @@ struct world {
     struct side sides[2];
     double now;
     int changed; /* something came that no machine had made */
-    int messages;
 };
 
 static void post(struct world *w, int to, const uint8_t *data, size_t len) {
@@ -100,30 +100,17 @@ static void write_side(struct world *w, int i, size_t len) {
     len = 1 + len % sizeof bytes;
     for (size_t n = 0; n < len; n++)
         bytes[n] = (uint8_t)((s->written + n) * 7);
-    if (w->messages) {
-        s->written += reliable_post(s->machine, bytes, len) == 0;
-        return;
-    }
     ssize_t n = reliable_write(s->machine, bytes, len);
     s->written += n > 0 ? (uint64_t)n : 0;
 }
 
 static void read_side(struct world *w, int i, size_t len) {
     char bytes[256];
-    const char *message;
     struct side *s = &w->sides[i];
-    if (w->messages) {
-        ssize_t got = reliable_message(s->machine, &message);
-        if (got >= 0) {
-            reliable_drop(s->machine);
-            s->read++;
-        }
-    } else {
-        ssize_t got = reliable_read(s->machine, bytes, 1 + len % sizeof bytes);
-        for (ssize_t n = 0; n < got && !w->changed; n++)
-            require((uint8_t)bytes[n] == (uint8_t)((s->read + (uint64_t)n) * 7));
-        s->read += got > 0 ? (uint64_t)got : 0;
-    }
+    ssize_t got = reliable_read(s->machine, bytes, 1 + len % sizeof bytes);
+    for (ssize_t n = 0; n < got && !w->changed; n++)
+        require((uint8_t)bytes[n] == (uint8_t)((s->read + (uint64_t)n) * 7));
+    s->read += got > 0 ? (uint64_t)got : 0;
     require(w->changed || s->read <= w->sides[!i].written);
 }
 
@@ -189,9 +176,8 @@ static void play(const uint8_t *data, size_t size) {
     static struct world w;
     struct reliable_info info;
     memset(&w, 0, sizeof w);
-    w.messages = size && (data[0] & 1);
     for (int i = 0; i < 2; i++) {
-        struct reliable_options options = {.dialer = i == 0, .messages = w.messages};
+        struct reliable_options options = {.dialer = i == 0};
         w.sides[i].machine = reliable_new(&options, 0);
         poll_side(&w, i);
     }

@@ -1,0 +1,164 @@
+/* core.stream: the class of streams: its methods that neither read nor write, and its table. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <stdint.h>
+
+#include "bindings/bind.h"
+#include "bindings/facts.h"
+#include "bindings/stream.h"
+#include "bindings/stream_read.h"
+#include "bindings/stream_write.h"
+#include "host/fd.h"
+#include "host/inet.h"
+#include "host/tcp.h"
+
+/* -- ends ---------------------------------------------------------------------------------- */
+
+static int m_shutdown(lua_State *L) {
+    struct lua_stream *self = check_lua_stream(L, 1);
+    if (!self->stream)
+        return push_stream_closed(L);
+    int err = stream_shutdown(self->stream);
+    if (err < 0)
+        return push_error(L, err, "shutdown");
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int m_close(lua_State *L) {
+    struct lua_stream *self = check_lua_stream(L, 1);
+    struct stream *s = self->stream;
+    if (!s)
+        return 0;
+    self->stream = NULL;
+    stream_close(s);
+    wake_stream_waiters(self);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+static int m_abort(lua_State *L) {
+    kill_stream(check_lua_stream(L, 1));
+    return 0;
+}
+
+static int m_detach(lua_State *L) {
+    struct lua_stream *self = check_lua_stream(L, 1);
+    if (!self->stream)
+        return push_stream_closed(L);
+    int fd = stream_detach(self->stream);
+    if (fd < 0)
+        return push_error(L, fd, "detach");
+    self->stream = NULL;
+    wake_stream_waiters(self);
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+/* -- what one can ask ---------------------------------------------------------------------- */
+
+static int m_settimeout(lua_State *L) {
+    struct lua_stream *self = check_lua_stream(L, 1);
+    double seconds = luaL_optnumber(L, 2, INFINITY);
+    luaL_argcheck(L, seconds >= 0, 2, "a timeout in seconds, 0 or more, expected");
+    self->timeout = seconds;
+    return 0;
+}
+
+static int m_setlimit(lua_State *L) {
+    struct lua_stream *self = check_lua_stream(L, 1);
+    lua_Integer limit = luaL_optinteger(L, 2, LUA_MAXINTEGER);
+    luaL_argcheck(L, limit > 0, 2, "a count of bytes expected");
+    self->limit = (size_t)limit;
+    return 0;
+}
+
+static int push_endpoint(lua_State *L, int (*ask)(int, struct inet_addr *), const char *call) {
+    struct stream *s = check_lua_stream(L, 1)->stream;
+    if (!s)
+        return push_stream_closed(L);
+    struct inet_addr addr;
+    char text[INET_TEXT_MAX];
+    int err = ask(s->transport->ops->fd(s->transport), &addr);
+    if (err < 0)
+        return push_error(L, err, "%s", call);
+    if (addr.any.sa_family != AF_INET && addr.any.sa_family != AF_INET6)
+        return push_error(L, EAFNOSUPPORT, "%s", call);
+    lua_pushstring(L, inet_ip(&addr, text));
+    lua_pushinteger(L, inet_port(&addr));
+    return 2;
+}
+
+static int m_getsockname(lua_State *L) {
+    return push_endpoint(L, tcp_local, "getsockname");
+}
+
+static int m_getpeername(lua_State *L) {
+    return push_endpoint(L, tcp_remote, "getpeername");
+}
+
+static int m_stats(lua_State *L) {
+    struct stream *s = check_lua_stream(L, 1)->stream;
+    if (!s)
+        return push_stream_closed(L);
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, (lua_Integer)s->bytes_in);
+    lua_setfield(L, -2, "received");
+    lua_pushinteger(L, (lua_Integer)s->bytes_out);
+    lua_setfield(L, -2, "sent");
+    lua_pushinteger(L, (lua_Integer)s->out.len);
+    lua_setfield(L, -2, "queued");
+    transport_describe(s->transport, set_fact, L);
+    double rtt = s->transport->ops->rtt(s->transport);
+    if (rtt >= 0) {
+        lua_pushnumber(L, rtt);
+        lua_setfield(L, -2, "rtt");
+    }
+    return 1;
+}
+
+static int m_tostring(lua_State *L) {
+    struct lua_stream *self = check_lua_stream(L, 1);
+    lua_pushfstring(L, "stream (%s): %p", self->stream ? "open" : "closed", (void *)self);
+    return 1;
+}
+
+static int l_fd(lua_State *L) {
+    lua_Integer fd = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, fd >= 0 && fd <= INT_MAX, 1, "a descriptor expected");
+    if (fcntl((int)fd, F_GETFD) < 0)
+        return push_error(L, errno, "descriptor %d", (int)fd);
+    push_stream(L, stream_new(fd_transport((int)fd, lua_toboolean(L, 2))));
+    return 1;
+}
+
+static int l_lingering(lua_State *L) {
+    lua_pushinteger(L, transport_leaving());
+    return 1;
+}
+
+static const luaL_Reg METHODS[] = {{"read", stream_m_read},
+                                   {"peek", stream_m_peek},
+                                   {"recv", stream_m_recv},
+                                   {"write", stream_m_write},
+                                   {"shutdown", m_shutdown},
+                                   {"close", m_close},
+                                   {"abort", m_abort},
+                                   {"detach", m_detach},
+                                   {"settimeout", m_settimeout},
+                                   {"setlimit", m_setlimit},
+                                   {"getsockname", m_getsockname},
+                                   {"getpeername", m_getpeername},
+                                   {"stats", m_stats},
+                                   {NULL, NULL}};
+static const luaL_Reg META[] = {
+    {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {{"fd", l_fd}, {"lingering", l_lingering}, {NULL, NULL}};
+
+int bind_stream(lua_State *L) {
+    bind_class(L, STREAM_CLASS, METHODS, META);
+    luaL_newlib(L, FUNCTIONS);
+    return 1;
+}
