@@ -1,12 +1,13 @@
 /* core.stun.transaction: the client's retransmission timer. The script has the socket and the
  * clock. */
-#include "host/stun/transaction.h"
+#include "bindings/stun_transaction.h"
 
 #include <limits.h>
 
 #include "bindings/bind.h"
-#include "bindings/stun.h"
+#include "bindings/stun_message.h"
 #include "host/loop.h"
+#include "host/stun/transaction.h"
 
 #define TRANSACTION_CLASS "p2pd.stun.transaction"
 
@@ -46,7 +47,7 @@ static void set_key(lua_State *L, struct stun_transaction *t) {
 }
 
 /* transaction(request[, { rto=, rc=, rm=, ti=, reliable=, key= }]) */
-static int l_transaction(lua_State *L) {
+int stun_l_transaction(lua_State *L) {
     size_t len, key_len = 0;
     const char *request = luaL_checklstring(L, 1, &len), *key = NULL;
     struct stun_timer timer = check_timer(L, 2);
@@ -127,8 +128,6 @@ static const luaL_Reg METHODS[] = {
     {"poll", m_poll}, {"due", m_due}, {"feed", m_feed}, {"sent", m_sent}, {NULL, NULL}};
 static const luaL_Reg META[] = {{"__tostring", m_tostring}, {NULL, NULL}};
 
-void bind_stun_transaction(lua_State *L) {
+void stun_transaction_class(lua_State *L) {
     bind_class(L, TRANSACTION_CLASS, METHODS, META);
-    lua_pushcfunction(L, l_transaction);
-    lua_setfield(L, -2, "transaction");
 }

@@ -3,33 +3,8 @@
 #ifndef P2PD_TLS_H
 #define P2PD_TLS_H
 
-#include "host/keys.h"
+#include "host/tls/context.h"
 #include "host/transport.h"
-
-#define TLS_HOST_MAX 253 /* characters, RFC 1035 §2.3.4 */
-
-enum tls_role { TLS_CLIENT, TLS_SERVER };
-
-/* What a node's connections share, in either role: its certificate and the settings. Counted by
- * reference; loop thread only. */
-struct tls_context;
-
-/* One reference, the caller's; NULL when OpenSSL fails. */
-struct tls_context *tls_context_new(const struct keys *keys);
-
-/* For clients of servers with names (TLS 1.2 and 1.3): `ca` is a file of certificates or a folder
- * of them, NULL the system's. One reference, the caller's; NULL when nothing can be read there. */
-struct tls_context *tls_context_trusting(const char *ca);
-
-struct tls_context *tls_context_ref(struct tls_context *context);
-void tls_context_unref(struct tls_context *context); /* NULL is fine */
-
-/* Whom a connection is meant for: `host` (a name or an address) with a context that trusts
- * authorities; else the node with that `key`, NULL: any node, see tls_peer(). Copied. */
-struct tls_expected {
-    const uint8_t *key;
-    const char *host;
-};
 
 /*
  * Takes `lower` and `early` over: the bytes that were read from lower and not used are the first of

@@ -1,6 +1,6 @@
 /*
  * The machine: requests under way, what the server has granted, and the instants at which that has
- * to be renewed. What answers do to it is in turn_answer.c.
+ * to be renewed. What answers do to it is in turn/answer.c.
  *
  * Binding requests keep the way to the server open through NATs and tell when it has died.
  */
@@ -11,11 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/turn/machine.h"
+#include "host/turn/answer.h"
 
-#define KEEPALIVE_S 25 /* NATs forget UDP after 30 s and more (RFC 4787 §4.3: 2 min) */
-#define CLOSE_S 1.5    /* for which a server is asked to let go */
-#define CLOSE_RTO_S 0.2
+#define KEEPALIVE_S 25     /* NATs forget UDP after 30 s and more (RFC 4787 §4.3: 2 min) */
 #define CHANNEL_MIN 0x4000 /* RFC 8656 §12 */
 #define CHANNEL_MAX 0x4fff
 #define ATTEMPTS_MAX 128 /* events that wait to be fetched: a server cannot make us hoard */
@@ -26,61 +24,19 @@ bool turn_event(struct turn *t, struct turn_event *event) {
 
 /* -- requests ------------------------------------------------------------------------------ */
 
-static struct stun_timer timer_for(const struct turn *t, const struct turn_request *r) {
-    struct stun_timer timer = t->options.timer;
-    if (r->method == STUN_CONNECTION_BIND)
-        timer.reliable = true;
-    if (t->state == TURN_CLOSING) {
-        timer.ti = CLOSE_S;
-        timer.rto = fmin(timer.rto, CLOSE_RTO_S);
-        timer.rc = 3; /* after 0, 1 and 3 rto */
-        timer.rm = CLOSE_S / timer.rto - 3;
-    }
-    return timer;
-}
-
-/* Takes r over. */
-static int start(struct turn *t, struct turn_request *r) {
-    struct stun_timer timer = timer_for(t, r);
-    int error = turn_request_encode(r, &timer, &t->credentials);
-    if (error) {
-        free(r);
-        return error;
-    }
-    turn_request_append(&t->requests, r);
-    return 0;
-}
-
-void turn_restart(struct turn *t, struct turn_request *r) {
-    struct stun_timer timer = timer_for(t, r);
-    int error = turn_request_encode(r, &timer, &t->credentials);
-    if (error)
-        turn_fail(t, r, 0, error, "the request cannot be made");
-}
-
 static void start_allocate(struct turn *t) {
     struct turn_request *r = turn_request_new(STUN_ALLOCATE);
     r->transport = t->options.tcp ? IPPROTO_TCP : IPPROTO_UDP;
     r->family = t->options.family;
     if (t->options.lifetime)
         r->lifetime = t->options.lifetime;
-    start(t, r);
+    turn_start(t, r);
 }
 
 static void start_refresh(struct turn *t, int64_t lifetime) {
     struct turn_request *r = turn_request_new(STUN_REFRESH);
     r->lifetime = lifetime;
-    start(t, r);
-}
-
-int turn_ask_peer(struct turn *t, struct turn_peer *peer) {
-    struct turn_request *r =
-        turn_request_new(peer->channel ? STUN_CHANNEL_BIND : STUN_CREATE_PERMISSION);
-    r->peer = peer->addr;
-    r->channel = peer->channel;
-    peer->renew = INFINITY;
-    peer->asked = true;
-    return start(t, r);
+    turn_start(t, r);
 }
 
 /* -- packets in ---------------------------------------------------------------------------- */
@@ -174,7 +130,7 @@ static void renew(struct turn *t, double now) {
             turn_ask_peer(t, peer);
     if (now >= t->keepalive) {
         t->keepalive = now + KEEPALIVE_S;
-        start(t, turn_request_new(STUN_BINDING));
+        turn_start(t, turn_request_new(STUN_BINDING));
     }
 }
 
@@ -262,7 +218,7 @@ int turn_connect(struct turn *t, const struct inet_addr *peer) {
         return -EAFNOSUPPORT;
     struct turn_request *r = turn_request_new(STUN_CONNECT);
     r->peer = *peer;
-    return start(t, r);
+    return turn_start(t, r);
 }
 
 int turn_join(struct turn *t, uint32_t connection) {
@@ -270,7 +226,7 @@ int turn_join(struct turn *t, uint32_t connection) {
         return -ENOTCONN;
     struct turn_request *r = turn_request_new(STUN_CONNECTION_BIND);
     r->connection = connection;
-    return start(t, r);
+    return turn_start(t, r);
 }
 
 /* An Allocate that carries credentials may have come to something that we shall never hear of. */

@@ -1,8 +1,10 @@
-/* One mapping of a punch: its socket from the first connect() to the last. For punch.c. */
+/* One mapping of a punch: its socket from the first connect() to the last. */
 #ifndef P2PD_PUNCH_ATTEMPT_H
 #define P2PD_PUNCH_ATTEMPT_H
 
-#include "host/punch.h"
+#include <stdbool.h>
+
+#include "host/punch/plan.h"
 
 enum attempt_state {
     ATTEMPT_NEW,        /* nothing has left yet */
@@ -11,6 +13,8 @@ enum attempt_state {
     ATTEMPT_ESTABLISHED,
     ATTEMPT_ENDED, /* given up, or taken */
 };
+
+struct punch;
 
 struct attempt {
     struct punch *punch;

@@ -1,13 +1,11 @@
 /*
- * One SSL_CTX a node, and one for each set of authorities. A node's certificate only carries the
- * node key: nobody looks at names, dates or issuers, the peer's key is compared with the one that
- * is expected, and TLS has it prove that it holds the private half. Nothing is resumed: a session
- * is worth less than what it says about us.
+ * One SSL_CTX a node, and one for each set of authorities. Nothing is resumed: a session is worth
+ * less than what it says about us.
  */
 #include "host/tls/context.h"
 
-#include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -59,45 +57,7 @@ static bool use_key(SSL_CTX *ssl, EVP_PKEY *pkey) {
     return ok;
 }
 
-/* -- the peer's ---------------------------------------------------------------------------- */
-
-/* A key of small order is nobody's, since anybody can sign for it: no node's. */
-static bool read_key(X509 *certificate, uint8_t key[KEYS_PUBLIC], char id[KEYS_ID_MAX]) {
-    size_t len = KEYS_PUBLIC;
-    EVP_PKEY *pkey = certificate ? X509_get0_pubkey(certificate) : NULL;
-    bool ok = pkey && EVP_PKEY_get_id(pkey) == EVP_PKEY_ED25519 &&
-              EVP_PKEY_get_raw_public_key(pkey, key, &len) == 1 && len == KEYS_PUBLIC;
-    if (ok)
-        keys_id(key, id);
-    if (ok && keys_parse_id(id, strlen(id), key) == 0)
-        return true;
-    id[0] = '\0';
-    return false;
-}
-
-/* Stands in for the whole verification of the chain. */
-static int verify(X509_STORE_CTX *store, void *unused) {
-    (void)unused;
-    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-    struct tls_pin *pin = SSL_get_app_data(ssl);
-    uint8_t key[KEYS_PUBLIC];
-    bool read = read_key(X509_STORE_CTX_get0_cert(store), key, pin->peer);
-    pin->verified = read && (pin->any || CRYPTO_memcmp(key, pin->expected, sizeof key) == 0);
-    X509_STORE_CTX_set_error(store, pin->verified ? X509_V_OK : X509_V_ERR_CERT_REJECTED);
-    return pin->verified;
-}
-
 /* -- a named server's ------------------------------------------------------------------------ */
-
-/* The chain has been looked at, up to this certificate. */
-static int on_chain(int ok, X509_STORE_CTX *store) {
-    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-    struct tls_pin *pin = SSL_get_app_data(ssl);
-    pin->verified = ok && X509_STORE_CTX_get_error_depth(store) == 0;
-    if (!ok)
-        pin->fault = X509_STORE_CTX_get_error(store);
-    return ok;
-}
 
 static bool expect_host(SSL *ssl, const char *host) {
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
@@ -121,7 +81,7 @@ static bool trust(SSL_CTX *ssl, const char *ca) {
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, on_chain);
+    SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, tls_pin_on_chain);
     return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) && load_authorities(ssl, ca);
 }
 
@@ -166,7 +126,7 @@ static void set_behaviour(SSL_CTX *ssl) {
     SSL_CTX_set_read_ahead(ssl, 1);
     SSL_CTX_set_default_read_buffer_len(ssl, READ_AHEAD);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    SSL_CTX_set_cert_verify_callback(ssl, verify, NULL);
+    SSL_CTX_set_cert_verify_callback(ssl, tls_pin_verify, NULL);
 }
 
 static SSL_CTX *new_ssl(const struct keys *keys) {
@@ -202,14 +162,6 @@ struct tls_context *tls_context_trusting(const char *ca) {
     SSL_CTX_free(ssl);
     ERR_clear_error();
     return NULL;
-}
-
-void tls_pin_init(struct tls_pin *pin, const struct tls_expected *expected) {
-    *pin = (struct tls_pin){.any = !expected->key && !expected->host};
-    if (expected->key)
-        memcpy(pin->expected, expected->key, KEYS_PUBLIC);
-    if (expected->host)
-        snprintf(pin->host, sizeof pin->host, "%s", expected->host);
 }
 
 struct tls_context *tls_context_ref(struct tls_context *context) {

@@ -1,22 +1,27 @@
-/* What tls.c needs to know of a context. */
-#ifndef P2PD_TLS_CONTEXT_H
-#define P2PD_TLS_CONTEXT_H
+/* What connections share, in either role: a node's certificate, or the authorities it trusts. */
+#ifndef P2PD_HOST_TLS_CONTEXT_H
+#define P2PD_HOST_TLS_CONTEXT_H
 
-#include <openssl/ssl.h>
+#include <openssl/types.h>
 
-#include "host/tls.h"
+#include "host/keys.h"
+#include "host/tls/pin.h"
 
-/* Whom a connection accepts, and whom it has met. */
-struct tls_pin {
-    uint8_t expected[KEYS_PUBLIC];
-    char host[TLS_HOST_MAX + 1]; /* "": a node is expected */
-    bool any;                    /* every node that holds its key is welcome */
-    bool verified;
-    char peer[KEYS_ID_MAX]; /* the id in the certificate; "" when that has no node key */
-    int fault;              /* X509_V_ERR_... of a named server's certificate */
-};
+enum tls_role { TLS_CLIENT, TLS_SERVER };
 
-void tls_pin_init(struct tls_pin *pin, const struct tls_expected *expected);
+/* What a node's connections share, in either role: its certificate and the settings. Counted by
+ * reference; loop thread only. */
+struct tls_context;
+
+/* One reference, the caller's; NULL when OpenSSL fails. */
+struct tls_context *tls_context_new(const struct keys *keys);
+
+/* For clients of servers with names (TLS 1.2 and 1.3): `ca` is a file of certificates or a folder
+ * of them, NULL the system's. One reference, the caller's; NULL when nothing can be read there. */
+struct tls_context *tls_context_trusting(const char *ca);
+
+struct tls_context *tls_context_ref(struct tls_context *context);
+void tls_context_unref(struct tls_context *context); /* NULL is fine */
 
 /* A connection, the caller's, that takes nobody but whom pin expects; pin must outlive it. NULL
  * when OpenSSL fails. */

@@ -5,7 +5,7 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 
-#include "host/tls/context.h"
+#include "host/tls/pin.h"
 
 struct tls_failure {
     int code;   /* -errno; 0: none */

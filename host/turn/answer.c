@@ -5,12 +5,13 @@
  * the rest only sees whether it came to something. What that changes becomes an event; a renewal is
  * silent unless it fails.
  */
+#include "host/turn/answer.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 
 #include "host/turn/error.h"
-#include "host/turn/machine.h"
 
 #define PERMISSION_RENEW_S 240 /* they last 300 s, RFC 8656 §9 */
 #define REFRESH_AHEAD_S 60     /* RFC 8656 §8 */
@@ -18,13 +19,6 @@
 #define CHALLENGES_MAX 4
 
 /* -- the end of a request ------------------------------------------------------------------ */
-
-void turn_end(struct turn *t) {
-    t->state = TURN_OVER;
-    turn_request_append(&t->stale, t->requests);
-    t->requests = NULL;
-    turn_peer_clear(&t->peers);
-}
 
 static void say_failed(struct turn *t, const struct turn_request *r, enum turn_event_kind kind,
                        int code, int error, const char *reason) {
@@ -42,14 +36,9 @@ static bool is_fatal(const struct turn *t, const struct turn_request *r, int cod
            (code == 437 && t->state == TURN_READY) || (r->method == STUN_BINDING && code == 0);
 }
 
-static void retire(struct turn *t, struct turn_request *r) {
-    turn_request_remove(&t->requests, r);
-    turn_request_append(&t->stale, r);
-}
-
 void turn_fail(struct turn *t, struct turn_request *r, int code, int error, const char *reason) {
     struct turn_peer *peer = r->peer.len ? turn_peer_find(t->peers, &r->peer) : NULL;
-    retire(t, r);
+    turn_retire(t, r);
     if (t->state == TURN_CLOSING) {
         turn_events_push(&t->events, TURN_CLOSED);
         turn_end(t);
@@ -70,7 +59,7 @@ static void redirect(struct turn *t, struct turn_request *r, const struct stun_m
         turn_fail(t, r, 300, -EPROTO, "300 try an alternate server, which is not named");
         return;
     }
-    retire(t, r);
+    turn_retire(t, r);
     turn_events_push(&t->events, TURN_REDIRECTED)->addr = server;
     turn_end(t);
 }
@@ -110,7 +99,11 @@ void turn_on_error(struct turn *t, struct turn_request *r, const struct stun_mes
             fail_by_challenge(t, r, code, error);
             return;
         }
-        turn_restart(t, r);
+        error = turn_restart(t, r);
+        if (error) {
+            turn_fail(t, r, 0, error, "the request cannot be made");
+            return;
+        }
         if (r->method == STUN_ALLOCATE && t->options.timer.reliable)
             ask_peers(t);
         return;
@@ -178,7 +171,7 @@ void turn_on_success(struct turn *t, double now, struct turn_request *r,
         turn_fail(t, r, 0, -EPROTO, fault);
         return;
     }
-    retire(t, r);
+    turn_retire(t, r);
     switch (r->method) {
     case STUN_ALLOCATE:
         on_allocated(t, now, r, m);

@@ -1,9 +1,10 @@
-/* The inside of a TURN client, which turn.c and turn_answer.c share. */
+/* The state of a TURN client, and the requests it starts. */
 #ifndef P2PD_TURN_MACHINE_H
 #define P2PD_TURN_MACHINE_H
 
 #include "host/turn/credentials.h"
 #include "host/turn/event.h"
+#include "host/turn/options.h"
 #include "host/turn/peer.h"
 #include "host/turn/request.h"
 
@@ -23,20 +24,17 @@ struct turn {
     struct turn_events events;
 };
 
-/* Writes a request that was challenged anew; it goes out at the next poll. */
-void turn_restart(struct turn *t, struct turn_request *r);
+/* Takes r over and starts it: it goes out at the next poll. 0 or -errno. */
+int turn_start(struct turn *t, struct turn_request *r);
+
+/* Writes a request that was challenged anew. 0, or -errno: the request is as it was. */
+int turn_restart(struct turn *t, struct turn_request *r);
 
 /* Asks for a permission or a channel. 0 or -EIO. */
 int turn_ask_peer(struct turn *t, struct turn_peer *peer);
 
-/* What the server says to a request under way: it is not among them any more afterwards, unless it
- * was challenged. */
-void turn_on_success(struct turn *t, double now, struct turn_request *r,
-                     const struct stun_message *m);
-void turn_on_error(struct turn *t, struct turn_request *r, const struct stun_message *m);
-
-/* The request has failed: by the server's code, or (0) otherwise. */
-void turn_fail(struct turn *t, struct turn_request *r, int code, int error, const char *reason);
+/* The request is answered: it is not under way any more. */
+void turn_retire(struct turn *t, struct turn_request *r);
 
 /* Nothing is wanted and nothing is granted any more. */
 void turn_end(struct turn *t);

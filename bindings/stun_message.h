@@ -1,11 +1,13 @@
-/* What the two halves of core.stun share: messages as tables, and transactions. */
-#ifndef P2PD_BIND_STUN_H
-#define P2PD_BIND_STUN_H
+/* STUN messages as tables, for both halves of core.stun. */
+#ifndef P2PD_BINDINGS_STUN_MESSAGE_H
+#define P2PD_BINDINGS_STUN_MESSAGE_H
 
 #include <lua.h>
 
 #include "host/stun.h"
 #include "host/stun/integrity.h"
+
+#define STUN_ID_BITS 12 /* bytes of an id that are random */
 
 /* Pushes the message as core.stun.decode() gives it; key.data NULL: integrity is not checked. */
 void push_stun_message(lua_State *L, const struct stun_message *m, struct stun_text key);
@@ -13,7 +15,11 @@ void push_stun_message(lua_State *L, const struct stun_message *m, struct stun_t
 /* Pushes nil, m->reason, "EBADMSG" or "EMSGSIZE" for what stun_decode() returned; returns 3. */
 int push_stun_refusal(lua_State *L, int err, const struct stun_message *m);
 
-/* Makes the class of transactions and sets `transaction` in the table on the top of the stack. */
-void bind_stun_transaction(lua_State *L);
+/* 0, or -EIO. */
+int stun_random_bits(uint8_t bits[STUN_ID_BITS]);
+
+/* The Lua functions encode and decode. */
+int stun_l_encode(lua_State *L);
+int stun_l_decode(lua_State *L);
 
 #endif
