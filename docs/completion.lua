@@ -13,14 +13,19 @@ local BY_ARGUMENT = {
 local HEAD = [=[
 # bash completion for p2pd: its options and commands, and theirs.
 
-# Completes the last word of a list with commas.
-_p2pd_list() {
-    local before=${cur%"${cur##*,}"}
-    mapfile -t COMPREPLY < <(compgen -P "$before" -W "$1" -- "${cur##*,}")
+# Adds what compgen finds.
+_p2pd_offer() {
+    local found
+    found=$(compgen "$@") && mapfile -t -O ${#COMPREPLY[@]} COMPREPLY <<<"$found"
 }
 
 _p2pd_words() {
-    mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur")
+    _p2pd_offer -W "$1" -- "$cur"
+}
+
+# Completes the last word of a list with commas.
+_p2pd_list() {
+    _p2pd_offer -P "${cur%"${cur##*,}"}" -W "$1" -- "${cur##*,}"
 }
 
 _p2pd_nothing() {
@@ -52,7 +57,7 @@ _p2pd() {
             _p2pd_words '@OPTIONS@'
         else
             _p2pd_words '@COMMANDS@ help'
-            mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -X '!*.lua' -- "$cur")
+            _p2pd_offer -f -X '!*.lua' -- "$cur"
         fi
         return 0
         ;;
