@@ -251,7 +251,7 @@ static int push_unopened(lua_State *L, int err, const struct punch_plan *plan, i
  * past: at once); gap (s, 0.005; each is taken x0.2 to x1.8); mappings: up to 1024 of { ip
  * (any), port (0: a free one, kept over the retries), device, remote_ip, remote_port, after (s
  * beyond `at`), ttl (of the first SYN, IPv4) }; spread (s, 0: the first SYNs are spread evenly over
- * so long, in their order); max_open (256, sockets at a time), hold (s after its first SYN a
+ * so long, in their order); max_open (320, sockets at a time), hold (s after its first SYN a
  * mapping is given up, never), rate (1000, SYNs a second), ttl_for (s after the first SYN its TTL
  * is the usual one again, 0)
  * @treturn punch or nil, message, code: EINVAL, ETIMEDOUT (the deadline has passed), EADDRINUSE,

@@ -7,7 +7,7 @@
 #include "host/inet.h"
 
 #define PUNCH_MAPPINGS_MAX 1024 /* of one punch, in all */
-#define PUNCH_OPEN_MAX 256      /* sockets of one punch at a time */
+#define PUNCH_OPEN_MAX 320      /* sockets of one punch at a time */
 #define PUNCH_RATE_MAX 10000    /* SYNs a second */
 #define PUNCH_ERRNO_MAX 134     /* Linux has errors 1 to 133 */
 
