@@ -1,6 +1,6 @@
+local attempt = require "p2pd.punch.attempt"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
-local hole = require "p2pd.punch.attempt"
 local p2pd = require "p2pd"
 local task = helper.task
 
@@ -17,14 +17,15 @@ local function plans(n, options)
   end
   local now = core.clock.monotonic()
   for i, side in ipairs(sides) do
+    local fires = { { at = now + 0.02, deadline = now + (options.lasts or 2), gap = 0.001,
+      mappings = side.mappings } }
     sides[i] = {
-      fire = { at = now + 0.02, deadline = now + (options.lasts or 2), gap = 0.001,
-        mappings = side.mappings },
+      fires = fires, waves = 1, fire = function(wave) return fires[wave] end, deadline = fires[1].deadline,
       ip = "127.0.0.1", listen = {}, peers = HERE,
     }
   end
-  for i, mapping in ipairs(sides[1].fire.mappings) do sides[1].listen[i] = mapping.port end
-  sides[1].fire.at = sides[1].fire.deadline - 0.1
+  for i, mapping in ipairs(sides[1].fires[1].mappings) do sides[1].listen[i] = mapping.port end
+  sides[1].fires[1].at = sides[1].deadline - 0.1
   return sides[1], sides[2]
 end
 
@@ -53,7 +54,7 @@ describe("p2pd.punch.attempt", function()
   it("gives both sides the ends of one connection of several", task(function()
     local a, b = plans(4, {})
     a.verify, a.choose, b.verify = speak, true, answer
-    local x, y = p2pd.all(function() return hole.open(a) end, function() return hole.open(b) end)
+    local x, y = p2pd.all(function() return attempt.open(a) end, function() return attempt.open(b) end)
     assert(assert(x):write "more\n")
     assert.equal("more", assert(y):read "l")
     x:close()
@@ -66,7 +67,7 @@ describe("p2pd.punch.attempt", function()
     local guest = p2pd.spawn(function()
       return core.tcp.connect("127.0.0.1", a.listen[1], { ip = "127.0.0.1" })
     end)
-    assert.is_nil((hole.open(a)))
+    assert.is_nil((attempt.open(a)))
     local stream = guest:join(1)
     if stream then stream:close() end
   end))
@@ -74,7 +75,7 @@ describe("p2pd.punch.attempt", function()
   it("says what it met when nobody comes", task(function()
     local a = plans(2, { lasts = 0.5 })
     a.listen, a.verify = {}, speak
-    local stream, reason, code = hole.open(a)
+    local stream, reason, code = attempt.open(a)
     assert.is_nil(stream)
     assert.matches("^punch: no connection", reason)
     assert.equal("ECONNREFUSED", code)
@@ -84,8 +85,8 @@ describe("p2pd.punch.attempt", function()
     local a, b = plans(1, { lasts = 0.5 })
     a.verify = function(stream) stream:close() return nil, "a stranger", "EPROTO" end
     b.verify = function(stream) stream:close() return nil, "gone", "ECANCELED" end
-    local other <close> = p2pd.spawn(hole.open, b)
-    local stream, reason = hole.open(a)
+    local other <close> = p2pd.spawn(attempt.open, b)
+    local stream, reason = attempt.open(a)
     assert.is_nil(stream)
     assert.equal("a stranger", reason)
     assert.same({ n = 3, nil, "gone", "ECANCELED" }, table.pack(other:join(2)))
@@ -101,20 +102,42 @@ describe("p2pd.punch.attempt", function()
       p2pd.sleep(10)
     end
     b.verify = answer
-    local x, y = p2pd.all(function() return hole.open(a) end, function() return hole.open(b) end)
+    local x, y = p2pd.all(function() return attempt.open(a) end, function() return attempt.open(b) end)
     x:close()
     y:close()
+  end))
+
+  it("fires the next wave as soon as one has missed", task(function()
+    local a, b = plans(2, {})
+    local hit = b.fires[1]
+    local dead = { ip = "127.0.0.1", port = 0, remote_ip = "127.0.0.1", remote_port = helper.free_port() }
+    local missed = { at = hit.at, deadline = hit.at + 0.1, gap = 10, mappings = { dead } }
+    b.fires[1], b.fires[2], b.waves = missed, hit, 2
+    hit.at = missed.deadline
+    a.verify, b.verify = answer, speak
+    local x, y = p2pd.all(function() return attempt.open(a) end, function() return attempt.open(b) end)
+    assert.is_true(core.clock.monotonic() >= missed.deadline)
+    x:close()
+    y:close()
+  end))
+
+  it("ends after the last wave, where nobody can come any more", task(function()
+    local a = plans(1, {})
+    local wave = a.fires[1]
+    wave.at, wave.deadline = 0, core.clock.monotonic() + 0.05
+    a.listen, a.verify, a.deadline = {}, speak, wave.deadline + 3600
+    assert.is_nil((attempt.open(a)))
   end))
 
   it("fails when a port is taken", task(function()
     local a = plans(1, {})
     a.verify = speak
-    local taken <close> = assert(core.tcp.listen { ip = "127.0.0.1", port = a.fire.mappings[1].port })
-    local stream, _, code = hole.open(a)
+    local taken <close> = assert(core.tcp.listen { ip = "127.0.0.1", port = a.fires[1].mappings[1].port })
+    local stream, _, code = attempt.open(a)
     assert.is_nil(stream)
     assert.equal("EADDRINUSE", code)
     a.listen = {}
-    assert.equal("EADDRINUSE", select(3, hole.open(a)))
+    assert.equal("EADDRINUSE", select(3, attempt.open(a)))
     assert(taken)
   end))
 
@@ -122,7 +145,7 @@ describe("p2pd.punch.attempt", function()
     for _, pause in ipairs { 0, 0.01, 0.04 } do
       local a, b = plans(2, {})
       a.verify, b.verify = speak, function() p2pd.sleep(10) end
-      local one, other = p2pd.spawn(hole.open, a), p2pd.spawn(hole.open, b)
+      local one, other = p2pd.spawn(attempt.open, a), p2pd.spawn(attempt.open, b)
       p2pd.sleep(pause)
       one:cancel()
       other:cancel()

@@ -5,15 +5,15 @@ local RANDOM = { type = nat.SYMMETRIC, delta = nat.DELTA_RANDOM, value = 0 }
 local EQUAL = { type = nat.TYPES["port-restricted"], delta = nat.DELTA_EQUAL, value = 0 }
 
 -- A pair behind two routers, but for the fields given.
-local function pair(ours, theirs, family)
+local function pair(route, remote, family)
   local result = {
     family = family or "ipv4",
     route = { family = family or "ipv4", nic = "192.168.1.2", external = "8.8.4.4", external_known = true,
       prefix = 24, nat = EQUAL },
     remote = { internal = "10.0.0.5", external = "9.9.9.9", nat = EQUAL },
   }
-  for key, value in pairs(ours or {}) do result.route[key] = value end
-  for key, value in pairs(theirs or {}) do result.remote[key] = value end
+  for key, value in pairs(route or {}) do result.route[key] = value end
+  for key, value in pairs(remote or {}) do result.remote[key] = value end
   return result
 end
 
@@ -31,31 +31,31 @@ describe("p2pd.punch.pairing", function()
   end)
 
   describe("meeting()", function()
-    local function check(expected, purpose, one, many)
-      assert.same({ expected, purpose }, { pairing.meeting(one, many) })
+    local function check(expected, purpose, one, birthday)
+      assert.same({ expected, purpose }, { pairing.meeting(one, birthday) })
     end
 
     it("is that of the NATs", function()
-      check("both", "internet", pair())
-      check("many theirs", "internet", pair({}, { nat = RANDOM }), true)
+      check("simultaneous", "internet", pair())
+      check("birthday remote", "internet", pair({}, { nat = RANDOM }), true)
       local meeting, reason = pairing.meeting(pair({}, { nat = RANDOM }))
       assert.is_nil(meeting)
       assert.matches("^not predictable: ", reason)
     end)
 
     it("needs none behind one router", function()
-      check("both", "lan", pair({ nat = RANDOM }, { nat = RANDOM, external = "8.8.4.4" }))
-      check("both", "lan", pair({}, { nat = RANDOM, external = "8.8.4.4" }), true)
-      check("both", "internet", pair({}, { external = "8.8.4.4" }))
+      check("simultaneous", "lan", pair({ nat = RANDOM }, { nat = RANDOM, external = "8.8.4.4" }))
+      check("simultaneous", "lan", pair({}, { nat = RANDOM, external = "8.8.4.4" }), true)
+      check("simultaneous", "internet", pair({}, { external = "8.8.4.4" }))
     end)
 
     it("needs none on one machine", function()
       local address = { external = "127.0.0.1", nic = "127.0.0.1", nat = RANDOM }
-      check("both", "machine", pair(address, address))
+      check("simultaneous", "machine", pair(address, address))
     end)
 
     it("does not take two homes behind one carrier for one machine", function()
-      check("both", "internet", pair({}, { external = "8.8.4.4", internal = "192.168.1.2" }))
+      check("simultaneous", "internet", pair({}, { external = "8.8.4.4", internal = "192.168.1.2" }))
     end)
   end)
 
@@ -84,13 +84,30 @@ describe("p2pd.punch.pairing", function()
     end)
   end)
 
+  describe("check()", function()
+    it("is the meeting, or why there is none", function()
+      assert.same({ "simultaneous", "internet" }, { pairing.check(pair()) })
+      assert.same({ n = 3, nil, "10.0.0.5 is not on our LAN", "EACCES" },
+        table.pack(pairing.check(pair({}, { external = "10.0.0.5" }))))
+      local _, reason, code = pairing.check(pair({}, { nat = RANDOM }))
+      assert.matches("^not predictable: ", reason)
+      assert.equal("EHOSTUNREACH", code)
+    end)
+
+    it("can't say while our NAT is being looked at", function()
+      local one = pair()
+      one.route.nat = nil
+      assert.same({ n = 3, nil, "our NAT is not known yet", "EAGAIN" }, table.pack(pairing.check(one)))
+    end)
+  end)
+
   describe("believe()", function()
     local SOME = { { local_port = 1, reply_port = 0, external_port = 1 } }
 
     it("takes ports for knowledge, and none for ignorance", function()
       local one = pair({}, { nat = RANDOM })
       pairing.believe(one, SOME)
-      assert.equal("both", (pairing.meeting(one)))
+      assert.equal("simultaneous", (pairing.meeting(one)))
       pairing.believe(one, {})
       assert.is_nil((pairing.meeting(one)))
     end)
@@ -98,7 +115,7 @@ describe("p2pd.punch.pairing", function()
     it("leaves an address that fits alone", function()
       local one = pair()
       pairing.believe(one, SOME)
-      assert.equal(EQUAL, one.theirs.nat)
+      assert.equal(EQUAL, one.remote.nat)
     end)
   end)
 

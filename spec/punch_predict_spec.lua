@@ -36,8 +36,8 @@ local function observe(router, needs)
   return observed
 end
 
-local OPPOSITE = { both = "both", listen = "knock", knock = "listen",
-  ["many ours"] = "many theirs", ["many theirs"] = "many ours" }
+local OPPOSITE = { simultaneous = "simultaneous", await = "initiate", initiate = "await",
+  ["birthday local"] = "birthday remote", ["birthday remote"] = "birthday local" }
 
 local function new_side(one, meeting, attempt, seed)
   local needs = predict.needs(one, meeting, "internet", attempt)
@@ -77,14 +77,14 @@ describe("p2pd.punch.predict", function()
         local surely, by_luck = oracle.feasible(a, b)
         local what = text(a) .. " with " .. text(b)
         assert.equal(surely, predict.meeting(a, b) ~= nil, what)
-        assert.equal(by_luck, predict.meeting(a, b, "internet", true) ~= nil, what .. ", many ports")
+        assert.equal(by_luck, predict.meeting(a, b, "internet", true) ~= nil, what .. ", birthday")
       end)
     end)
 
     it("is seen alike from both sides", function()
-      for _, many in ipairs { false, true } do
+      for _, birthday in ipairs { false, true } do
         each_pair(function(a, b)
-          local mine, theirs = predict.meeting(a, b, nil, many), predict.meeting(b, a, nil, many)
+          local mine, theirs = predict.meeting(a, b, nil, birthday), predict.meeting(b, a, nil, birthday)
           assert.equal(OPPOSITE[mine], theirs, text(a) .. " with " .. text(b))
         end)
       end
@@ -99,8 +99,8 @@ describe("p2pd.punch.predict", function()
 
     it("finds everybody on the same LAN and machine", function()
       each_pair(function(a, b)
-        assert.equal("both", predict.meeting(a, b, "lan"))
-        assert.equal("both", predict.meeting(a, b, "machine"))
+        assert.equal("simultaneous", predict.meeting(a, b, "lan"))
+        assert.equal("simultaneous", predict.meeting(a, b, "machine"))
       end)
     end)
 
@@ -108,9 +108,9 @@ describe("p2pd.punch.predict", function()
       local random, peer = named("symmetric", "random"), named("port-restricted", "equal")
       assert.is_nil(predict.meeting(random, peer))
       random.tcp_mapping = "endpoint-independent"
-      assert.equal("both", predict.meeting(random, peer))
+      assert.equal("simultaneous", predict.meeting(random, peer))
       local cone = named("full cone", "random")
-      assert.equal("both", predict.meeting(cone, peer))
+      assert.equal("simultaneous", predict.meeting(cone, peer))
       cone.tcp_mapping = "address-and-port-dependent"
       assert.is_nil(predict.meeting(cone, peer))
     end)
@@ -162,7 +162,7 @@ describe("p2pd.punch.predict", function()
 
     it("need help: without the peer's SYNs nothing gets in where ports are filtered", function()
       local a, b = named("port-restricted", "equal"), named("port-restricted", "equal")
-      local mine, theirs = new_side(a, "both", 1, 1), new_side(b, "both", 1, 2)
+      local mine, theirs = new_side(a, "simultaneous", 1, 1), new_side(b, "simultaneous", 1, 2)
       aim(mine, theirs)
       theirs.plans = {}
       assert.is_false(oracle.meet(mine, theirs))
@@ -170,7 +170,7 @@ describe("p2pd.punch.predict", function()
 
     it("are the local ports for an equal delta, without a probe", function()
       local ours = named("port-restricted", "equal")
-      local needs = predict.needs(ours, "both")
+      local needs = predict.needs(ours, "simultaneous")
       assert.equal(0, needs.probes)
       assert.same({ { local_port = 5000, reply_port = 0, external_port = 5000 },
         { local_port = 5001, reply_port = 0, external_port = 5001 } },
@@ -178,16 +178,16 @@ describe("p2pd.punch.predict", function()
     end)
 
     it("are looked at the second time", function()
-      local needs = predict.needs(named("port-restricted", "equal"), "both", "internet", 2)
+      local needs = predict.needs(named("port-restricted", "equal"), "simultaneous", "internet", 2)
       assert.equal("held", needs.rule)
-      assert.equal(0, predict.needs(named("symmetric", "equal"), "both", "internet", 2).probes)
-      assert.equal(0, predict.needs(nat.open(), "both", "internet", 2).probes)
-      assert.equal(0, predict.needs(named("port-restricted", "equal"), "both", "lan", 2).probes)
+      assert.equal(0, predict.needs(named("symmetric", "equal"), "simultaneous", "internet", 2).probes)
+      assert.equal(0, predict.needs(nat.open(), "simultaneous", "internet", 2).probes)
+      assert.equal(0, predict.needs(named("port-restricted", "equal"), "simultaneous", "lan", 2).probes)
     end)
 
     it("are the held ones for a cone with random ports", function()
       local ours = named("full cone", "random")
-      local needs = predict.needs(ours, "both")
+      local needs = predict.needs(ours, "simultaneous")
       assert.equal(needs.count, needs.probes)
       assert.is_true(needs.listen)
       assert.same({ { local_port = 5001, reply_port = 0, external_port = 777 } },
@@ -197,19 +197,19 @@ describe("p2pd.punch.predict", function()
     it("keep a preserving router's distance", function()
       local ours = named("symmetric", "preserving")
       assert.same({ { local_port = 5001, reply_port = 0, external_port = 6001 } }, predict.mappings(ours,
-        predict.needs(ours, "both"), { ports = { 5001 }, last = { port = 5000, external = 6000 } }))
+        predict.needs(ours, "simultaneous"), { ports = { 5001 }, last = { port = 5000, external = 6000 } }))
     end)
 
     it("aim all for one port of a counter", function()
       local ours = named("symmetric", "independent", -3)
-      local list = predict.mappings(ours, predict.needs(ours, "both"),
+      local list = predict.mappings(ours, predict.needs(ours, "simultaneous"),
         { ports = { 1, 2, 3, 4 }, last = { port = 9, external = 5000 } })
       assert.same({ 4988, 4988, 4988, 4988 }, externals(list))
     end)
 
     it("stop at the last port", function()
       local ours = named("symmetric", "dependent", 2)
-      local needs = predict.needs(ours, "both")
+      local needs = predict.needs(ours, "simultaneous")
       local ports = { 1, 2, 3, 4 }
       local list = predict.mappings(ours, needs, { ports = ports, last = { port = 9, external = 65530 } })
       assert.same({ 65534, 65534, 65534, 65534 }, externals(list))
@@ -221,10 +221,9 @@ describe("p2pd.punch.predict", function()
 
     it("say 0 for what is not known", function()
       local ours = named("symmetric", "random")
-      local list = predict.mappings(ours, predict.needs(ours, "many ours"), { ports = { 5000, 5001 } })
+      local list = predict.mappings(ours, predict.needs(ours, "birthday local"), { ports = { 5000, 5001 } })
       assert.same({ 0, 0 }, externals(list))
-      assert.equal(predict.MANY * predict.WAVES, predict.needs(ours, "many ours").count)
-      assert.equal(1, predict.needs(named("port-restricted", "random"), "many theirs").probes)
+      assert.equal(1, predict.needs(named("port-restricted", "random"), "birthday remote").probes)
     end)
   end)
 
@@ -254,28 +253,6 @@ describe("p2pd.punch.predict", function()
       assert.same({ 1 }, replies(ours, {}))
       assert.same({ 1 }, replies(ours, { map(3, 0) }))
       assert.equal(0, ours[1].reply_port)
-    end)
-  end)
-
-  describe("guesses()", function()
-    it("are distinct ports", function()
-      local seen = {}
-      for _, port in ipairs(predict.guesses(predict.TRIES)) do
-        assert.is_true(port >= 1024 and port <= 65535 and not seen[port])
-        seen[port] = true
-      end
-    end)
-
-    it("find one of many in 98 % of all cases", function()
-      local found = 0
-      for _ = 1, 400 do
-        local open = {}
-        for _, port in ipairs(predict.guesses(predict.MANY)) do open[port] = true end
-        for _, port in ipairs(predict.guesses(predict.TRIES)) do
-          if open[port] then found = found + 1 break end
-        end
-      end
-      assert.is_true(found >= 376, found .. " of 400")
     end)
   end)
 end)

@@ -57,26 +57,26 @@ describe("p2pd.punch.probe", function()
 
   describe("observe()", function()
     it("asks nobody where nothing is to be seen", task(function()
-      local seen <close> = assert(probe.observe(route(), NONE, {}))
+      local seen <close> = assert(probe.observe(route(), NONE, probe.servers {}))
       assert.equal(2, #seen.ports)
       assert.same({}, seen.held)
       assert.is_nil(seen.last)
     end))
 
     it("holds a mapping of each port", task(function()
-      local seen <close> = assert(probe.observe(route(), EACH, { server }))
+      local seen <close> = assert(probe.observe(route(), EACH, probe.servers { server }))
       assert.equal(2, #seen.streams)
       for _, port in ipairs(seen.ports) do assert.equal(port, seen.held[port]) end
     end))
 
     it("looks at the port before the others", task(function()
-      local seen <close> = assert(probe.observe(route(), LAST, { server }))
+      local seen <close> = assert(probe.observe(route(), LAST, probe.servers { server }))
       assert.equal(4, #seen.ports)
       assert.same({ seen.ports[1] - 1, seen.ports[1] - 1 }, { seen.last.port, seen.last.external })
     end))
 
     it("lets a port be used beside the probe", task(function()
-      local seen <close> = assert(probe.observe(route(), EACH, { server }))
+      local seen <close> = assert(probe.observe(route(), EACH, probe.servers { server }))
       local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
       local _, port = listener:getsockname()
       local stream <close> = assert(core.tcp.connect("127.0.0.1", port,
@@ -87,28 +87,29 @@ describe("p2pd.punch.probe", function()
     it("passes over a silent and a dead server", task(function()
       local silent <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
       local _, port = silent:getsockname()
-      local servers = { { host = "127.0.0.1", port = port },
+      local servers = probe.servers { { host = "127.0.0.1", port = port },
         { host = "127.0.0.1", port = helper.free_port() }, server }
       local seen <close> = assert(probe.observe(route(), EACH, servers))
       assert.equal(seen.ports[1], seen.held[seen.ports[1]])
-      assert.equal(server.port, probe.targets(servers, "ipv4", 1)[1].port)
+      assert.equal(server.port, servers:targets("ipv4", 1)[1].port)
     end))
 
     it("says when no server answers", task(function()
       local dead = { host = "127.0.0.1", port = helper.free_port() }
-      local seen, reason, code = probe.observe(route(), EACH, { dead })
+      local seen, reason, code = probe.observe(route(), EACH, probe.servers { dead })
       assert.is_nil(seen)
       assert.matches("^no STUN server answers over TCP: connect to ", reason)
       assert.equal("ECONNREFUSED", code)
     end))
 
     it("says when there is none to ask", task(function()
-      local seen, reason, code = probe.observe(route(), LAST, {})
+      local seen, reason, code = probe.observe(route(), LAST, probe.servers {})
       assert.same({ nil, "no STUN server to ask", "ENOENT" }, { seen, reason, code })
     end))
 
     it("says when our address has changed", task(function()
-      local seen, reason, code = probe.observe(route { external = "192.0.2.7" }, LAST, { server })
+      local seen, reason, code = probe.observe(route { external = "192.0.2.7" }, LAST,
+        probe.servers { server })
       assert.is_nil(seen)
       assert.matches("our address is 127.0.0.1 for a STUN server, not 192.0.2.7", reason)
       assert.equal("ESTALE", code)
@@ -117,7 +118,8 @@ describe("p2pd.punch.probe", function()
     it("leaves nothing open when it is cancelled", task(function()
       local silent <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
       local _, port = silent:getsockname()
-      local asking = core.task.spawn(probe.observe, route(), EACH, { { host = "127.0.0.1", port = port } })
+      local asking = core.task.spawn(probe.observe, route(), EACH,
+        probe.servers { { host = "127.0.0.1", port = port } })
       assert(silent:accept(5)):close()
       asking:cancel()
     end))

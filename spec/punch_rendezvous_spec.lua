@@ -74,17 +74,24 @@ describe("p2pd.punch.rendezvous", function()
 
   describe("plan()", function()
     it("waits for the answer's way, and little longer", function()
-      for _, delay in ipairs { 0, 0.004, 0.04, 0.2, 2 } do
+      for _, delay in ipairs { 0, 0.004, 0.04, 0.2, 0.63, 2 } do
         local wait, window = rendezvous.plan(delay)
         assert.is_true(wait > delay and wait <= 1.5 * delay + 0.05)
         assert.is_true(wait <= rendezvous.MAX_WAIT and window <= rendezvous.MAX_WINDOW)
         assert.is_true(window > 1 + 2 * delay) -- a SYN that was lost is sent again after a second
-        assert.is_true(select(2, rendezvous.plan(delay, true)) > window)
+        assert.same({ wait, 2.85 }, { rendezvous.plan(delay, 2.85) })
       end
     end)
   end)
 
-  describe("until_meeting()", function()
+  describe("known_bound()", function()
+    it("is nothing where it says nothing", function()
+      assert.equal(0.5, rendezvous.known_bound(0.5))
+      assert.is_nil(rendezvous.known_bound(math.huge))
+    end)
+  end)
+
+  describe("until_instant()", function()
     local function answer(fields)
       local result = { wait = 0.07, window = 2, spent = 0.01 }
       for key, value in pairs(fields or {}) do result[key] = value end
@@ -92,26 +99,30 @@ describe("p2pd.punch.rendezvous", function()
     end
 
     it("takes half of the round trip off", function()
-      local left, delay = rendezvous.until_meeting(answer(), 0.09, 0, math.huge)
+      local left, delay = rendezvous.until_instant(answer(), 0.09, 0, math.huge)
       assert.near(0.04, delay, 1e-9)
       assert.near(0.03, left, 1e-9)
     end)
 
     it("believes good clocks, which know about asymmetric ways", function()
-      assert.near(0.05, rendezvous.until_meeting(answer(), 0.09, 0.05, 0.001), 1e-9)
+      assert.near(0.05, rendezvous.until_instant(answer(), 0.09, 0.05, 0.001), 1e-9)
     end)
 
     it("never believes them beyond what the round trip allows", function()
-      assert.near(0.07, rendezvous.until_meeting(answer(), 0.09, 3600 * 24 * 365, 0.001), 1e-9)
-      assert.equal(0, (rendezvous.until_meeting(answer(), 0.09, -3600, 0.001)))
+      assert.near(0.07, rendezvous.until_instant(answer(), 0.09, 3600 * 24 * 365, 0.001), 1e-9)
+      assert.equal(0, (rendezvous.until_instant(answer(), 0.09, -3600, 0.001)))
     end)
 
     it("is now when the answer was late", function()
-      assert.equal(0, (rendezvous.until_meeting(answer(), 3, 0, math.huge)))
+      assert.equal(0, (rendezvous.until_instant(answer(), 3, 0, math.huge)))
+    end)
+
+    it("does not believe in a delay of more than 2 s", function()
+      assert.equal(2, select(2, rendezvous.until_instant(answer(), 9, 0, math.huge)))
     end)
 
     it("does not mind absurd claims of time spent", function()
-      local left, delay = rendezvous.until_meeting(answer { spent = 200 }, 0.09, 0, math.huge)
+      local left, delay = rendezvous.until_instant(answer { spent = 200 }, 0.09, 0, math.huge)
       assert.equal(0, delay)
       assert.near(0.07, left, 1e-9)
     end)
@@ -119,7 +130,7 @@ describe("p2pd.punch.rendezvous", function()
     it("refuses to wait, or to go on, for long", function()
       local cases = { { wait = 5.1 }, { wait = -1 }, { window = 11 }, { window = 0 }, { wait = 0 / 0 } }
       for _, case in ipairs(cases) do
-        local left, reason, code = rendezvous.until_meeting(answer(case), 0.09, 0, 0)
+        local left, reason, code = rendezvous.until_instant(answer(case), 0.09, 0, 0)
         assert.is_nil(left)
         assert.matches("^the peer wants to ", reason)
         assert.equal("EBADMSG", code)

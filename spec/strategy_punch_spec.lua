@@ -4,6 +4,7 @@ local helper = require "spec.helper"
 local id = require "p2pd.id"
 local nat = require "p2pd.nat"
 local p2pd = require "p2pd"
+local punch = require "p2pd.strategy.punch"
 local task = helper.task
 
 local WAIT = 10
@@ -21,13 +22,14 @@ end
 
 local function initial(fields)
   local m = { pipe = id.new(), pair = { "ipv4", 0, 0 }, mappings = { { 40001, 0, 40001 } }, try = 1,
-    many = true }
+    birthday = true }
   for key, value in pairs(fields or {}) do m[key] = value end
   return m
 end
 
 local function updated(fields)
-  local m = { mappings = { { 40002, 0, 40002 } }, wait = 0.01, window = 0.2, spent = 0, meet = 0, asked = 0 }
+  local m = { mappings = { { 40002, 0, 40002 } }, wait = 0.01, window = 0.2, spent = 0, instant = 0,
+    asked = 0 }
   for key, value in pairs(fields or {}) do m[key] = value end
   return m
 end
@@ -69,7 +71,7 @@ describe("p2pd.strategy.punch", function()
 
   -- Bob's node answers every request so.
   local function answer_with(bob, fields)
-    bob.signal.handlers.INITIAL_MAPPINGS = function(m)
+    bob.signal.messages.INITIAL_MAPPINGS.handler = function(m)
       local answer = updated(fields)
       answer.pipe, answer.asked = m.pipe, m.time
       bob.signal:reply(m, "UPDATED_MAPPINGS", answer)
@@ -122,16 +124,53 @@ describe("p2pd.strategy.punch", function()
     end))
   end)
 
+  describe("beforehand", function()
+    local function a_pair(our_nat, remote_nat, external)
+      return {
+        family = "ipv4",
+        route = { family = "ipv4", nic = "10.0.0.2", external = "203.0.113.1", external_known = true,
+          nat = our_nat },
+        remote = { external = external or "203.0.113.2", internal = "10.0.0.3", nat = remote_nat },
+      }
+    end
+
+    local EQUAL, RANDOM = named("port-restricted", "equal"), named("symmetric", "random")
+    local OPEN = named("open internet", "not applicable")
+
+    it("says what is feasible", function()
+      assert.is_true(punch.feasible({}, a_pair(EQUAL, EQUAL)))
+      assert.is_true(punch.feasible({ birthday = true }, a_pair(EQUAL, RANDOM)))
+      assert.matches("^not predictable: ", select(2, punch.feasible({}, a_pair(EQUAL, RANDOM))))
+      assert.equal("EACCES", select(3, punch.feasible({}, a_pair(EQUAL, EQUAL, "127.0.0.1"))))
+    end)
+
+    it("does not know before our NAT is known", function()
+      assert.equal("EAGAIN", select(3, punch.feasible({}, a_pair(nil, EQUAL))))
+    end)
+
+    it("expects nothing where one side is open to everybody", function()
+      assert.is_true(punch.expected({}, a_pair(EQUAL, RANDOM)))
+      assert.is_false(punch.expected({}, a_pair(OPEN, EQUAL)))
+      assert.is_false(punch.expected({}, a_pair(EQUAL, OPEN)))
+    end)
+  end)
+
   describe("of what is not predictable", function()
+    -- How often the peer was asked to punch.
     local function check(alice, bob, reason)
-      local sent = alice.signal:stats().sent
+      local entry, asked = bob.signal.messages.INITIAL_MAPPINGS, 0
+      local answer = entry.handler
+      entry.handler = function(m)
+        asked = asked + 1
+        return answer(m)
+      end
       local pipe, err = alice:connect(bob.address, ONLY_PUNCH)
       assert.is_nil(pipe)
       assert.matches(reason, err.punch)
-      return alice.signal:stats().sent - (sent or 0)
+      return asked
     end
 
-    it("says so at once, without a message", pair(function(alice, bob)
+    it("says so at once, without asking", pair(function(alice, bob)
       pretend(alice, { external = "203.0.113.1", nat = named("symmetric", "random") })
       pretend(bob, { external = "203.0.113.2", nat = named("symmetric", "random") })
       assert.equal(0, check(alice, bob, "^not predictable: both sides' ports are random"))
@@ -148,8 +187,8 @@ describe("p2pd.strategy.punch", function()
       assert.matches("^refused by the peer: not predictable: ", err.punch)
     end))
 
-    it("says when nobody wants many ports", task(function()
-      local alice <close> = start { many_ports = false }
+    it("says when we want no birthday attack", task(function()
+      local alice <close> = start { birthday = false }
       local bob <close> = start()
       pretend(alice, { external = "203.0.113.1", nat = named("port-restricted", "equal") })
       pretend(bob, { external = "203.0.113.2", nat = named("symmetric", "random") })
@@ -158,15 +197,15 @@ describe("p2pd.strategy.punch", function()
 
     it("says when the peer does not", task(function()
       local alice <close> = start()
-      local bob <close> = start { many_ports = false }
+      local bob <close> = start { birthday = false }
       pretend(alice, { external = "203.0.113.1", nat = named("port-restricted", "equal"), loopback = false })
       pretend(bob, { external = "203.0.113.2", nat = named("symmetric", "random"), loopback = false })
       check(alice, bob, "^refused by the peer: not predictable: a random port")
     end))
 
     it("refuses what is no flag", task(function()
-      assert.error_matches(function() p2pd.node { settings = settings, many_ports = 1 } end,
-        "many_ports is not true or false")
+      assert.error_matches(function() p2pd.node { settings = settings, birthday = 1 } end,
+        "birthday is 1, and not true or false")
     end))
   end)
 
@@ -213,6 +252,19 @@ describe("p2pd.strategy.punch", function()
       assert.equal(7, bob.signal:stats().fields)
     end))
 
+    it("refuses a third birthday attack at once", pair(function(alice, bob)
+      pretend(alice, { external = "203.0.113.1", loopback = false, nat = named("port-restricted", "equal") })
+      pretend(bob, { external = "203.0.113.2", loopback = false, nat = named("symmetric", "random") })
+      local refusal
+      for i = 1, 3 do
+        local answer, reason = alice.signal:request(address.parse(bob.address), "INITIAL_MAPPINGS",
+          initial { delay = 2 }, WAIT)
+        assert.equal(i < 3, answer ~= nil)
+        refusal = reason
+      end
+      assert.equal("refused by the peer: too many birthday attacks at once", refusal)
+    end))
+
     it("ends by itself when the dialer never fires", pair(function(alice, bob)
       local answer = assert(alice.signal:request(address.parse(bob.address), "INITIAL_MAPPINGS", initial(),
         WAIT))
@@ -241,9 +293,9 @@ describe("p2pd.strategy.punch", function()
       "^the peer's mappings%[1%]: external port 0"))
     it("refuses many mappings", check({ mappings = many_mappings(300) },
       "^the peer's mappings: 300 are more than 256"))
-    it("does not wait for a year", check({ wait = 50 }, "^the peer wants to meet in 50 s"))
+    it("does not wait for a year", check({ wait = 50 }, "^the peer wants to fire in 50 s"))
     it("does not go on for minutes", check({ window = 50 }, "^the peer wants to go on for 50 s"))
-    it("takes an instant of long ago for now", check({ meet = 1 }, ".", 0.4))
+    it("takes an instant of long ago for now", check({ instant = 1 }, ".", 0.4))
 
     it("stops when it is cancelled, whatever it does", pair(function(alice, bob)
       for _, pause in ipairs { 0, 0.01, 0.03, 0.06, 0.1 } do

@@ -1,6 +1,5 @@
 --- The birthday attack's tail: connects by punching alone between a symmetric NAT with random ports and a
 -- port-restricted one, 20 ms one way, from either side in turn.
-local harness = require "spec.bench.harness"
 local lab = require "p2pd.lab"
 local peers = require "spec.lab.peers"
 

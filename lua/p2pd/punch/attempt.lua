@@ -1,10 +1,11 @@
---- Firing, and what comes of it: SYNs from an instant on, listeners beside them, and the first stream that
--- proves to be the peer's. Nothing is left open and no SYN leaves once it has ended.
+--- One punch attempt: SYNs that leave at an instant, in one wave or several, listeners beside them, and the
+-- first stream that proves to be the peer's. Nothing is left open and no SYN leaves once it has ended.
 -- @module p2pd.punch.attempt
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local task = require "p2pd.task"
 
-local hole = {}
+local attempt = {}
 
 local HANDSHAKE_S = 5   -- for a stream to prove itself
 local HEDGE_S = 0.5     -- after which the next stream is tried beside one that does not get on
@@ -12,16 +13,10 @@ local STREAMS_MAX = 16  -- that prove themselves at once
 
 -- -- streams
 
-local function seconds_until(instant)
-  return math.max(0, instant - core.clock.monotonic())
-end
-
 -- One stream after the other speaks, for the side that chooses.
 local function take_turn(self)
-  while self.turn_until and core.clock.monotonic() < self.turn_until do
-    self.changed:wait(seconds_until(self.turn_until))
-  end
-  self.turn_until = core.clock.monotonic() + HEDGE_S
+  while self.turn and not self.turn:has_passed() do self.changed:wait(self.turn:left()) end
+  self.turn = deadline.after(HEDGE_S)
 end
 
 local function prove(self, stream)
@@ -32,7 +27,7 @@ local function prove(self, stream)
   end })
   if self.plan.choose then take_turn(self) end
   local ok, reason, code = task.timeout(HANDSHAKE_S, self.plan.verify, stream)
-  self.turn_until = nil
+  self.turn = nil
   if ok and not self.winner then
     self.winner = held:release()
   elseif not ok then
@@ -62,13 +57,13 @@ local function accept(self, listener)
   end
 end
 
+-- Until no further one can come.
 local function collect(self, punch)
   while true do
     local stream, reason, code = punch:wait()
     if not stream then
       self.reason, self.code = self.reason or reason, self.code or code
-      self.over = true
-      return self.changed:broadcast()
+      return
     end
     consider(self, stream)
   end
@@ -87,11 +82,26 @@ local function listen(self, listeners)
 end
 
 -- The device only where it may be chosen: else the addresses have to do.
-local function start(plan)
-  local punch, reason, code = core.punch.start(plan)
+local function start(fire)
+  if not fire.mappings[1] then return nil, "no endpoint of the peer's to connect to", "EHOSTUNREACH" end
+  local punch, reason, code = core.punch.start(fire)
   if punch or code ~= "EPERM" then return punch, reason, code end
-  for _, mapping in ipairs(plan.mappings) do mapping.device = nil end
-  return core.punch.start(plan)
+  for _, mapping in ipairs(fire.mappings) do mapping.device = nil end
+  return core.punch.start(fire)
+end
+
+-- One right after the other. What has connected in a wave stays when the next one begins.
+local function fire_waves(self)
+  for wave = 1, self.plan.waves do
+    local punch <close>, reason, code = start(self.plan.fire(wave))
+    if not punch then
+      self.reason, self.code, self.failed = self.reason or reason, self.code or code, true
+      break
+    end
+    collect(self, punch)
+  end
+  self.over = true
+  self.changed:broadcast()
 end
 
 local Listeners = { __close = function(self)
@@ -101,33 +111,30 @@ end }
 local function is_over(self)
   if self.winner then return true end
   if self.proving > 0 then return false end
-  return self.left or self.over and #self.plan.listen == 0
-    or core.clock.monotonic() >= self.plan.fire.deadline
+  return self.left or self.failed or self.over and #self.plan.listen == 0 or self.deadline:has_passed()
 end
 
 --- Fires, and waits for a stream.
--- @tparam table plan `fire`: what `core.punch.start` takes; `ip`: ours; `listen`: local ports to accept on
--- too; `peers`: set of addresses from which to accept; `verify`: function(stream), returns the verified
--- stream, or nil, reason, code (ECANCELED: the peer has no use for it, or for others); `choose`: one stream
--- after the other is verified, else all at once
+-- @tparam table plan `fire`: function(wave), what `core.punch.start` takes; `waves`: how many, one after the
+-- other; `deadline`: the instant at which all ends that has not connected; `ip`: ours; `listen`: local ports
+-- to accept on too; `peers`: set of addresses from which to accept; `verify`: function(stream), returns the
+-- verified stream, or nil, reason, code (ECANCELED: the peer has no use for it, or for others); `choose`: one
+-- stream after the other is verified, else all at once
 -- @treturn[1] stream a verified one
 -- @treturn[2] nil
 -- @treturn[2] string why there is none
 -- @treturn[2] string code
-function hole.open(plan)
+function attempt.open(plan)
   local winner <close> = task.hold()
-  local self = { plan = plan, proving = 0, changed = task.condition() }
+  local self = { plan = plan, proving = 0, changed = task.condition(), deadline = deadline.at(plan.deadline) }
   local listeners <close> = setmetatable({}, Listeners)
   local children <close> = task.group()
   self.children = children
   local ok, reason, code = listen(self, listeners)
   if not ok then return nil, reason, code end
-  local punch <close>, fault, errno = start(plan.fire)
-  if not punch then return nil, fault, errno end
-  children:spawn(collect, self, punch)
+  children:spawn(fire_waves, self)
   while not is_over(self) do
-    local left = plan.fire.deadline - core.clock.monotonic()
-    if left > 0 then self.changed:wait(left) else self.changed:wait() end
+    self.changed:wait(not self.deadline:has_passed() and self.deadline:left() or nil)
   end
   if self.winner then
     winner[1], winner.n = self.winner, 1
@@ -136,4 +143,4 @@ function hole.open(plan)
   return nil, self.reason or "nobody came", self.code or "ETIMEDOUT"
 end
 
-return hole
+return attempt

@@ -1,5 +1,5 @@
---- What two peers are to each other: on one machine, behind one router, on one LAN, or apart; how they can
--- meet, and what one may believe of the other. Pure.
+--- A candidate pair, seen by a punch: whether the peers are on one machine, behind one router, on one LAN or
+-- apart; how they can meet; and what may be believed of the peer. Pure.
 -- @module p2pd.punch.pairing
 local core = require "p2pd.core"
 local nat = require "p2pd.nat"
@@ -14,7 +14,7 @@ local function is_machine(pair)
 end
 
 --- Whether a peer is behind our own router, or in our subnet: then nothing translates what passes between us.
--- @tparam table pair ours (a route), theirs (an address record), family
+-- @tparam table pair route (ours), remote (a record of the peer's address), family
 -- @treturn boolean
 function pairing.shares_router(pair)
   return pair.remote.external == pair.route.external
@@ -31,15 +31,15 @@ end
 
 --- How a pair can meet.
 -- @tparam table pair
--- @tparam ?boolean many whether many ports may be tried
+-- @tparam ?boolean birthday whether both agree to a birthday attack
 -- @treturn[1] string as `predict.meeting` says it
 -- @treturn[1] string the pair's purpose, "internet", "lan" or "machine"
 -- @treturn[2] nil
 -- @treturn[2] string why not
-function pairing.meeting(pair, many)
+function pairing.meeting(pair, birthday)
   if is_machine(pair) then return predict.meeting(pair.route.nat, pair.remote.nat, "machine"), "machine" end
-  local meeting, reason = predict.meeting(pair.route.nat, pair.remote.nat, "internet", many)
-  if meeting and not meeting:find "^many" then return meeting, "internet" end
+  local meeting, reason = predict.meeting(pair.route.nat, pair.remote.nat, "internet", birthday)
+  if meeting and not meeting:find "^birthday" then return meeting, "internet" end
   if pairing.shares_router(pair) then
     return predict.meeting(pair.route.nat, pair.remote.nat, "lan"), "lan"
   end
@@ -55,8 +55,24 @@ function pairing.check_address(pair, ip)
   return reach.check(pair.route, ip)
 end
 
+--- Whether, and how, we may punch a pair.
+-- @tparam table pair
+-- @tparam ?boolean birthday whether both agree to a birthday attack
+-- @treturn[1] string and the pair's purpose, as @{meeting} gives them
+-- @treturn[2] nil
+-- @treturn[2] string why not
+-- @treturn[2] string code: EAGAIN (our NAT is still being looked at), EACCES, EHOSTUNREACH
+function pairing.check(pair, birthday)
+  if not pair.route.nat then return nil, "our NAT is not known yet", "EAGAIN" end
+  local ok, reason, code = pairing.check_address(pair, pair.remote.external)
+  if not ok then return nil, reason, code end
+  local meeting, purpose = pairing.meeting(pair, birthday)
+  if not meeting then return nil, purpose, "EHOSTUNREACH" end
+  return meeting, purpose
+end
+
 --- Who names ports knows more of its NAT than its address says, and so does who names none.
--- @tparam table pair its `theirs.nat` is mended
+-- @tparam table pair its `remote.nat` is mended
 -- @tparam {table,...} mappings the peer's
 function pairing.believe(pair, mappings)
   local is_unknown = predict.rule(pair.remote.nat) == "unknown"

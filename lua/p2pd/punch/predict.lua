@@ -1,5 +1,5 @@
---- Which mapping will a NAT make next? From both NATs and what a pair is for: how the two can meet, and the
--- mappings to try. Pure: what has been observed of a NAT comes in as a table; p2pd.punch.probe observes.
+--- Port prediction: from both NATs and what a pair is for, how the two can meet, and which mappings to try.
+-- Pure: what has been observed of a NAT comes in as a table; p2pd.punch.probe observes.
 --
 -- What decides is the TCP side of a NAT. A side's external port is *fixed* when it is known however much
 -- other traffic there is: without a NAT, from a rule that only looks at the local port, or because a mapping
@@ -14,9 +14,6 @@ local predict = {}
 predict.PURPOSES = { internet = true, lan = true, machine = true }
 predict.COUNT = 2    -- mappings of a side whose ports are fixed
 predict.SEQUENCE = 4 -- of a counter: as many less one may be taken by others between the probe and the punch
-predict.MANY = 256   -- of a side whose ports are random, against an endpoint-independent one
-predict.WAVES = 3    -- of so many, one after the other: each only lasts until its SYNs would be sent again
-predict.TRIES = 1000 -- ports of such a side that the other one tries: 98 % of finding one
 
 local PORT_MAX = 65535
 local OPEN, FIREWALL = nat.TYPES["open internet"], nat.TYPES["symmetric UDP firewall"]
@@ -83,62 +80,68 @@ local function not_predictable(why)
   return nil, "not predictable: " .. why
 end
 
--- One side's port is unknown: `known` is the other one.
-local function meet_unknown(known, unknown, known_role, unknown_role, many)
+-- One side's ports are unknown: `role` is ours where a SYN from an unknown port gets through; where it does
+-- not, a birthday attack has to guess a port, `whose` says on which side.
+local function meet_unknown(known, unknown, role, whose, birthday)
   if not FIXED[predict.rule(known)] then
     return not_predictable(("a port that a counter gives out (%s) can't be met from an unknown one (%s)")
       :format(describe(known), describe(unknown)))
   end
-  if predict.filter(known) ~= "port" then return known_role end
-  if many then return "many " .. unknown_role end
+  if predict.filter(known) ~= "port" then return role end
+  if birthday then return "birthday " .. whose end
   return not_predictable(("a random port (%s) can't pass a filter of ports (%s)")
     :format(describe(unknown), describe(known)))
 end
 
 --- How two sides can meet.
--- @tparam table ours our NAT
--- @tparam table theirs the peer's
+-- @tparam table local_nat ours
+-- @tparam table remote_nat the peer's
 -- @tparam[opt="internet"] string purpose "internet", "lan" or "machine": no NAT lies between the last two
--- @tparam[opt=false] boolean many whether both agree to try many ports
--- @treturn[1] string "both" (each connects to the other's known port), "listen" (the peer comes from an
--- unknown port; we wait for it), "knock" (the other way round), "many theirs" (the peer opens many unknown
--- ports, we look for one of them), "many ours"
+-- @tparam[opt=false] boolean birthday whether both agree to a birthday attack
+-- @treturn[1] string "simultaneous" (each connects to the other's known port), "await" (the peer comes from
+-- an unknown port, we wait for it), "initiate" (the other way round), "birthday local" (we open many ports
+-- that nobody can know, the peer guesses one of them), "birthday remote" (the other way round)
 -- @treturn[2] nil
 -- @treturn[2] string "not predictable: why"
-function predict.meeting(ours, theirs, purpose, many)
+function predict.meeting(local_nat, remote_nat, purpose, birthday)
   if purpose and not predict.PURPOSES[purpose] then error("no purpose " .. tostring(purpose), 2) end
-  if purpose == "lan" or purpose == "machine" then return "both" end
-  local our_rule, their_rule = predict.rule(ours), predict.rule(theirs)
-  if our_rule == "blocked" then return not_predictable "no TCP mapping of our NAT is known" end
-  if their_rule == "blocked" then return not_predictable "no TCP mapping of the peer's NAT is known" end
-  if our_rule == "unknown" and their_rule == "unknown" then
-    return not_predictable(("both sides' ports are random (%s; %s)"):format(describe(ours), describe(theirs)))
+  if purpose == "lan" or purpose == "machine" then return "simultaneous" end
+  local local_rule, remote_rule = predict.rule(local_nat), predict.rule(remote_nat)
+  if local_rule == "blocked" then return not_predictable "no TCP mapping of our NAT is known" end
+  if remote_rule == "blocked" then return not_predictable "no TCP mapping of the peer's NAT is known" end
+  if local_rule == "unknown" and remote_rule == "unknown" then
+    return not_predictable(("both sides' ports are random (%s; %s)"):format(describe(local_nat),
+      describe(remote_nat)))
   end
-  if our_rule == "unknown" then return meet_unknown(theirs, ours, "knock", "ours", many) end
-  if their_rule == "unknown" then return meet_unknown(ours, theirs, "listen", "theirs", many) end
-  return "both"
+  if local_rule == "unknown" then
+    return meet_unknown(remote_nat, local_nat, "initiate", "local", birthday)
+  end
+  if remote_rule == "unknown" then
+    return meet_unknown(local_nat, remote_nat, "await", "remote", birthday)
+  end
+  return "simultaneous"
 end
 
 --- What is needed for our mappings.
--- @tparam table ours our NAT
+-- @tparam table local_nat ours
 -- @tparam string meeting as @{meeting} gives it
 -- @tparam[opt="internet"] string purpose
 -- @tparam[opt=1] integer attempt from the second on, a cone's ports are looked at even where a rule is known
--- @treturn table `rule`; `count`: local ports; `probes`: how many are needed; `each`: whether they come from
--- those ports and hold them open, else it is one from another port, right before; `neighbours`: whether the
--- local ports follow that one; `listen`: whether to accept on them
-function predict.needs(ours, meeting, purpose, attempt)
+-- @treturn table `rule`; `count`: local ports; `probes`: how many are needed; `each`: whether
+-- they come from those ports and hold them open, else it is one from another port, right before;
+-- `neighbours`: whether the local ports follow that one; `listen`: whether to accept on them
+function predict.needs(local_nat, meeting, purpose, attempt)
   local near = purpose == "lan" or purpose == "machine"
-  local rule = near and "equal" or predict.rule(ours)
-  if rule == "equal" and (attempt or 1) % 2 == 0 and not near and CONE[tcp_type(ours)] then rule = "held" end
+  local rule = near and "equal" or predict.rule(local_nat)
+  local is_doubted = rule == "equal" and not near and (attempt or 1) % 2 == 0
+  if is_doubted and CONE[tcp_type(local_nat)] then rule = "held" end
   local needs = { rule = rule, count = predict.COUNT, probes = 0 }
   if rule == "distance" then needs.probes = 1 end
   if rule == "counter" then needs.probes, needs.count = 1, predict.SEQUENCE end
-  if meeting == "many ours" then needs.count = predict.MANY * predict.WAVES end
-  if meeting == "many theirs" then needs.count = 1 end
+  if meeting == "birthday remote" then needs.count = 1 end
   if rule == "held" then needs.each, needs.probes = true, needs.count end
   needs.neighbours = rule == "counter"
-  needs.listen = near or predict.filter(ours) ~= "port"
+  needs.listen = near or predict.filter(local_nat) ~= "port"
   return needs
 end
 
@@ -160,15 +163,15 @@ end
 
 -- All of them aim for the peer from the one port that the last of them gets when nobody else takes any: as
 -- long as others take fewer than there are, one of ours gets it.
-function EXTERNAL.counter(ours, observed)
+function EXTERNAL.counter(local_nat, observed)
   for n = #observed.ports, 1, -1 do
-    local port = observed.last.external + n * ours.value
+    local port = observed.last.external + n * local_nat.value
     if is_port(port) then return port end
   end
 end
 
 --- Our mappings.
--- @tparam table ours our NAT
+-- @tparam table local_nat ours
 -- @tparam table needs as @{needs} gives them
 -- @tparam table observed `ports`: our local ports, in the order in which they will be used; `held`: external
 -- port by local port; `last`: the last probe, `{ port = local, external = port }`
@@ -177,10 +180,10 @@ end
 -- peer's.
 -- @treturn[2] nil
 -- @treturn[2] string "not predictable: why"
-function predict.mappings(ours, needs, observed)
+function predict.mappings(local_nat, needs, observed)
   local mappings = {}
   for _, port in ipairs(observed.ports) do
-    local external = EXTERNAL[needs.rule](ours, observed, port)
+    local external = EXTERNAL[needs.rule](local_nat, observed, port)
     if external and (needs.rule == "unknown" or is_port(external)) then
       mappings[#mappings + 1] = { local_port = port, reply_port = 0, external_port = external }
     end
@@ -202,10 +205,10 @@ end
 --- Points our mappings at the peer's: the first at its first port, and so on: both sides pair them alike.
 -- Where the peer's ports are not known ours point at any, which opens a filter of addresses.
 -- @tparam {table,...} mappings ours
--- @tparam {table,...} theirs the peer's
+-- @tparam {table,...} remote_mappings the peer's
 -- @treturn {table,...} ours with their reply ports
-function predict.aim(mappings, theirs)
-  local ports, aimed = externals(theirs), {}
+function predict.aim(mappings, remote_mappings)
+  local ports, aimed = externals(remote_mappings), {}
   for i, mapping in ipairs(mappings) do
     aimed[i] = {
       local_port = mapping.local_port,
@@ -214,20 +217,6 @@ function predict.aim(mappings, theirs)
     }
   end
   return aimed
-end
-
---- Ports to look for a peer at whose ports are random: distinct ones of the range that NATs give out.
--- @tparam integer count
--- @tparam[opt] function random as math.random
--- @treturn {integer,...}
-function predict.guesses(count, random)
-  random = random or math.random
-  local ports, seen = {}, {}
-  while #ports < count do
-    local port = random(1024, PORT_MAX)
-    if not seen[port] then seen[port], ports[#ports + 1] = true, port end
-  end
-  return ports
 end
 
 return predict

@@ -1,7 +1,8 @@
---- What a NAT does with TCP ports of ours: connections to STUN servers from chosen local ports. They stay
--- open and hold their mappings until the observation is closed.
+--- Observes what a NAT does with TCP ports of ours: connections to STUN servers from chosen local ports. They
+-- stay open and hold their mappings until the observation is closed.
 -- @module p2pd.punch.probe
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local stun = require "p2pd.stun"
 local task = require "p2pd.task"
 
@@ -70,15 +71,22 @@ end
 
 -- -- servers
 
--- By the settings' list of servers: what their names stand for, and which of them answered last.
-local resolved = setmetatable({}, { __mode = "k" })
+local Servers = { __name = "p2pd.punch.servers" }
+Servers.__index = Servers
 
-local function resolve(servers, family, timeout)
+--- STUN servers to ask: what their names stand for, and which of them answered last, is remembered.
+-- @tparam {table,...} list the settings' `stun`
+-- @treturn servers
+function probe.servers(list)
+  return setmetatable({ list = list, resolved = {} }, Servers)
+end
+
+local function resolve(list, family, timeout)
   local lookups, targets = {}, {}
-  for i = 1, math.min(#servers, 2 * SERVERS_MAX) do
+  for i = 1, math.min(#list, 2 * SERVERS_MAX) do
     lookups[i] = function()
-      local ips = core.inet.resolve(servers[i].host, family, timeout)
-      if ips and ips[1] then targets[#targets + 1] = { ip = ips[1], port = servers[i].port, order = i } end
+      local ips = core.inet.resolve(list[i].host, family, timeout)
+      if ips and ips[1] then targets[#targets + 1] = { ip = ips[1], port = list[i].port, order = i } end
       return true
     end
   end
@@ -87,20 +95,17 @@ local function resolve(servers, family, timeout)
   return targets
 end
 
---- The STUN servers' addresses, those first that have answered before. Waits for names that are new.
--- @tparam {table,...} servers the settings' `stun`
+--- Their addresses, those first that have answered before. Waits for names that are new.
 -- @tparam string family "ipv4" or "ipv6"
 -- @tparam number timeout seconds
 -- @treturn {table,...} ip, port
-function probe.targets(servers, family, timeout)
-  local families = resolved[servers] or {}
-  resolved[servers] = families
-  local known, now = families[family], core.clock.monotonic()
-  if known and now < known.good_until then return known end
-  known = resolve(servers, family, timeout)
+function Servers:targets(family, timeout)
+  local known = self.resolved[family]
+  if known and not known.fresh:has_passed() then return known end
+  known = resolve(self.list, family, timeout)
   if known[1] then
-    known.good_until = now + RESOLVED_FOR
-    families[family] = known
+    known.fresh = deadline.after(RESOLVED_FOR)
+    self.resolved[family] = known
   end
   return known
 end
@@ -136,12 +141,12 @@ local function ask(route, target, port, timeout)
 end
 
 -- The first answer; who was asked and is silent does not hold up the rest.
-local function ask_any(route, targets, port, deadline)
+local function ask_any(route, targets, port, limit)
   local asks = {}
   for i = 1, math.min(#targets, SERVERS_MAX) do
     asks[i] = function()
       if i > 1 then task.sleep((i - 1) * HEAD_START) end
-      return ask(route, targets[i], port, math.max(0, deadline - core.clock.monotonic()))
+      return ask(route, targets[i], port, limit:left())
     end
   end
   if not asks[1] then return nil, "no STUN server to ask", "ENOENT" end
@@ -161,11 +166,11 @@ end
 
 Observation.__close = Observation.close
 
-local function observe_all(self, route, targets, ports, deadline)
+local function observe_all(self, route, targets, ports, limit)
   local asks = {}
   for _, port in ipairs(ports) do
     asks[#asks + 1] = function()
-      local found, stream, code = ask_any(route, targets, port, deadline)
+      local found, stream, code = ask_any(route, targets, port, limit)
       if not found then return nil, stream, code end
       table.insert(self.streams, stream)
       self.held[port] = found.external
@@ -175,8 +180,8 @@ local function observe_all(self, route, targets, ports, deadline)
   return task.all(asks)
 end
 
-local function observe_last(self, route, targets, port, deadline)
-  local found, stream, code = ask_any(route, targets, port, deadline)
+local function observe_last(self, route, targets, port, limit)
+  local found, stream, code = ask_any(route, targets, port, limit)
   if not found then return nil, stream, code end
   table.insert(self.streams, stream)
   self.last = found
@@ -187,7 +192,7 @@ end
 -- server when there is anything to look at.
 -- @tparam table route of ours: nic, external, family, device (or nil)
 -- @tparam table needs as `predict.needs` gives them
--- @tparam {table,...} servers the settings' `stun`
+-- @tparam servers servers
 -- @tparam[opt] table avoid set of local ports not to be taken
 -- @treturn[1] observation `ports`, `held`, `last` as `predict.mappings` takes them; to be closed (`<close>`)
 -- when the punch has ended
@@ -201,13 +206,13 @@ function probe.observe(route, needs, servers, avoid)
   local self = setmetatable({ ports = ports, held = {}, streams = {} }, Observation)
   if needs.probes == 0 then return self end
   local held <close> = task.hold(self)
-  local deadline = core.clock.monotonic() + probe.TIMEOUT
-  local targets = probe.targets(servers, route.family, probe.TIMEOUT)
+  local limit = deadline.after(probe.TIMEOUT)
+  local targets = servers:targets(route.family, probe.TIMEOUT)
   local ok
   if needs.each then
-    ok, reason, code = observe_all(self, route, targets, ports, deadline)
+    ok, reason, code = observe_all(self, route, targets, ports, limit)
   else
-    ok, reason, code = observe_last(self, route, targets, table.remove(ports, 1), deadline)
+    ok, reason, code = observe_last(self, route, targets, table.remove(ports, 1), limit)
   end
   if not ok then return nil, reason, code end
   return held:release()
