@@ -245,6 +245,7 @@ end
 -- Addresses go stale. Every answer tells the peer's present one, so it is asked for when none is under way:
 -- a broker may hold a second message back until the first one is acknowledged.
 local function refresh(self)
+  task.sleep(0) -- ways that have just begun may ask
   local limit = deadline.after(REQUEST_S)
   while self.requesting > 0 and not self.heard and not limit:has_passed() do
     self.changed:wait(limit:left())
