@@ -4,6 +4,7 @@ local dial = require "p2pd.dial"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local lfs = require "lfs"
+local loopback = require "spec.loopback"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local task = helper.task
@@ -18,31 +19,12 @@ local function descriptors()
 end
 
 describe("p2pd.dial", function()
-  local broker, settings, path, level
+  local world = loopback.new(setup, teardown)
 
-  setup(function()
-    level = core.log.level()
-    core.log.level "error"
-    broker = helper.mosquitto {}
-    path, settings = helper.settings { brokers = { broker } }
-  end)
+  teardown(function() package.loaded["spec.strategies.own"] = nil end)
 
-  teardown(function()
-    core.log.level(level)
-    package.loaded["spec.strategies.own"] = nil
-    helper.close_all()
-  end)
-
-  local function start() return assert(p2pd.node { settings = settings, interfaces = { "lo" } }) end
-
-  -- A spec with two nodes.
-  local function pair(fn)
-    return task(function()
-      local alice <close> = start()
-      local bob <close> = start()
-      fn(alice, bob)
-    end)
-  end
+  local function start(options) return world:start(options) end
+  local function pair(fn) return world:pair(fn) end
 
   -- The peer's address with ports where nobody listens.
   local function stale(text)
@@ -137,7 +119,7 @@ describe("p2pd.dial", function()
 
     it("ends as soon as every way is closed", task(function()
       local dead = { mqtt = { { host = "127.0.0.1", port = helper.free_port() } }, stun = {}, ntp = {} }
-      local alice <close> = assert(p2pd.node { settings = dead, interfaces = { "lo" } })
+      local alice <close> = start { settings = dead }
       local started = core.clock.monotonic()
       local pipe, err = alice:connect(nobody(alice), { timeout = 60 })
       assert.is_nil(pipe)
@@ -188,7 +170,7 @@ describe("p2pd.dial", function()
 
   describe("with secure = false", function()
     local function start_insecure()
-      return assert(p2pd.node { settings = settings, interfaces = { "lo" }, secure = false })
+      return start { secure = false }
     end
 
     local function check_insecure(alice, bob, options)
@@ -314,8 +296,7 @@ describe("p2pd.dial", function()
 
     it("strategy on one side only is refused by the other", task(function()
       local alice <close> = start()
-      local bob <close> = assert(p2pd.node { settings = settings, interfaces = { "lo" },
-        strategies = { "direct" } })
+      local bob <close> = start { strategies = { "direct" } }
       for _, name in ipairs { "reverse", "punch" } do
         local pipe, err = alice:connect(bob.address, { strategies = { name }, timeout = WAIT })
         assert.is_nil(pipe)
@@ -329,7 +310,7 @@ describe("p2pd.dial", function()
   it("gives the node's policy to its dials", task(function()
     local asked
     local function policy() asked = true end
-    local alice <close> = assert(p2pd.node { settings = settings, interfaces = { "lo" }, policy = policy })
+    local alice <close> = start { policy = policy }
     alice:connect(nobody(alice))
     assert.is_true(asked)
   end))
@@ -399,7 +380,7 @@ describe("p2pd.dial", function()
   end))
 
   it("gives the end of a peer that is killed in mid-pipe", task(function()
-    local child = helper.p2pd("node", "--echo", "--settings", path, "--interface", "lo")
+    local child = helper.p2pd("node", "--echo", "--settings", world.path, "--interface", "lo")
     child:stdout():settimeout(WAIT)
     local text = (child:stdout():read "l"):match "^address: (.*)"
     local alice <close> = start()

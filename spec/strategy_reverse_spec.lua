@@ -2,6 +2,7 @@ local address = require "p2pd.address"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
+local loopback = require "spec.loopback"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local reverse = require "p2pd.strategy.reverse"
@@ -11,37 +12,10 @@ local WAIT = 5
 local ONLY_REVERSE = { strategies = { "reverse" }, timeout = WAIT }
 
 describe("p2pd.strategy.reverse", function()
-  local broker, settings, level
+  local world = loopback.new(setup, teardown)
 
-  setup(function()
-    level = core.log.level()
-    core.log.level "error"
-    broker = helper.mosquitto {}
-    settings = select(2, helper.settings { brokers = { broker } })
-  end)
-
-  teardown(function()
-    core.log.level(level)
-    helper.close_all()
-  end)
-
-  local function start() return assert(p2pd.node { settings = settings, interfaces = { "lo" } }) end
-
-  local function pair(fn)
-    return task(function()
-      local alice <close> = start()
-      local bob <close> = start()
-      fn(alice, bob)
-    end)
-  end
-
-  -- From now on a node says that it listens elsewhere.
-  local function pretend(node, port)
-    local own = address.parse(node.address)
-    own.ipv6, own.ipv4[1].port = {}, port
-    local text = address.format(own)
-    node.signal.address = function() return text end
-  end
+  local function start() return world:start() end
+  local function pair(fn) return world:pair(fn) end
 
   it("answers with a connection from the peer", pair(function(alice, bob)
     local pipe <close> = assert(alice:connect(bob.address, ONLY_REVERSE))
@@ -55,7 +29,7 @@ describe("p2pd.strategy.reverse", function()
   end))
 
   it("says why at once when the peer can't reach us", pair(function(alice, bob)
-    pretend(alice, helper.free_port())
+    loopback.pretend(alice, helper.free_port())
     local started = core.clock.monotonic()
     local pipe, err = alice:connect(bob.address, ONLY_REVERSE)
     assert.is_nil(pipe)
@@ -88,7 +62,7 @@ describe("p2pd.strategy.reverse", function()
   it("takes no refusal from a stranger", pair(function(alice, bob)
     local carol <close> = start()
     local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" }) -- bob waits there
-    pretend(alice, select(2, listener:getsockname()))
+    loopback.pretend(alice, select(2, listener:getsockname()))
     local dialing <close> = p2pd.spawn(alice.connect, alice, bob.address, ONLY_REVERSE)
     local request
     repeat
@@ -111,7 +85,7 @@ describe("p2pd.strategy.reverse", function()
 
   it("takes no connection from a stranger", pair(function(alice, bob)
     local carol <close> = start()
-    pretend(alice, helper.free_port())
+    loopback.pretend(alice, helper.free_port())
     local dialing <close> = p2pd.spawn(alice.connect, alice, bob.address, ONLY_REVERSE)
     repeat p2pd.sleep(0) until next(alice.expected)
     local port = address.parse(alice.address).ipv4[1].port
@@ -125,7 +99,7 @@ describe("p2pd.strategy.reverse", function()
 
   it("answers one request at a time for a pipe", pair(function(alice, bob)
     local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
-    pretend(alice, select(2, listener:getsockname()))
+    loopback.pretend(alice, select(2, listener:getsockname()))
     local peer, pipe_id = address.parse(bob.address), id.new()
     for _ = 1, 3 do
       alice.signal:send_until(peer, "P2P_DIRECT", { pipe = pipe_id }, core.clock.monotonic() + WAIT,

@@ -5,7 +5,7 @@ local harness = require "spec.bench.harness"
 local servers = require "p2pd.lab.servers"
 
 local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "dial", "idle_node", "tls",
-  "tls_idle", "flood", "clock", "punch_lateness", "punch", "punch_birthday", "nat", "relay", "reliable" }
+  "flood", "clock", "punch_lateness", "punch", "punch_birthday", "nat", "relay", "reliable" }
 
 local function run(name)
   local benchmark = require("spec.bench." .. name)

@@ -1,14 +1,36 @@
---- Many idle pipes: the two processes of idle_pipes.lua.
---   hold_pipes.lua serve N        prints its port; accepts N pipes and lets a task wait in read on each. For
---                                 each line of standard input it prints what it takes by then: resident
---                                 bytes, bytes of Lua's heap
---   hold_pipes.lua connect PORT N connects N times, says so, and waits for the end of standard input
+--- Many idle streams: the two processes of idle_pipes.lua.
+--   hold_pipes.lua serve N KIND        prints its port; accepts N streams and lets a task wait in read on each.
+--                                      For each line of standard input it prints what it takes by then:
+--                                      resident bytes, bytes of Lua's heap
+--   hold_pipes.lua connect PORT N KIND connects N times, says so, and waits for the end of standard input
+-- KIND is plain, or tls: then something has gone either way, so that every buffer has been used once.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 local pipes = require "spec.bench.peers.pipes"
 local p2pd = require "p2pd"
+local tls = require "spec.bench.peers.tls"
 
 local input = core.stream.fd(0)
+
+local function wait_in_read(stream) stream:read "l" end
+
+local KINDS = {
+  plain = { accept = pipes.accept, connect = pipes.connect, serve = wait_in_read },
+  tls = {
+    accept = tls.accept,
+    connect = function(port)
+      local stream = tls.connect(port)
+      stream:write "ping\n"
+      assert(stream:read "l" == "pong")
+      return stream
+    end,
+    serve = function(stream)
+      assert(stream:read "l")
+      stream:write "pong\n"
+      wait_in_read(stream)
+    end,
+  },
+}
 
 local roles = {}
 
@@ -20,31 +42,27 @@ local function report()
   io.stdout:flush()
 end
 
-local function wait_in_read(pipe)
-  pipe:read "l"
-end
-
-function roles.serve(n)
+function roles.serve(n, kind)
   local listener <close> = pipes.listen(1024)
   local held = {}
   input:read "l"
   report()
   for i = 1, tonumber(n) do
-    held[i] = pipes.accept(listener)
-    p2pd.spawn(wait_in_read, held[i])
+    held[i] = KINDS[kind].accept(listener)
+    p2pd.spawn(KINDS[kind].serve, held[i])
   end
   input:read "l"
   report()
   input:read "l"
-  for _, pipe in ipairs(held) do pipe:close() end
+  for _, stream in ipairs(held) do stream:close() end
 end
 
-function roles.connect(port, n)
+function roles.connect(port, n, kind)
   local held = {}
-  for i = 1, tonumber(n) do held[i] = pipes.connect(port) end
+  for i = 1, tonumber(n) do held[i] = KINDS[kind].connect(port) end
   print(#held)
   io.stdout:flush()
   input:read "l"
 end
 
-p2pd.run(roles[arg[1]], arg[2], arg[3])
+p2pd.run(roles[arg[1]], table.unpack(arg, 2))

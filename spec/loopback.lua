@@ -1,0 +1,59 @@
+--- What specs of nodes share: a broker on loopback, nodes that use it, and a quiet log.
+local core = require "p2pd.core"
+local address = require "p2pd.address"
+local helper = require "spec.helper"
+local p2pd = require "p2pd"
+
+local loopback = {}
+loopback.__index = loopback
+
+--- Prepares a `describe` block: `local world = loopback.new(setup, teardown)`.
+-- @tparam function setup busted's, of that block
+-- @tparam function teardown
+-- @treturn loopback `broker`, `settings` and `path` (of their file) are there once setup has run
+function loopback.new(setup, teardown)
+  local self = setmetatable({}, loopback)
+  setup(function()
+    self.level = core.log.level()
+    core.log.level "error"
+    self.broker = helper.mosquitto {}
+    self.path, self.settings = helper.settings { brokers = { self.broker } }
+  end)
+  teardown(function()
+    core.log.level(self.level)
+    helper.close_all()
+  end)
+  return self
+end
+
+--- Starts a node.
+-- @tparam[opt] table options as for p2pd.node
+function loopback:start(options)
+  local given = { settings = self.settings, interfaces = { "lo" } }
+  for key, value in pairs(options or {}) do given[key] = value end
+  return assert(p2pd.node(given))
+end
+
+--- A spec with two nodes, alice and bob.
+-- @tparam function fn
+-- @tparam[opt] table options of both
+-- @treturn function for `it`
+function loopback:pair(fn, options)
+  return helper.task(function()
+    local alice <close> = self:start(options)
+    local bob <close> = self:start(options)
+    fn(alice, bob)
+  end)
+end
+
+--- From now on a node says that it listens at another port.
+-- @treturn string the address that it tells
+function loopback.pretend(node, port)
+  local own = address.parse(node.address)
+  own.ipv6, own.ipv4[1].port = {}, port
+  local text = address.format(own)
+  node.signal.address = function() return text end
+  return text
+end
+
+return loopback
