@@ -185,7 +185,7 @@ function netcheck.run(settings, options)
   local result = { interfaces = chosen, left_out = left_out, brokers = {}, stuns = {}, turns = {} }
   local searches = {
     function()
-      result.routes, result.notes = routes.find(chosen, settings.stun)
+      result.routes, result.notes = routes.find(chosen, settings.stun, { hairpin = true })
       return true
     end,
     function()

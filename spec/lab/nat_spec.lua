@@ -41,7 +41,7 @@ describe("p2pd.nat.classify in the lab", function()
 
   local function classify(name)
     local inside <close> = nats.agent(l, name)
-    return nats.classify(inside, l.settings)
+    return nats.classify(inside, l.settings, true)
   end
 
   for _, one in ipairs(nats.CASES) do
@@ -72,7 +72,7 @@ describe("p2pd.nat.classify in the lab", function()
 
   it("leaves out an interface that vanishes in the middle, and says so", task(function()
     local inside <close> = nats.agent(l, "two_interfaces")
-    local result = nats.classify(inside, l.settings, "ip addr flush dev eth1")
+    local result = nats.classify(inside, l.settings, false, "ip addr flush dev eth1")
     assert.equal("full cone", nat.TYPES[result.routes[1].nat.type])
     assert.is_true(#result.routes == 1 or result.routes[2].nat.type == nat.BLOCKED)
     assert.matches("eth1", table.concat(result.notes, "; "))

@@ -74,12 +74,12 @@ nats.CASES = {
 local CLASSIFY = [[
 local interfaces, config = require "p2pd.net.interfaces", require "p2pd.config"
 local routing = require "p2pd.net.routes"
-local path, meanwhile = ...
+local path, hairpin, meanwhile = ...
 local settings = assert(config.load(path))
 local started = core.clock.monotonic()
 local routes, notes
 local classifying = task.spawn(function()
-  routes, notes = routing.find(assert(interfaces.list()), settings.stun)
+  routes, notes = routing.find(assert(interfaces.list()), settings.stun, { hairpin = hairpin })
   return true
 end)
 task.sleep(0)
@@ -90,10 +90,11 @@ return { seconds = core.clock.monotonic() - started, routes = routes, notes = no
 --- Classifies in a host of a lab.
 -- @tparam agent inside
 -- @tparam string settings path of the settings file
+-- @tparam[opt] boolean hairpin whether that is to be looked at too
 -- @tparam[opt] string meanwhile a command line to run there while the first answers are on their way
 -- @treturn table `seconds`, `routes`, `notes`
-function nats.classify(inside, settings, meanwhile)
-  return inside:call(CLASSIFY, settings, meanwhile)
+function nats.classify(inside, settings, hairpin, meanwhile)
+  return inside:call(CLASSIFY, settings, hairpin or false, meanwhile)
 end
 
 local KEYS = { "type", "delta", "value", "mapping", "filtering", "tcp_mapping", "hairpin" }

@@ -1,6 +1,7 @@
 --- The tests of RFC 5780 over UDP with one server: what a NAT does with datagrams.
 -- @module p2pd.nat.behaviour
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local exchange = require "p2pd.stun.exchange"
 local task = require "p2pd.task"
 
@@ -8,7 +9,6 @@ local behaviour = {}
 
 behaviour.WAITS = { 0, 0.1, 0.3 } -- seconds until a first request, and others that do not wait for its answer
 local GIVE_UP = 0.9       -- seconds after the first one
-local REQUESTS = 4        -- of a transaction, once the round trip is known
 
 local JITTER = 0.01       -- seconds by which a round trip differs from the last one
 local DELAY = 0.06        -- seconds for which an answer may be held up, before its absence means anything
@@ -17,17 +17,19 @@ local PORT_TRIES = 4
 local MAX_TARGETS = 4     -- addresses of one server's name that are asked
 local HAIRPIN = { rto = 0.015, rc = 3 } -- its timer: the way to the NAT and back is short
 local UNREACHABLE = { unspecified = true, multicast = true, broadcast = true }
-local BOTH, PORT_ONLY = { ip = true, port = true }, { port = true }
+local CHANGES = { both = { ip = true, port = true }, port = { port = true } } -- what a filter is tested with
+local TRIES = 4           -- of such a request
+local TRY_SPACING = 1 / 8 -- of a round trip, between them
+local LATE = 0.02         -- seconds, or half a round trip: how much later than a plain one such an answer is
 
 -- The timer when an answer is expected.
 local function expecting(rtt)
   return { rto = 1.25 * rtt + JITTER, rc = 3, rm = 1.5 }
 end
 
--- The timer when silence is to prove something: all requests leave early, and the last one is waited for.
-local function proving(rtt)
-  local rto = math.max(JITTER, rtt / 4)
-  return { rto = rto, rc = REQUESTS, rm = (1.5 * rtt + DELAY) / rto }
+-- The timer of a request that is sent once.
+local function once(rtt)
+  return { rto = 1.5 * rtt + DELAY, rc = 1, rm = 1 }
 end
 
 --- Could that be an address of ours, or a server's?
@@ -104,10 +106,11 @@ function behaviour.greet(socket, entry, ips, family)
   return task.race(questions)
 end
 
--- Does an answer come from where the server was asked to send it from? nil when that proves nothing.
-local function test_filter(socket, server, change)
+-- One request for an answer from elsewhere. True when it came; false when the server does not do that, so
+-- that silence proves nothing; nil for silence.
+local function try_filter(socket, server, change)
   local from = { ip = change.ip and server.other.ip or server.ip, port = server.other.port }
-  local options = proving(server.rtt)
+  local options = once(server.rtt)
   options.change = change
   function options.accept(ip, port)
     if ip == from.ip and port == from.port then return true end
@@ -117,7 +120,7 @@ local function test_filter(socket, server, change)
   end
   local answer, _, code = socket:ask({ ip = server.ip, port = server.server_port }, options)
   if answer then return true end
-  if code == "ETIMEDOUT" then return false end
+  if code ~= "ETIMEDOUT" then return false end
 end
 
 -- A socket whose port no other of our tests has used lately: a NAT remembers whom it was used with.
@@ -130,14 +133,51 @@ local function open_apart(options)
   return exchange.open(options)
 end
 
+-- Sends each request several times, and after each time one for a plain answer: once those are there, the
+-- others would be there too. Fills in what each of CHANGES brought, and returns how many plain answers came.
+local function send_tries(socket, server, brought)
+  local children <close> = task.group()
+  local changed, pending, plain = task.condition(), TRIES, 0
+  local function is_over()
+    return pending == 0 or brought.both ~= nil and brought.port ~= nil
+  end
+  for i = 1, TRIES do
+    children:spawn(function()
+      task.sleep((i - 1) * server.rtt * TRY_SPACING)
+      for name, change in pairs(CHANGES) do
+        children:spawn(function()
+          local came = try_filter(socket, server, change)
+          if came ~= nil and not brought[name] then brought[name] = came end
+          changed:signal()
+        end)
+      end
+      local answer = socket:ask({ ip = server.ip, port = server.server_port }, once(server.rtt))
+      if answer then plain = plain + 1 end
+      pending = pending - 1
+      changed:signal()
+    end)
+  end
+  while not is_over() do changed:wait() end
+  local late = deadline.after(math.max(LATE, server.rtt / 2))
+  while plain > 0 and not late:has_passed() and not (brought.both ~= nil and brought.port ~= nil) do
+    changed:wait(late:left())
+  end
+  return plain
+end
+
 -- From a socket that sends to nobody else, so that no other packet of ours opens the filter.
 local function test_filters(server, options)
   local socket <close> = open_apart(options)
   if not socket then return end
-  local filtering = server.filtering
-  task.all(
-    function() filtering.both = test_filter(socket, server, BOTH) return true end,
-    function() filtering.port = test_filter(socket, server, PORT_ONLY) return true end)
+  local brought = {}
+  local plain = send_tries(socket, server, brought)
+  for name in pairs(CHANGES) do
+    if brought[name] then
+      server.filtering[name] = true
+    elseif brought[name] == nil and plain > 0 then
+      server.filtering[name] = false
+    end
+  end
 end
 
 local function test_mapping(socket, server)
@@ -161,7 +201,7 @@ local function test_again(socket, server)
 end
 
 --- The other tests, with a server that has answered: mapping and filtering, when it can tell, and then the
--- first test again. Waits about three round trips.
+-- first test again. Waits about two round trips.
 -- @tparam exchange socket the one that @{greet} used
 -- @tparam table server what it returned; gets `mapping`, `filtering` (`both`, `port`) and `again` (our
 -- address as it saw it the second time)
@@ -172,6 +212,9 @@ function behaviour.examine(socket, server, options)
     function() test_filters(server, options) return true end,
     function()
       test_mapping(socket, server)
+      return true
+    end,
+    function()
       test_again(socket, server)
       return true
     end)

@@ -99,29 +99,49 @@ local function fire(probes, rtt, left, is_enough)
   return probes
 end
 
+local function with(bursts, probes)
+  local all = { table.unpack(bursts) }
+  all[#all + 1] = probes
+  return all
+end
+
 -- Do these show a rule, or often enough that there is none?
 local function is_conclusive(bursts)
   local kind = delta.infer(bursts)
   return kind ~= nil and (not LACKS[kind] or #bursts >= PROOFS)
 end
 
+-- A burst on its way, in a task of its own.
+local function start(group, delay, fire_all)
+  local probes = {}
+  return { probes = probes, task = group:spawn(function()
+    task.sleep(delay)
+    return fire_all(probes)
+  end) }
+end
+
 --- Bursts of probes to one server until they show a rule, three at most. Waits about two round trips for
 -- each.
 -- @tparam function send @{tcp} or @{udp}
--- @tparam table options see @{tcp}
+-- @tparam table options see @{tcp}; `is_eager`: the second burst does not wait for the end of the first one
 -- @tparam table target `ip`, `port`
 -- @tparam number rtt seconds, to the server
 -- @tparam function left seconds that are left for all
 -- @treturn {table,...} bursts, as @{delta.infer} takes them
 function burst.run(send, options, target, rtt, left)
-  local bursts = {}
-  repeat
-    local probes = {}
+  local bursts, ahead = {}, nil
+  local group <close> = task.group()
+  local function fire_all(probes)
     for i, port in ipairs(delta.plan()) do
       probes[i] = { port = port, send = function(limit) return send(options, target, port, limit) end }
     end
-    bursts[#bursts + 1] = probes
-    fire(probes, rtt, left, function() return delta.infer(bursts) ~= nil end)
+    return fire(probes, rtt, left, function() return delta.infer(with(bursts, probes)) ~= nil end)
+  end
+  repeat
+    local current = ahead or start(group, 0, fire_all)
+    ahead = options.is_eager and #bursts == 0 and start(group, rtt, fire_all) or nil
+    current.task:join()
+    bursts = with(bursts, current.probes)
   until is_conclusive(bursts) or #bursts == MAX_BURSTS or left() <= 0
   return bursts
 end

@@ -151,6 +151,7 @@ local function complete(self, route)
     ip = binding.ip, interface = binding.interface, family = route.family,
     servers = self.servers, timeout = self.limit:left(),
     resolve = function(host, family) return self:lookup(host, family) end,
+    hairpin = self.hairpin,
     on_external = function(ip) set_external(self, route, ip) end,
   }
   self.is_shut[route] = code ~= nil
@@ -251,7 +252,7 @@ end
 -- @tparam[opt] {table,...} servers each `{ host = string, port = integer, behaviour = boolean }`
 -- @tparam[opt] table options `timeout`: seconds for all of it (0.8; more when all servers are far away);
 -- `changed`: function(route), called when something of a route has become known, and without one when a route
--- has been removed
+-- has been removed; `hairpin`: true to learn that of a NAT too, which takes longer
 -- @treturn {string,...} why an external address is not known, and what is left out, for people
 function routes.complete(found, servers, options)
   options = options or {}
@@ -261,6 +262,7 @@ function routes.complete(found, servers, options)
     is_multihomed = is_multihomed(found),
   }
   self.changed = options.changed or function() end
+  self.hairpin = options.hairpin
   self.is_shut = {}
   local searches = {}
   for i, family in ipairs(FAMILIES) do
