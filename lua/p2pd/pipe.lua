@@ -3,6 +3,7 @@
 -- time, and each write goes out whole. The world's failures are nil, message, code.
 -- @classmod p2pd.pipe
 local core = require "p2pd.core"
+local endpoint = require "p2pd.endpoint"
 
 local pipe = {}
 
@@ -83,10 +84,10 @@ function methods:settimeout(seconds)
   self.stream:settimeout(seconds)
 end
 
-local function endpoint(stream, which)
+local function endpoint_of(stream, which)
   local ip, port = stream[which](stream)
   if not ip then return nil end
-  return (ip:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(ip, port)
+  return endpoint.format(ip, port)
 end
 
 --- What is known of the pipe.
@@ -99,8 +100,8 @@ function methods:info()
   stats.strategy, stats.peer, stats.id, stats.interface =
     self.strategy, self.peer, self.id, self.interface
   stats.secure = self.secure
-  stats["local"] = endpoint(self.stream, "getsockname")
-  stats.remote = endpoint(self.stream, "getpeername")
+  stats["local"] = endpoint_of(self.stream, "getsockname")
+  stats.remote = endpoint_of(self.stream, "getpeername")
   stats.age = core.clock.monotonic() - self.since
   return stats
 end

@@ -4,7 +4,6 @@
 -- from a short list, so that refusals can be counted.
 -- @module p2pd.signal.message
 local json = require "dkjson"
-local core = require "p2pd.core"
 local address = require "p2pd.address"
 local field = require "p2pd.signal.field"
 local id = require "p2pd.id"
@@ -19,22 +18,6 @@ message.MAX_AHEAD = 60 -- seconds a sender's clock may be ahead of ours
 
 local function is_text(value, max)
   return type(value) == "string" and #value <= max
-end
-
---- An address and a port as text.
-function message.format_endpoint(ip, port)
-  return (ip:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(ip, port)
-end
-
---- Reads such a text.
--- @treturn string the address, and the port; or nil when it is none
-function message.parse_endpoint(text)
-  local ip, port = text:match "^%[([%x:.]+)%]:(%d+)$"
-  if not ip then ip, port = text:match "^([%d.]+):(%d+)$" end
-  local known = ip and core.inet.parse(ip)
-  port = tonumber(port)
-  if not known or port < 1 or port > 65535 then return nil end
-  return known.ip, math.tointeger(port)
 end
 
 -- What the types of signalling itself carry besides the fields that all have; strategies name theirs.

@@ -5,9 +5,9 @@
 -- as the stream.
 -- @module p2pd.strategy.relay
 local core = require "p2pd.core"
+local endpoint = require "p2pd.endpoint"
 local simplex_pair = require "p2pd.turn.simplex_pair"
 local field = require "p2pd.signal.field"
-local message = require "p2pd.signal.message"
 local reach = require "p2pd.net.reach"
 local reliable = require "p2pd.turn.reliable"
 local task = require "p2pd.task"
@@ -81,7 +81,7 @@ end
 
 -- From wherever a route leads there.
 local function connect(node, m, pipe_id, role)
-  local ip, port = message.parse_endpoint(m.relayed)
+  local ip, port = endpoint.parse(m.relayed)
   local class, family = core.inet.class(ip)
   local attempts, why = {}, "no address family in common with the relay"
   for _, route in ipairs(node.routes) do
@@ -111,7 +111,7 @@ end
 -- What a message says of our relay.
 local function offer(pipe_id, allocation)
   if not allocation then return { pipe = pipe_id } end
-  return { pipe = pipe_id, relayed = message.format_endpoint(allocation.ip, allocation.port),
+  return { pipe = pipe_id, relayed = endpoint.format(allocation.ip, allocation.port),
     udp = allocation.relay == "udp" or nil }
 end
 
@@ -160,7 +160,7 @@ local function dial_by_ours(dial, allocation, family)
     function()
       local answer, why, errno = request(dial, allocation)
       if not answer then return nil, why, errno end
-      if answer.relayed then allocation:permit((message.parse_endpoint(answer.relayed)), ALLOCATE_S) end
+      if answer.relayed then allocation:permit((endpoint.parse(answer.relayed)), ALLOCATE_S) end
       permit(allocation, answer.sender, family) -- it may have moved
     end,
   })
@@ -272,7 +272,7 @@ local function reach_by_ours(node, m)
   if not allocation then return nil, reason, code end
   local held <close> = task.hold(allocation)
   node:reply(m, offer(m.pipe, allocation))
-  local ip, port = message.parse_endpoint(m.relayed)
+  local ip, port = endpoint.parse(m.relayed)
   local stream
   stream, reason, code = reliable.connect_by(allocation, ip, port, m.pipe, "answerer", CONNECT_S)
   if stream then held:release() end
@@ -323,7 +323,7 @@ local function answer(node, m)
 end
 
 local function is_endpoint(value)
-  return field.text(64)(value) and message.parse_endpoint(value) ~= nil
+  return field.text(64)(value) and endpoint.parse(value) ~= nil
 end
 
 local FIELDS = { relayed = field.optional(is_endpoint), udp = field.optional(field.flag) }
