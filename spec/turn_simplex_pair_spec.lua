@@ -8,7 +8,7 @@ local in_task = helper.task
 local WAIT = 10
 
 describe("p2pd.core.simplex_pair", function()
-  -- One joined end, its ending, and the insecure other ends of its two lanes.
+  -- One joined end, its ending, and the insecure other ends of its two halves.
   local function half()
     local hold_in, near_in, far_out = streams.pair()
     local hold_out, near_out, far_in = streams.pair()

@@ -6,82 +6,28 @@
 -- @module p2pd.handshake
 local core = require "p2pd.core"
 local id = require "p2pd.id"
+local preamble = require "p2pd.preamble"
 
 local handshake = {}
 
 handshake.TIMEOUT = 5 -- seconds a stream may take for it
 
-local MAGIC = "P2PD/1"
-local LINE_MAX = 320
 local TLS_HANDSHAKE = "\x16"             -- the first byte of a ClientHello, RFC 8446 section 5.1
 local TLS_BUSY = "\x15\3\3\0\2\2\x50"    -- the alert internal_error: how a node says that it has no room
 local NOT_INSECURE = "only encrypted pipes here"
-
--- -- lines
-
--- Reads byte-exactly: what follows the line belongs to TLS or the application.
-local function read_line(stream)
-  stream:setlimit(LINE_MAX)
-  local line, message, code = stream:read "L"
-  stream:setlimit(nil)
-  local text = line and line:match "^(.*)\n$"
-  if not text then return nil, message or "the peer hung up", code or "ECONNRESET" end
-  return text
-end
-
--- A stranger's words must not speak to the terminal of whoever reads an error.
-local function printable(text)
-  return (text:gsub("[%c\x80-\xff]", "?"))
-end
-
-local function write_line(stream, ...)
-  return stream:write(table.concat({ MAGIC, ... }, " "), "\n")
-end
-
-local function read_words(stream)
-  local line, message, code = read_line(stream)
-  if not line then return nil, message, code end
-  local words = {}
-  for word in line:gmatch "%S+" do words[#words + 1] = word end
-  if words[1] ~= MAGIC then return nil, "not a p2pd peer", "EPROTO" end
-  words.clean = not line:find "%c"
-  return words
-end
 
 -- -- the first bytes
 
 --- Says, before anything else, that we connect back to the dialer of a pipe.
 -- @return true, or nil, message, code
 function handshake.back(stream, pipe_id)
-  return write_line(stream, "back", pipe_id)
-end
-
-local HALVES = { up = true, down = true }
-
---- Says, before anything else on a connection to a relay, which half of a pipe it is.
--- @tparam stream stream
--- @tparam string direction "up": who connects sends on it; "down": the other side does
--- @tparam string pipe_id
--- @return true, or nil, message, code
-function handshake.half(stream, direction, pipe_id)
-  return write_line(stream, direction, pipe_id)
-end
-
---- Reads that.
--- @treturn string direction, and the pipe's id; or nil, message, code
-function handshake.receive_half(stream)
-  local words, message, code = read_words(stream)
-  if not words then return nil, message, code end
-  if #words ~= 3 or not words.clean or not HALVES[words[2]] then
-    return nil, "a malformed first line", "EPROTO"
-  end
-  return words[2], words[3]
+  return preamble.write(stream, "back", pipe_id)
 end
 
 local ROLES = {
-  back = function(words) return #words == 3 and id.is_id(words[3]) end,
+  back = function(words) return #words == 2 and id.is_id(words[2]) end,
   dial = function(words)
-    return #words == 5 and id.is_id(words[3]) and id.is_id(words[4]) and id.is_id(words[5])
+    return #words == 4 and id.is_id(words[2]) and id.is_id(words[3]) and id.is_id(words[4])
   end,
 }
 
@@ -93,21 +39,20 @@ function handshake.receive(stream)
   if not first then return nil, message or "the peer hung up", code or "ECONNRESET" end
   if first == TLS_HANDSHAKE then return { role = "tls" } end
   local words
-  words, message, code = read_words(stream)
+  words, message, code = preamble.read(stream)
   if not words then return nil, message, code end
-  if words[2] == "refused" then
-    return nil, "refused by the peer: " .. printable(table.concat(words, " ", 3)), "EACCES"
-  end
-  local check = ROLES[words[2]]
-  if not check or not words.clean or not check(words) then return nil, "a malformed first line", "EPROTO" end
-  return { role = words[2], pipe = words[3], from = words[4], to = words[5] }
+  local refusal = preamble.refusal(words)
+  if refusal then return nil, refusal, "EACCES" end
+  local check = ROLES[words[1]]
+  if not check or not words.is_clean or not check(words) then return nil, preamble.MALFORMED, "EPROTO" end
+  return { role = words[1], pipe = words[2], from = words[3], to = words[4] }
 end
 
 --- Turns away a stream on which there is no TLS.
 -- @tparam stream stream
 -- @tparam string reason a word or a sentence for the other side
 function handshake.refuse(stream, reason)
-  return write_line(stream, "refused", reason)
+  return preamble.refuse(stream, reason)
 end
 
 --- Turns away a stream for which there is no room, in the words that it began with.
@@ -119,14 +64,13 @@ end
 -- -- the dialer's part
 
 local function verify_insecure(stream, about)
-  local words, message, code = read_words(stream)
+  local words, message, code = preamble.read(stream)
   if not words then return nil, message, code end
-  if words[2] == "refused" then
-    return nil, "refused by the peer: " .. printable(table.concat(words, " ", 3)), "EACCES"
-  end
-  if words[2] ~= "ready" or words[3] ~= about.pipe then return nil, "an unexpected answer", "EPROTO" end
-  if words[4] ~= about.to then
-    return nil, "another node answered: " .. printable(words[4] or "?"), "EPROTO"
+  local refusal = preamble.refusal(words)
+  if refusal then return nil, refusal, "EACCES" end
+  if words[1] ~= "ready" or words[2] ~= about.pipe then return nil, "an unexpected answer", "EPROTO" end
+  if words[3] ~= about.to then
+    return nil, "another node answered: " .. preamble.printable(words[3] or "?"), "EPROTO"
   end
   return true
 end
@@ -137,7 +81,7 @@ end
 -- @return true, or nil, message, code
 function handshake.dial(stream, about)
   if not about.insecure then return core.tls.client(stream, about.context, about.to) end
-  local ok, message, code = write_line(stream, "dial", about.pipe, about.from, about.to)
+  local ok, message, code = preamble.write(stream, "dial", about.pipe, about.from, about.to)
   if ok then ok, message, code = verify_insecure(stream, about) end
   return ok, message, code
 end
@@ -145,22 +89,22 @@ end
 --- The dialer keeps this stream.
 -- @return true, or nil, message, code
 function handshake.go(stream, pipe_id)
-  return write_line(stream, "go", pipe_id)
+  return preamble.write(stream, "go", pipe_id)
 end
 
 -- -- the answering node's part
 
 -- The pipe's id, when the dialer keeps this stream.
 local function wait_for_go(stream)
-  local words, message, code = read_words(stream)
+  local words, message, code = preamble.read(stream)
   if not words then
     if code == "ECONNRESET" then return nil, "the dialer chose another stream", "ECANCELED" end
     return nil, message, code
   end
-  if words[2] == "refused" then return nil, "the dialer does not wait any more", "ECANCELED" end
-  local ok = words[2] == "go" and #words == 3 and words.clean and id.is_id(words[3])
+  if preamble.refusal(words) then return nil, "the dialer does not wait any more", "ECANCELED" end
+  local ok = words[1] == "go" and #words == 2 and words.is_clean and id.is_id(words[2])
   if not ok then return nil, "not a p2pd dialer", "EPROTO" end
-  return words[3]
+  return words[2]
 end
 
 local function answer_insecure(stream, hello, about)
@@ -176,7 +120,7 @@ local function answer_insecure(stream, hello, about)
     handshake.refuse(stream, "nobody waits for this pipe")
     return nil, "an unexpected first line", "EPROTO"
   end
-  local ok, message, code = write_line(stream, "ready", hello.pipe, about.to)
+  local ok, message, code = preamble.write(stream, "ready", hello.pipe, about.to)
   if not ok then return nil, message, code end
   return hello.from
 end

@@ -2,13 +2,30 @@
 -- direction. core.simplex_pair tells why, docs/protocol.md how.
 -- @module p2pd.turn.simplex_pair
 local core = require "p2pd.core"
-local handshake = require "p2pd.handshake"
+local preamble = require "p2pd.preamble"
 local task = require "p2pd.task"
 
 local simplex_pair = {}
 
 local ACCEPTORS = 4     -- connections to a relayed address that are taken at once
 local STRANGERS_MAX = 8 -- of them, those that have not said which half they are
+local HALF_S = 5        -- seconds that one may take to say so
+
+-- Which half a connection is: who connects sends on "up", and receives on "down".
+local HALVES = { up = true, down = true }
+
+local function write_half(stream, direction, pipe_id)
+  return preamble.write(stream, direction, pipe_id)
+end
+
+local function read_half(stream)
+  local words, message, code = preamble.read(stream)
+  if not words then return nil, message, code end
+  if #words ~= 2 or not words.is_clean or not HALVES[words[1]] then
+    return nil, preamble.MALFORMED, "EPROTO"
+  end
+  return words[1], words[2]
+end
 
 -- The allocation ends with the stream, and the stream with the allocation.
 local function tie(allocation, ending)
@@ -24,20 +41,20 @@ local function tie(allocation, ending)
 end
 
 -- What comes to a relayed address of ours: halves, until two make a stream that `verify` lets through.
-local Reception = {}
-Reception.__index = Reception
+local Acceptor = {}
+Acceptor.__index = Acceptor
 
-function Reception:__close()
+function Acceptor:__close()
   self.children:cancel()
   for _, stream in pairs(self.halves) do stream:close() end
   if self.stream then self.stream:close() end
 end
 
-local function try(self, stream)
-  local ending, reason, code = core.simplex_pair.join(stream.up, stream.down)
+local function try(self, halves)
+  local ending, reason, code = core.simplex_pair.join(halves.up, halves.down)
   if ending then
     local verified
-    verified, reason, code = self.verify(stream.up)
+    verified, reason, code = self.verify(halves.up)
     if verified and not self.stream then
       self.stream, self.ending = verified, ending
       return self.changed:signal()
@@ -52,10 +69,10 @@ local function try(self, stream)
 end
 
 -- Two halves of ours are a stream.
-local function take_lane(self, stream)
+local function take_half(self, stream)
   local held <close> = task.hold(stream)
-  stream:settimeout(handshake.TIMEOUT)
-  local direction, pipe_id = handshake.receive_half(stream)
+  stream:settimeout(HALF_S)
+  local direction, pipe_id = read_half(stream)
   if not direction or pipe_id ~= self.pipe_id then return end
   stream:settimeout()
   if self.halves[direction] then self.halves[direction]:close() end
@@ -74,7 +91,7 @@ local function accept_halves(self, allocation)
     if stream and self.busy < STRANGERS_MAX then
       self.busy = self.busy + 1
       self.children:detach(function()
-        take_lane(self, stream)
+        take_half(self, stream)
         self.busy = self.busy - 1
       end)
     elseif stream then
@@ -93,7 +110,7 @@ end
 -- @treturn stream a verified one; or nil, message, code
 function simplex_pair.receive(allocation, pipe_id, verify)
   local self <close> = setmetatable({ pipe_id = pipe_id, verify = verify, halves = {}, busy = 0,
-    children = task.group(), changed = task.condition() }, Reception)
+    children = task.group(), changed = task.condition() }, Acceptor)
   for _ = 1, ACCEPTORS do self.children:spawn(accept_halves, self, allocation) end
   while not self.stream and not self.failure do self.changed:wait() end
   if not self.stream then return nil, self.failure[1], self.failure[2] end
@@ -116,8 +133,8 @@ function simplex_pair.connect(ip, port, from, pipe_id, timeout)
   if not up then return nil, down, code end
   local held <close> = task.hold(up, down)
   local ok, reason
-  ok, reason, code = handshake.half(up, "up", pipe_id)
-  if ok then ok, reason, code = handshake.half(down, "down", pipe_id) end
+  ok, reason, code = write_half(up, "up", pipe_id)
+  if ok then ok, reason, code = write_half(down, "down", pipe_id) end
   if ok then ok, reason, code = core.simplex_pair.join(down, up) end
   if not ok then return nil, reason, code end
   held:release()
