@@ -1,11 +1,13 @@
 --- What address does the outside see us at? Binding requests to STUN servers (RFC 8489).
 -- @module p2pd.stun
-
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
+local framing = require "p2pd.stun.framing"
 
 local stun = {}
 
 local NOBODY = "no STUN server answered"
+local HEAD = 20 -- bytes of a message that tell its length
 local RELIABLE_WAIT = 39.5 -- seconds, RFC 8489 section 6.2.2
 
 -- ICMP errors that no retransmission can mend (RFC 1122 section 4.2.3.9).
@@ -106,11 +108,10 @@ local function note_icmp(asks, message, code, ip, port)
   end
 end
 
--- One datagram or one error, waited for until `deadline`. An answer, or false; nil when the socket
+-- One datagram or one error, waited for so many seconds. An answer, or false; nil when the socket
 -- fails.
-local function listen(socket, asks, deadline)
-  local data, ip, port, peer_ip, peer_port =
-    socket:recvfrom(math.max(0, deadline - core.clock.monotonic()))
+local function listen(socket, asks, timeout)
+  local data, ip, port, peer_ip, peer_port = socket:recvfrom(timeout)
   if data then
     return accept(asks, data, ip, port) or false
   elseif peer_ip then
@@ -157,44 +158,22 @@ end
 function stun.query(socket, servers, options)
   options = options or {}
   check_servers(servers)
-  local deadline = core.clock.monotonic() + (options.timeout or math.huge)
+  local limit = deadline.after(options.timeout)
   local asks = {}
   for i, server in ipairs(servers) do asks[i] = new_ask(server, options) end
   repeat
     local due = advance(socket, asks)
     if not due then break end
-    local answer, message, code = listen(socket, asks, math.min(due, deadline))
+    local answer, message, code = listen(socket, asks, limit:left(deadline.at(due):left()))
     if answer or answer == nil then return answer, message, code end
-  until core.clock.monotonic() >= deadline
+  until limit:has_passed()
   return fail(asks)
 end
 
--- Exactly n bytes before the deadline.
-local function read_exactly(stream, n, deadline)
-  stream:settimeout(math.max(0, deadline - core.clock.monotonic()))
-  local data, message, code = stream:read(n)
-  if data and #data == n then return data end
-  if data or not message then message, code = "the server closed the connection", "ECONNRESET" end
-  return nil, message, code
-end
-
-local function read_message(stream, deadline)
-  local head, message, code = read_exactly(stream, 20, deadline)
-  if not head then return nil, message, code end
-  local length
-  length, message, code = core.stun.frame_length(head)
-  if not length then return nil, message, code end
-  if length == 20 then return head end
-  local body
-  body, message, code = read_exactly(stream, length - 20, deadline)
-  if not body then return nil, message, code end
-  return head .. body
-end
-
 -- The answer to the one request, past messages that are not.
-local function await_answer(stream, ask, deadline)
+local function await_answer(stream, ask, limit)
   repeat
-    local data, message, code = read_message(stream, deadline)
+    local data, message, code = framing.read(stream, HEAD, core.stun.frame_length, limit)
     if not data then return nil, message, code end
     local answer, why, errno = ask.transaction:feed(data)
     if answer then
@@ -204,7 +183,7 @@ local function await_answer(stream, ask, deadline)
     elseif errno ~= "ENOMSG" then
       return nil, why, errno
     end
-  until core.clock.monotonic() >= deadline
+  until limit:has_passed()
   return nil, "timed out", "ETIMEDOUT"
 end
 
@@ -220,14 +199,14 @@ end
 function stun.query_tcp(stream, options)
   options = options or {}
   local wait = options.timeout or RELIABLE_WAIT
-  local deadline = core.clock.monotonic() + wait
+  local limit = deadline.after(wait)
   local ask = new_ask(nil, { reliable = true, key = options.key, username = options.username,
     software = options.software, fingerprint = options.fingerprint })
   local _, request = ask.transaction:poll(core.clock.monotonic())
   stream:settimeout(wait)
   local ok, message, code = stream:write(request)
   local answer
-  if ok then answer, message, code = await_answer(stream, ask, deadline) end
+  if ok then answer, message, code = await_answer(stream, ask, limit) end
   stream:settimeout()
   return answer, message, code
 end

@@ -3,8 +3,11 @@
 -- @module p2pd.turn
 local core = require "p2pd.core"
 local allocation = require "p2pd.turn.allocation"
-local link = require "p2pd.turn.link"
+local client = require "p2pd.turn.client"
+local deadline = require "p2pd.deadline"
+local endpoint = require "p2pd.endpoint"
 local task = require "p2pd.task"
+local transport = require "p2pd.turn.transport"
 
 local turn = {}
 
@@ -13,35 +16,35 @@ local HOPS_MAX = 3          -- alternate servers that are followed
 local NEXT_ADDRESS_S = 0.25 -- RFC 8305 section 5: head start of a server's first address
 local PROBE_S = 5
 
-local describe = allocation.describe
+local describe = client.describe
 
 -- One address of one server.
-local function allocate_at(server, address, options, deadline)
-  local way, reason, code = link.open(server, address, deadline)
+local function allocate_at(server, address, options, limit)
+  local way, reason, code = transport.open(server, address, limit)
   if not way then return nil, ("relay %s: %s"):format(describe(server), reason), code end
   local held <close> = task.hold(allocation.start(server, address, options, way))
   local asked = held[1]
   local ok, number
-  ok, reason, code, number = asked:ready(deadline)
+  ok, reason, code, number = asked:ready(limit)
   if ok then return held:release() end
-  return nil, reason, code, { number = number, redirected = asked.redirected }
+  return nil, reason, code, { number = number, redirected = asked.client.redirected }
 end
 
 -- The same, but once more from another port when the server knows this one from former times.
-local function allocate_twice(server, address, options, deadline)
-  local made, reason, code, more = allocate_at(server, address, options, deadline)
+local function allocate_twice(server, address, options, limit)
+  local made, reason, code, more = allocate_at(server, address, options, limit)
   if made or not more or more.number ~= 437 then return made, reason, code, more end
-  return allocate_at(server, address, options, deadline)
+  return allocate_at(server, address, options, limit)
 end
 
-local function follow(server, address, options, deadline)
+local function follow(server, address, options, limit)
   local asked = {}
   for _ = 0, HOPS_MAX do
-    asked[address .. " " .. server.port] = true
-    local made, reason, code, more = allocate_twice(server, address, options, deadline)
+    asked[endpoint.format(address, server.port)] = true
+    local made, reason, code, more = allocate_twice(server, address, options, limit)
     local other = more and more.redirected
     if made or not other then return made, reason, code end
-    if asked[other.ip .. " " .. other.port] then return nil, reason .. ", again", "ELOOP" end
+    if asked[endpoint.format(other.ip, other.port)] then return nil, reason .. ", again", "ELOOP" end
     address = other.ip
     server = setmetatable({ port = other.port }, { __index = server })
   end
@@ -59,19 +62,18 @@ end
 -- to be closed (`<close>`); or nil, message, code ("EACCES": the credentials, "EDQUOT": the quota, ...)
 function turn.allocate(server, options)
   options = options or {}
-  local deadline = core.clock.monotonic() + (options.timeout or turn.TIMEOUT)
+  local limit = deadline.after(options.timeout or turn.TIMEOUT)
   if options.relay == "tcp" and (server.transport or "udp") == "udp" then
     return nil, ("relay %s: a TCP relay needs TCP to the server"):format(describe(server)),
       "EPROTONOSUPPORT"
   end
-  local addresses, reason, code =
-    core.inet.resolve(server.host, "any", options.timeout or turn.TIMEOUT)
+  local addresses, reason, code = core.inet.resolve(server.host, "any", limit:left())
   if not addresses then return nil, ("relay %s: %s"):format(describe(server), reason), code end
   local attempts = {}
   for i, address in ipairs(addresses) do
     attempts[i] = function()
       task.sleep((i - 1) * NEXT_ADDRESS_S)
-      return follow(server, address, options, deadline)
+      return follow(server, address, options, limit)
     end
   end
   return task.race(attempts)
@@ -85,7 +87,7 @@ local NEXT_SERVER_S = 0.1 -- head start of the best server, and three of its rou
 local known = {} -- round trips by server: { seconds, instant }
 
 local function key_of(server)
-  return ("%s %d %s"):format(server.host, server.port, server.transport or "udp")
+  return client.describe(server)
 end
 
 local function rtt_of(server)

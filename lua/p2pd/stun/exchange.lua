@@ -3,6 +3,7 @@
 -- each request its own answer.
 -- @module p2pd.stun.exchange
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local stun = require "p2pd.stun"
 local task = require "p2pd.task"
 
@@ -132,7 +133,7 @@ function methods:ask(target, options)
   if options.on_id then options.on_id(id) end
   repeat
     advance(self, ask)
-    if not ask.result then ask.changed:wait(math.max(0, ask.transaction:due() - core.clock.monotonic())) end
+    if not ask.result then ask.changed:wait(deadline.at(ask.transaction:due()):left()) end
   until ask.result
   return table.unpack(ask.result, 1, ask.result.n)
 end
