@@ -1,4 +1,4 @@
-/* Conditions: the world that a task waits for is what another task says. */
+/* Condition variables: a task waits for what another task signals. */
 #include "bindings/condition.h"
 
 #include <lauxlib.h>

@@ -1,6 +1,6 @@
-/* Places where tasks wait for each other. */
-#ifndef P2PD_CONDITION_H
-#define P2PD_CONDITION_H
+/* Condition variables for tasks. */
+#ifndef P2PD_BINDINGS_CONDITION_H
+#define P2PD_BINDINGS_CONDITION_H
 
 #include <lua.h>
 

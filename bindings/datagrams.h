@@ -1,6 +1,6 @@
 /* The Lua face of host/datagrams.h, for the bindings that make carriers and those that use them. */
-#ifndef P2PD_BIND_DATAGRAMS_H
-#define P2PD_BIND_DATAGRAMS_H
+#ifndef P2PD_BINDINGS_DATAGRAMS_H
+#define P2PD_BINDINGS_DATAGRAMS_H
 
 #include <lua.h>
 

@@ -1,4 +1,4 @@
-/* What a transport tells of itself, as a table. */
+/* The facts of a transport (transport_describe()) as a Lua table. */
 #ifndef P2PD_BINDINGS_FACTS_H
 #define P2PD_BINDINGS_FACTS_H
 

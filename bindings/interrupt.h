@@ -1,11 +1,11 @@
 /* SIGINT and SIGTERM: they end the main task, or SIGINT wakes whoever waits for it. Loop thread. */
-#ifndef P2PD_INTERRUPT_H
-#define P2PD_INTERRUPT_H
+#ifndef P2PD_BINDINGS_INTERRUPT_H
+#define P2PD_BINDINGS_INTERRUPT_H
 
 #include <lua.h>
 #include <stdbool.h>
 
-/* Between these two the signals are ours; a signal that was ignored before stays so. */
+/* Between these two the signals are caught here; one that was ignored before stays so. */
 void interrupt_catch(void);
 void interrupt_restore(void);
 

@@ -1,6 +1,6 @@
 /* The Lua face of host/keys.h, for the bindings that need a key. */
-#ifndef P2PD_BIND_KEYS_H
-#define P2PD_BIND_KEYS_H
+#ifndef P2PD_BINDINGS_KEYS_H
+#define P2PD_BINDINGS_KEYS_H
 
 #include <lua.h>
 

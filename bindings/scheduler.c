@@ -3,7 +3,7 @@
  * it is never on the stack of a libev callback: callbacks put tasks into a first-in-first-out queue
  * (libev serves fed events newest first), and the queue is run between two turns of the loop.
  *
- * A task stays linked where it waits until it is resumed, so whoever comes later can see that
+ * A task stays in the list where it waits until it is resumed, so whoever comes later can see that
  * somebody is ahead; a task that is cancelled between its wake and its resumption passes the wake
  * on.
  */
@@ -33,7 +33,7 @@ static volatile sig_atomic_t stopping; /* the running task is interrupted */
 /* -- where tasks wait ---------------------------------------------------------------------- */
 
 /* NULL: in front of all. */
-static void link_after(struct waitlist *list, struct task *prev, struct task *t) {
+static void insert_after(struct waitlist *list, struct task *prev, struct task *t) {
     t->list = list;
     t->prev = prev;
     t->next = prev ? prev->next : list->first;
@@ -42,14 +42,14 @@ static void link_after(struct waitlist *list, struct task *prev, struct task *t)
 }
 
 /* In the place that its ticket gives it; most often that is one of the two ends. */
-static void link_in_order(struct waitlist *list, struct task *t) {
+static void insert_in_order(struct waitlist *list, struct task *t) {
     struct task *prev = task_is_next(list) ? NULL : list->last;
     while (prev && prev->ticket > t->ticket)
         prev = prev->prev;
-    link_after(list, prev, t);
+    insert_after(list, prev, t);
 }
 
-static void unlink_task(struct task *t) {
+static void take_out(struct task *t) {
     if (!t->list)
         return;
     *(t->prev ? &t->prev->next : &t->list->first) = t->next;
@@ -127,7 +127,7 @@ int task_wait(lua_State *L, struct waitlist *list, double deadline, lua_KContext
     running->deadline = deadline;
     running->ticket = tickets++;
     if (list)
-        link_after(list, list->last, running);
+        insert_after(list, list->last, running);
     return wait_on(L, ctx, k);
 }
 
@@ -135,7 +135,7 @@ int task_wait_again(lua_State *L, struct waitlist *list, lua_KContext ctx, lua_K
     if (!running || running->co != L)
         return luaL_error(L, "the coroutine of a task that waits was resumed by somebody else");
     if (list)
-        link_in_order(list, running);
+        insert_in_order(list, running);
     return wait_on(L, ctx, k);
 }
 
@@ -168,7 +168,7 @@ static void release(lua_State *L, struct task *t) {
 }
 
 static void leave_wait(struct task *t) {
-    unlink_task(t);
+    take_out(t);
     ev_timer_stop(loop_get(), &t->timer);
 }
 

@@ -1,5 +1,4 @@
-/* core.lanes: streams whose halves end by marks, and the moment at which nothing is left of one.
- */
+/* core.simplex_pair: one stream of two, each of which is used in one direction. */
 #include "host/turn/simplex_pair.h"
 
 #include <errno.h>
@@ -9,53 +8,53 @@
 #include "bindings/scheduler.h"
 #include "bindings/stream.h"
 
-#define ENDING_CLASS "p2pd.lanes.ending"
+#define ENDING_CLASS "p2pd.simplex_pair.ending"
 
 struct lua_ending;
 
 /* What the transport and the userdata share; the one that lives longer frees it. */
-struct link {
+struct shared {
     struct transport *transport; /* NULL: it has ended */
     struct lua_ending *ending;   /* NULL: collected */
     struct transport *out;
 };
 
 struct lua_ending {
-    struct link *link; /* NULL until made */
+    struct shared *shared; /* NULL until made */
     struct waitlist waiters;
 };
 
 static void on_end(void *arg) {
-    struct link *link = arg;
-    link->transport = NULL;
-    if (link->ending)
-        task_wake_all(&link->ending->waiters);
+    struct shared *shared = arg;
+    shared->transport = NULL;
+    if (shared->ending)
+        task_wake_all(&shared->ending->waiters);
     else
-        free(link);
+        free(shared);
 }
 
 static int m_gc(lua_State *L) {
     struct lua_ending *self = luaL_checkudata(L, 1, ENDING_CLASS);
-    struct link *link = self->link;
-    self->link = NULL;
-    if (!link)
+    struct shared *shared = self->shared;
+    self->shared = NULL;
+    if (!shared)
         return 0;
-    link->ending = NULL;
-    if (!link->transport)
-        free(link);
+    shared->ending = NULL;
+    if (!shared->transport)
+        free(shared);
     return 0;
 }
 
 static struct transport *wrap(struct transport *lower, struct buffer early, void *arg) {
-    struct link *link = arg;
-    struct simplex_pair_options options = {lower, link->out, early, on_end, link};
-    return link->transport = simplex_pair_transport(&options);
+    struct shared *shared = arg;
+    struct simplex_pair_options options = {lower, shared->out, early, on_end, shared};
+    return shared->transport = simplex_pair_transport(&options);
 }
 
-static void adopt(lua_State *L, struct lua_stream *out, struct link *link) {
+static void adopt(lua_State *L, struct lua_stream *out, struct shared *shared) {
     luaL_argcheck(L, !out->readers.first && !out->writers.first, 2, "a task waits for this stream");
-    link->out = stream_take(out->stream);
-    luaL_argcheck(L, link->out, 2, "a stream with empty buffers expected");
+    shared->out = stream_take(out->stream);
+    luaL_argcheck(L, shared->out, 2, "a stream with empty buffers expected");
     out->stream = NULL;
 }
 
@@ -66,7 +65,7 @@ docs/protocol.md.
 @function join
 @tparam p2pd.stream incoming this is the one stream afterwards
 @tparam p2pd.stream outgoing given away: closed afterwards; nothing may be in its buffers
-@treturn p2pd.lanes.ending what its end can be waited for with; or nil, message, code
+@treturn p2pd.simplex_pair.ending what its end can be waited for with; or nil, message, code
 */
 static int l_join(lua_State *L) {
     struct lua_stream *in = check_lua_stream(L, 1), *out = check_lua_stream(L, 2);
@@ -74,17 +73,17 @@ static int l_join(lua_State *L) {
     check_stream(L, 2);
     luaL_argcheck(L, in != out, 2, "two streams expected");
     struct lua_ending *self = bind_new(L, ENDING_CLASS, sizeof *self);
-    struct link *link = calloc(1, sizeof *link);
-    if (!link)
+    struct shared *shared = calloc(1, sizeof *shared);
+    if (!shared)
         return luaL_error(L, "out of memory");
-    link->ending = self;
-    self->link = link;
+    shared->ending = self;
+    self->shared = shared;
     if (in->stream->out.len)
         return push_error(L, EBUSY, "join two streams");
-    adopt(L, out, link);
-    int err = stream_wrap(in->stream, wrap, link);
+    adopt(L, out, shared);
+    int err = stream_wrap(in->stream, wrap, shared);
     if (err) {
-        link->out->ops->free(link->out);
+        transport_abort(shared->out);
         return push_error(L, err, "join two streams");
     }
     in->scanned = 0;
@@ -95,7 +94,7 @@ static int wait_k(lua_State *L, int status, lua_KContext ctx);
 
 static int wait(lua_State *L, double deadline, bool first_try) {
     struct lua_ending *self = lua_touserdata(L, 1);
-    if (!self->link || !self->link->transport) {
+    if (!self->shared || !self->shared->transport) {
         lua_pushboolean(L, true);
         return 1;
     }
@@ -130,8 +129,8 @@ The path is known to be dead: reads and writes of the stream fail with ECONNABOR
 */
 static int m_fail(lua_State *L) {
     struct lua_ending *self = luaL_checkudata(L, 1, ENDING_CLASS);
-    if (self->link && self->link->transport)
-        simplex_pair_fail(self->link->transport, -ECONNABORTED);
+    if (self->shared && self->shared->transport)
+        simplex_pair_fail(self->shared->transport, -ECONNABORTED);
     return 0;
 }
 

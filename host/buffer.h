@@ -1,6 +1,6 @@
 /* A growing queue of bytes: appended at the tail, taken from the head, no memory while empty. */
-#ifndef P2PD_BUFFER_H
-#define P2PD_BUFFER_H
+#ifndef P2PD_HOST_BUFFER_H
+#define P2PD_HOST_BUFFER_H
 
 #include <stddef.h>
 

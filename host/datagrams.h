@@ -1,9 +1,9 @@
 /*
  * Datagrams to one peer and back, whatever carries them: a UDP socket, a channel of a TURN server.
- * They may be lost, doubled and reordered, never changed or mixed with anybody else's.
+ * They may be lost, duplicated and reordered, never changed or mixed with anybody else's.
  */
-#ifndef P2PD_DATAGRAMS_H
-#define P2PD_DATAGRAMS_H
+#ifndef P2PD_HOST_DATAGRAMS_H
+#define P2PD_HOST_DATAGRAMS_H
 
 #include <stdbool.h>
 #include <stddef.h>

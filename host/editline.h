@@ -1,7 +1,7 @@
 /* A line editor on the terminal behind stdin and stdout, driven by the loop: typing never blocks
  * it. */
-#ifndef P2PD_EDITLINE_H
-#define P2PD_EDITLINE_H
+#ifndef P2PD_HOST_EDITLINE_H
+#define P2PD_HOST_EDITLINE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* The Lua sources inside the executable; embed.lua writes the table at build time. */
-#ifndef P2PD_EMBED_H
-#define P2PD_EMBED_H
+#ifndef P2PD_HOST_EMBED_H
+#define P2PD_HOST_EMBED_H
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 /* Socket addresses: text to bytes and back, and what kind of address one is. */
-#ifndef P2PD_INET_H
-#define P2PD_INET_H
+#ifndef P2PD_HOST_INET_H
+#define P2PD_HOST_INET_H
 
 #include <netinet/in.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* A node's keys: the Ed25519 pair that signs, the X25519 pair derived from the same seed that
  * seals, and the node id, which is the base58 text of the Ed25519 public key. */
-#ifndef P2PD_KEYS_H
-#define P2PD_KEYS_H
+#ifndef P2PD_HOST_KEYS_H
+#define P2PD_HOST_KEYS_H
 
 #include <openssl/evp.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
-/* What people are told on stderr, by level. Any thread. */
-#ifndef P2PD_LOG_H
-#define P2PD_LOG_H
+/* The log on stderr, by level. Any thread. */
+#ifndef P2PD_HOST_LOG_H
+#define P2PD_HOST_LOG_H
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 

@@ -1,6 +1,6 @@
 /* The one event loop of the process, and the only door into it from another thread. */
-#ifndef P2PD_LOOP_H
-#define P2PD_LOOP_H
+#ifndef P2PD_HOST_LOOP_H
+#define P2PD_HOST_LOOP_H
 
 #include <ev.h>
 

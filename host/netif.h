@@ -1,6 +1,6 @@
 /* The machine's network interfaces, and which of them lead to the rest of the world. */
-#ifndef P2PD_NETIF_H
-#define P2PD_NETIF_H
+#ifndef P2PD_HOST_NETIF_H
+#define P2PD_HOST_NETIF_H
 
 #include <net/if.h>
 #include <stdbool.h>

@@ -4,8 +4,8 @@
  * Instants are seconds on any one scale that never jumps; an offset is what has to be added to that
  * scale to get seconds since 1970. Nothing here has a socket or a clock.
  */
-#ifndef P2PD_NTP_H
-#define P2PD_NTP_H
+#ifndef P2PD_HOST_NTP_H
+#define P2PD_HOST_NTP_H
 
 #include <stdbool.h>
 #include <stddef.h>

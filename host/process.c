@@ -36,7 +36,7 @@ struct process {
 
 /* The two sides of a child's descriptors 0 to 2; -1: none. */
 struct ends {
-    int ours[3], theirs[3];
+    int parent[3], child[3];
 };
 
 /* What a child that could not start writes into the report pipe. */
@@ -57,9 +57,9 @@ static int open_pipe(struct ends *ends, int i) {
     if (pipe2(fds, O_CLOEXEC) < 0)
         return -errno;
     bool child_reads = i == STDIN_FILENO;
-    ends->theirs[i] = fds[child_reads ? 0 : 1];
-    ends->ours[i] = fds[child_reads ? 1 : 0];
-    return fcntl(ends->ours[i], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+    ends->child[i] = fds[child_reads ? 0 : 1];
+    ends->parent[i] = fds[child_reads ? 1 : 0];
+    return fcntl(ends->parent[i], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
 static int open_end(struct ends *ends, int i, enum process_io io) {
@@ -67,22 +67,22 @@ static int open_end(struct ends *ends, int i, enum process_io io) {
     case PROCESS_PIPE:
         return open_pipe(ends, i);
     case PROCESS_NULL:
-        ends->theirs[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
-        return ends->theirs[i] < 0 ? -errno : 0;
+        ends->child[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
+        return ends->child[i] < 0 ? -errno : 0;
     case PROCESS_STDOUT:
-        ends->theirs[i] = ends->theirs[STDOUT_FILENO];
+        ends->child[i] = ends->child[STDOUT_FILENO];
         return 0;
     case PROCESS_INHERIT:
-        ends->theirs[i] = i;
+        ends->child[i] = i;
         return 0;
     }
     return -EINVAL;
 }
 
-static void close_theirs(const struct ends *ends, const enum process_io io[3]) {
+static void close_child_ends(const struct ends *ends, const enum process_io io[3]) {
     for (int i = 0; i < 3; i++)
         if (io[i] == PROCESS_PIPE || io[i] == PROCESS_NULL)
-            close_fd(ends->theirs[i]);
+            close_fd(ends->child[i]);
 }
 
 static int open_ends(struct ends *ends, const enum process_io io[3]) {
@@ -92,9 +92,9 @@ static int open_ends(struct ends *ends, const enum process_io io[3]) {
         err = open_end(ends, i, io[i]);
     if (err == 0)
         return 0;
-    close_theirs(ends, io);
+    close_child_ends(ends, io);
     for (int i = 0; i < 3; i++)
-        close_fd(ends->ours[i]);
+        close_fd(ends->parent[i]);
     return err;
 }
 
@@ -134,12 +134,12 @@ static char **merge_env(char *const *more) {
  */
 static void place_ends(struct ends *ends, int *report_fd) {
     for (int i = 0; i < 3; i++)
-        if (ends->theirs[i] >= 0)
-            ends->theirs[i] = fcntl(ends->theirs[i], F_DUPFD_CLOEXEC, 3);
+        if (ends->child[i] >= 0)
+            ends->child[i] = fcntl(ends->child[i], F_DUPFD_CLOEXEC, 3);
     *report_fd = fcntl(*report_fd, F_DUPFD_CLOEXEC, 3);
     for (int i = 0; i < 3; i++) {
-        if (ends->theirs[i] >= 0)
-            dup2(ends->theirs[i], i);
+        if (ends->child[i] >= 0)
+            dup2(ends->child[i], i);
         else
             close(i);
     }
@@ -286,13 +286,13 @@ int process_spawn(struct process **process, const struct process_options *o, int
     char **env = merge_env(o->env ? o->env : none);
     pid_t pid = env ? launch(o, env, &ends, call) : -ENOMEM;
     free(env);
-    close_theirs(&ends, o->io);
+    close_child_ends(&ends, o->io);
     err = pid < 0 ? pid : adopt(process, pid, call);
     if (err == 0)
         (*process)->foreground = o->foreground;
     for (int i = 0; i < 3 && err < 0; i++)
-        close_fd(ends.ours[i]);
-    memcpy(fds, ends.ours, sizeof ends.ours);
+        close_fd(ends.parent[i]);
+    memcpy(fds, ends.parent, sizeof ends.parent);
     return err;
 }
 

@@ -1,7 +1,7 @@
 /* Child processes, watched through a pidfd on the loop: no SIGCHLD handler, nobody else's children.
  */
-#ifndef P2PD_PROCESS_H
-#define P2PD_PROCESS_H
+#ifndef P2PD_HOST_PROCESS_H
+#define P2PD_HOST_PROCESS_H
 
 #include <stdbool.h>
 #include <sys/types.h>

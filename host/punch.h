@@ -1,9 +1,9 @@
 /*
- * TCP hole punching: connect() calls that leave at an agreed instant, established sockets that come
- * back. Loop thread only; the work is done by a thread of its own.
+ * TCP hole punching: connect() calls that leave at an agreed instant, and the sockets of which a
+ * connection has come. Loop thread only; the work is done by a thread of its own.
  */
-#ifndef P2PD_PUNCH_H
-#define P2PD_PUNCH_H
+#ifndef P2PD_HOST_PUNCH_H
+#define P2PD_HOST_PUNCH_H
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* Host names to addresses, on a worker thread. */
-#ifndef P2PD_RESOLVE_H
-#define P2PD_RESOLVE_H
+#ifndef P2PD_HOST_RESOLVE_H
+#define P2PD_HOST_RESOLVE_H
 
 #include <stdbool.h>
 

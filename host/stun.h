@@ -5,8 +5,8 @@
  * protocol on top (TURN) needs no new fields here. A writer fills a buffer of the caller's and
  * remembers the first thing that went wrong, so only stun_finish() has to be checked.
  */
-#ifndef P2PD_STUN_H
-#define P2PD_STUN_H
+#ifndef P2PD_HOST_STUN_H
+#define P2PD_HOST_STUN_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* TCP sockets, non-blocking: made, bound, connected, listening. A descriptor, 0 or -errno. */
-#ifndef P2PD_TCP_H
-#define P2PD_TCP_H
+#ifndef P2PD_HOST_TCP_H
+#define P2PD_HOST_TCP_H
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
-/* Threads of ours: detached, on a small stack, and deaf to signals, which are the loop's. */
-#ifndef P2PD_THREAD_H
-#define P2PD_THREAD_H
+/* Making threads: detached, on a small stack, with every signal blocked: signals are the loop's. */
+#ifndef P2PD_HOST_THREAD_H
+#define P2PD_HOST_THREAD_H
 
 #include <stdbool.h>
 #include <stddef.h>

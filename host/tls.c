@@ -24,6 +24,7 @@
 
 #define RECORD_MAX (16 * 1024)       /* RFC 8446 §5.1 */
 #define KEY_RECORDS_MAX (1ULL << 23) /* below the 2^24.5 of RFC 8446 §5.5 */
+#define KEY_UPDATES_MAX 32           /* in a row: each costs as much as a hundred records */
 
 struct tls {
     struct transport base;
@@ -34,6 +35,7 @@ struct tls {
     struct tls_failure failure; /* nothing is read or written any more */
     ev_timer kick;
     uint64_t records;    /* sent under the present key */
+    int key_updates;     /* received since the last application data */
     size_t sealed;       /* bytes of the record that waits in `out` */
     size_t retry;        /* bytes of the write that OpenSSL could not finish */
     int wanted;          /* by the stream */
@@ -57,20 +59,31 @@ static struct tls *self(struct transport *t) {
 
 static void attach(struct tls *t) {
     int fd = fd_socket(t->wire.lower);
-    BIO *ours = tls_wire_bio(&t->wire), *out = fd >= 0 ? BIO_new_socket(fd, BIO_NOCLOSE) : ours;
+    BIO *own = tls_wire_bio(&t->wire), *out = fd >= 0 ? BIO_new_socket(fd, BIO_NOCLOSE) : own;
     if (!out)
         abort();
-    SSL_set_bio(t->ssl, ours, out);
+    SSL_set_bio(t->ssl, own, out);
 }
 
 /* After the handshake: OpenSSL's own BIO stays only for the kernel's sake. */
 static void choose_output(struct tls *t) {
     t->ktls = BIO_get_ktls_send(SSL_get_wbio(t->ssl));
-    BIO *ours = SSL_get_rbio(t->ssl);
-    if (t->ktls || SSL_get_wbio(t->ssl) == ours)
+    BIO *own = SSL_get_rbio(t->ssl);
+    if (t->ktls || SSL_get_wbio(t->ssl) == own)
         return;
-    BIO_up_ref(ours);
-    SSL_set0_wbio(t->ssl, ours);
+    BIO_up_ref(own);
+    SSL_set0_wbio(t->ssl, own);
+}
+
+/* A peer that has us derive keys without end is not served: what follows is not even read. */
+static void on_message(int sent, int version, int type, const void *data, size_t len, SSL *ssl,
+                       void *arg) {
+    (void)version, (void)ssl;
+    struct tls *t = arg;
+    if (sent || type != SSL3_RT_HANDSHAKE || !len || *(const uint8_t *)data != SSL3_MT_KEY_UPDATE)
+        return;
+    if (++t->key_updates > KEY_UPDATES_MAX)
+        t->wire.drained = true;
 }
 
 /* -- what a call has come to --------------------------------------------------------------- */
@@ -222,9 +235,12 @@ static size_t read_records(struct tls *t, char *data, size_t len) {
         int result = SSL_read_ex(t->ssl, data + total, len - total, &n);
         if (result > 0) {
             total += n;
+            t->key_updates = 0;
             continue;
         }
-        int need = judge(t, result);
+        int need = t->key_updates > KEY_UPDATES_MAX
+                       ? tls_failure_set(&t->failure, EPROTO, "key updates without end")
+                       : judge(t, result);
         if (need > 0) {
             t->read_needs = need;
             t->more = false;
@@ -412,10 +428,13 @@ struct transport *tls_transport(struct tls_context *context, enum tls_role role,
     t->wire.early = early;
     tls_pin_init(&t->pin, expected);
     t->ssl = tls_context_connection(context, role, &t->pin);
-    if (t->ssl)
+    if (t->ssl) {
+        SSL_set_msg_callback(t->ssl, on_message);
+        SSL_set_msg_callback_arg(t->ssl, t);
         attach(t);
-    else
+    } else {
         tls_failure_set(&t->failure, ENOMEM, "OpenSSL cannot make a connection");
+    }
     return &t->base;
 }
 

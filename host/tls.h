@@ -1,7 +1,7 @@
-/* TLS as a transport on top of another one: 1.3 between two nodes, both ends pinned to node keys,
- * or to a server with a name, whose certificate some authority vouches for. */
-#ifndef P2PD_TLS_H
-#define P2PD_TLS_H
+/* TLS as a transport over another one: TLS 1.3 between two nodes, both ends pinned to node keys; or
+ * TLS 1.2 and 1.3 to a server with a name, whose certificate an authority has signed. */
+#ifndef P2PD_HOST_TLS_H
+#define P2PD_HOST_TLS_H
 
 #include "host/tls/context.h"
 #include "host/transport.h"

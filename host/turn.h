@@ -6,8 +6,8 @@
  * the like; turn_poll() says what to send and when to come back, turn_feed() takes what has come,
  * and turn_event() tells what that has led to.
  */
-#ifndef P2PD_TURN_H
-#define P2PD_TURN_H
+#ifndef P2PD_HOST_TURN_H
+#define P2PD_HOST_TURN_H
 
 #include "host/turn/event.h"
 #include "host/turn/options.h"
@@ -49,7 +49,7 @@ int turn_feed(struct turn *t, double now, uint32_t connection, const void *bytes
 bool turn_event(struct turn *t, struct turn_event *event); /* the oldest, if there is one */
 
 /* Each wants something of an allocation and returns 0, or -ENOTCONN: there is none (permissions and
- * channels may be wanted before it stands: on a stream they are asked for in one flight with it);
+ * channels may be wanted before it stands: on a stream they are asked for together with it);
  * -EAFNOSUPPORT: not the family of its relayed address; -ENOBUFS: too many. Permissions, channels
  * and the allocation itself are kept fresh from then on. */
 int turn_permit(struct turn *t, const struct inet_addr *peer);

@@ -1,7 +1,7 @@
 /* Datagram sockets on the loop, non-blocking. What ICMP says about a destination is reported, never
  * fatal. */
-#ifndef P2PD_UDP_H
-#define P2PD_UDP_H
+#ifndef P2PD_HOST_UDP_H
+#define P2PD_HOST_UDP_H
 
 #include <ev.h>
 #include <stdbool.h>

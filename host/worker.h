@@ -1,6 +1,6 @@
 /* Threads for calls that block: name resolution, paho's, UPnP discovery. */
-#ifndef P2PD_WORKER_H
-#define P2PD_WORKER_H
+#ifndef P2PD_HOST_WORKER_H
+#define P2PD_HOST_WORKER_H
 
 /*
  * Runs work(arg) on a worker thread, then done(arg) on the loop thread; the loop waits for it

@@ -1,9 +1,9 @@
 /*
- * Carriers inside a carrier: the channels of a TURN client (ChannelData, RFC 8656 §12.4) over its
- * way to the server. What belongs to no open channel is the owner's of that way.
+ * The channels of a TURN client (ChannelData, RFC 8656 §12.4), each a carrier of its own over the
+ * carrier to the server. Other datagrams are for the owner of that one.
  */
-#ifndef P2PD_CHANNELS_H
-#define P2PD_CHANNELS_H
+#ifndef P2PD_HOST_DATAGRAMS_CHANNELS_H
+#define P2PD_HOST_DATAGRAMS_CHANNELS_H
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
-/* Two carriers of which each delivers what the other one was given: for whoever carries datagrams
- * himself, such as a script. */
-#ifndef P2PD_DATAGRAM_PAIR_H
-#define P2PD_DATAGRAM_PAIR_H
+/* Two carriers of which each delivers what is sent by the other one, in memory: for scripts that
+ * carry datagrams by their own means. */
+#ifndef P2PD_HOST_DATAGRAMS_PAIR_H
+#define P2PD_HOST_DATAGRAMS_PAIR_H
 
 #include "host/datagrams.h"
 

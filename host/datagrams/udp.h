@@ -1,6 +1,6 @@
 /* A UDP socket that talks to one peer, as a carrier of datagrams. */
-#ifndef P2PD_UDP_DATAGRAMS_H
-#define P2PD_UDP_DATAGRAMS_H
+#ifndef P2PD_HOST_DATAGRAMS_UDP_H
+#define P2PD_HOST_DATAGRAMS_UDP_H
 
 #include "host/datagrams.h"
 #include "host/udp.h"

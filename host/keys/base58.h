@@ -1,6 +1,6 @@
 /* Base58 with Bitcoin's alphabet: numbers as text without the characters that look alike. */
-#ifndef P2PD_BASE58_H
-#define P2PD_BASE58_H
+#ifndef P2PD_HOST_KEYS_BASE58_H
+#define P2PD_HOST_KEYS_BASE58_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* Messages sealed by one node for another, both known by their node keys. */
-#ifndef P2PD_ENVELOPE_H
-#define P2PD_ENVELOPE_H
+#ifndef P2PD_HOST_KEYS_ENVELOPE_H
+#define P2PD_HOST_KEYS_ENVELOPE_H
 
 #include "host/keys.h"
 #include "host/keys/hpke.h"

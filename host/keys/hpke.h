@@ -1,6 +1,6 @@
 /* HPKE (RFC 9180), single shot: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305. */
-#ifndef P2PD_HPKE_H
-#define P2PD_HPKE_H
+#ifndef P2PD_HOST_KEYS_HPKE_H
+#define P2PD_HOST_KEYS_HPKE_H
 
 #include <openssl/evp.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* A node's key on disk: one line of text that only its owner can read. */
-#ifndef P2PD_KEYFILE_H
-#define P2PD_KEYFILE_H
+#ifndef P2PD_HOST_KEYS_KEYFILE_H
+#define P2PD_HOST_KEYS_KEYFILE_H
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 /* One mapping of a punch: its socket from the first connect() to the last. */
-#ifndef P2PD_PUNCH_ATTEMPT_H
-#define P2PD_PUNCH_ATTEMPT_H
+#ifndef P2PD_HOST_PUNCH_ATTEMPT_H
+#define P2PD_HOST_PUNCH_ATTEMPT_H
 
 #include <stdbool.h>
 

@@ -6,8 +6,8 @@
  * Never more than one connect() is out for a mapping, and it is only replaced after it has failed:
  * a socket that is closed over its SYN leaves a half-open connection behind, and the next SYN's
  * other sequence number confuses the peer. The gaps are random since equal ones on both sides lock
- * in phase. An RST closes the hole in our NAT, an ICMP message does not: the peer's SYN may come
- * through it in the gap, and a port that does not connect would answer with an RST. So after one
+ * in phase. An RST ends the mapping in the local NAT, an ICMP message does not: the peer's SYN may
+ * pass it in the gap, and a port that does not connect would answer with an RST. So after one
  * the gap counts from the SYN that failed, and is most often over already.
  */
 #include "host/punch/fire.h"

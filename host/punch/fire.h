@@ -1,6 +1,6 @@
-/* A punch and what happens to its attempts: fired, judged, ended. For punch.c, under its lock. */
-#ifndef P2PD_PUNCH_FIRE_H
-#define P2PD_PUNCH_FIRE_H
+/* The state of one punch, and the steps of its attempts. For punch.c, under its lock. */
+#ifndef P2PD_HOST_PUNCH_FIRE_H
+#define P2PD_HOST_PUNCH_FIRE_H
 
 #include "host/punch/attempt.h"
 

@@ -1,6 +1,6 @@
 /* Congestion control: how much may be in flight, and how fast it leaves. Bytes and seconds. */
-#ifndef P2PD_CONGESTION_H
-#define P2PD_CONGESTION_H
+#ifndef P2PD_HOST_RELIABLE_CONGESTION_H
+#define P2PD_HOST_RELIABLE_CONGESTION_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* The memory behind a stream's window: a position's byte is at the position modulo FLOW_WINDOW. */
-#ifndef P2PD_FLOW_RING_H
-#define P2PD_FLOW_RING_H
+#ifndef P2PD_HOST_RELIABLE_FLOW_RING_H
+#define P2PD_HOST_RELIABLE_FLOW_RING_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* The id in the datagrams of a reliable link. */
-#ifndef P2PD_RELIABLE_ID_H
-#define P2PD_RELIABLE_ID_H
+#ifndef P2PD_HOST_RELIABLE_ID_H
+#define P2PD_HOST_RELIABLE_ID_H
 
 #include "host/reliable.h"
 

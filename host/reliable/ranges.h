@@ -1,6 +1,6 @@
 /* A set of numbers as ranges in ascending order, none of which touch. Zeroed is empty. */
-#ifndef P2PD_RANGES_H
-#define P2PD_RANGES_H
+#ifndef P2PD_HOST_RELIABLE_RANGES_H
+#define P2PD_HOST_RELIABLE_RANGES_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
-/* How long a round trip takes (RFC 6298), and how long to wait for one. Seconds. */
-#ifndef P2PD_RTT_H
-#define P2PD_RTT_H
+/* Round-trip time estimation (RFC 6298), and the probe timeout that follows from it. Seconds. */
+#ifndef P2PD_HOST_RELIABLE_RTT_H
+#define P2PD_HOST_RELIABLE_RTT_H
 
 #include <stdbool.h>
 

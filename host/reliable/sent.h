@@ -1,6 +1,6 @@
 /* The packets that were sent: in flight, acknowledged, or lost. */
-#ifndef P2PD_SENT_H
-#define P2PD_SENT_H
+#ifndef P2PD_HOST_RELIABLE_SENT_H
+#define P2PD_HOST_RELIABLE_SENT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
-/* What proves that a STUN message is whole and from who it says: HMACs, keys, the fingerprint. */
-#ifndef P2PD_STUN_INTEGRITY_H
-#define P2PD_STUN_INTEGRITY_H
+/* Integrity of STUN messages: MESSAGE-INTEGRITY (HMAC), its keys, and FINGERPRINT (CRC-32). */
+#ifndef P2PD_HOST_STUN_INTEGRITY_H
+#define P2PD_HOST_STUN_INTEGRITY_H
 
 #include "host/stun.h"
 

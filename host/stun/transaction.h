@@ -1,6 +1,6 @@
-/* One STUN request and the wait for its answer: instants and packets in, things to do out. */
-#ifndef P2PD_STUN_TRANSACTION_H
-#define P2PD_STUN_TRANSACTION_H
+/* A STUN client transaction: retransmits one request until its response is there, or in vain. */
+#ifndef P2PD_HOST_STUN_TRANSACTION_H
+#define P2PD_HOST_STUN_TRANSACTION_H
 
 #include "host/stun.h"
 

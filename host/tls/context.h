@@ -1,4 +1,4 @@
-/* What connections share, in either role: a node's certificate, or the authorities it trusts. */
+/* The settings that TLS connections share: a node's certificate, or the authorities it trusts. */
 #ifndef P2PD_HOST_TLS_CONTEXT_H
 #define P2PD_HOST_TLS_CONTEXT_H
 

@@ -1,6 +1,6 @@
-/* Why a TLS connection has failed: a code, and words that a person can read. */
-#ifndef P2PD_TLS_FAILURE_H
-#define P2PD_TLS_FAILURE_H
+/* The error of a TLS connection: an errno, and a sentence for people. */
+#ifndef P2PD_HOST_TLS_FAILURE_H
+#define P2PD_HOST_TLS_FAILURE_H
 
 #include <openssl/ssl.h>
 #include <stdbool.h>

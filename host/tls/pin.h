@@ -1,4 +1,4 @@
-/* Whom a connection is meant for, and whom it has met. */
+/* Pinning: the peer that a TLS connection expects, and the verification of the one it meets. */
 #ifndef P2PD_HOST_TLS_PIN_H
 #define P2PD_HOST_TLS_PIN_H
 

@@ -1,6 +1,7 @@
-/* Between OpenSSL and the transport below: what came too early, and what could not leave yet. */
-#ifndef P2PD_TLS_WIRE_H
-#define P2PD_TLS_WIRE_H
+/* An OpenSSL BIO over the transport below, with buffers for what was read before TLS began and for
+ * what could not be written yet. */
+#ifndef P2PD_HOST_TLS_WIRE_H
+#define P2PD_HOST_TLS_WIRE_H
 
 #include <openssl/bio.h>
 

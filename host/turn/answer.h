@@ -1,4 +1,4 @@
-/* What becomes of a TURN client's requests: what the server's answers change. */
+/* What a TURN client does with the server's responses, and with requests that fail. */
 #ifndef P2PD_HOST_TURN_ANSWER_H
 #define P2PD_HOST_TURN_ANSWER_H
 

@@ -1,7 +1,7 @@
-/* Who we are to a TURN server: the long-term credential of RFC 8489 §9.2, and the server's
- * challenge. */
-#ifndef P2PD_TURN_CREDENTIALS_H
-#define P2PD_TURN_CREDENTIALS_H
+/* The long-term credential mechanism of RFC 8489 §9.2: user, password, and the server's challenge
+ * (realm, nonce, algorithms). */
+#ifndef P2PD_HOST_TURN_CREDENTIALS_H
+#define P2PD_HOST_TURN_CREDENTIALS_H
 
 #include "host/stun/integrity.h"
 

@@ -1,6 +1,6 @@
-/* The error codes of STUN and TURN servers in words. */
-#ifndef P2PD_TURN_ERROR_H
-#define P2PD_TURN_ERROR_H
+/* STUN and TURN error codes as errnos and sentences. */
+#ifndef P2PD_HOST_TURN_ERROR_H
+#define P2PD_HOST_TURN_ERROR_H
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
-/* What a TURN client has to tell, oldest first. */
-#ifndef P2PD_TURN_EVENT_H
-#define P2PD_TURN_EVENT_H
+/* The events of a TURN client, and the queue they wait in. */
+#ifndef P2PD_HOST_TURN_EVENT_H
+#define P2PD_HOST_TURN_EVENT_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,7 +10,7 @@
 #define TURN_REASON_MAX 160
 
 enum turn_event_kind {
-    TURN_ALLOCATED,  /* addr is the relayed address, mapped ours as the server sees it */
+    TURN_ALLOCATED,  /* addr is the relayed address, mapped the local one as the server sees it */
     TURN_PERMITTED,  /* addr, port 0 */
     TURN_BOUND,      /* addr has a channel; its address is permitted as well */
     TURN_ATTEMPT,    /* addr has connected to the relayed address: turn_join() the connection */

@@ -1,6 +1,6 @@
 /* The state of a TURN client, and the requests it starts. */
-#ifndef P2PD_TURN_MACHINE_H
-#define P2PD_TURN_MACHINE_H
+#ifndef P2PD_HOST_TURN_MACHINE_H
+#define P2PD_HOST_TURN_MACHINE_H
 
 #include "host/turn/credentials.h"
 #include "host/turn/event.h"

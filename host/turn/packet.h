@@ -1,6 +1,6 @@
-/* The packets of TURN that are no transactions: ChannelData and Send indications. Pure. */
-#ifndef P2PD_TURN_PACKET_H
-#define P2PD_TURN_PACKET_H
+/* The codec of TURN's data packets: ChannelData and Send indications. */
+#ifndef P2PD_HOST_TURN_PACKET_H
+#define P2PD_HOST_TURN_PACKET_H
 
 #include "host/stun.h"
 

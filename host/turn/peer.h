@@ -1,6 +1,6 @@
 /* The permissions and channels of one allocation, and when each has to be renewed. */
-#ifndef P2PD_TURN_PEER_H
-#define P2PD_TURN_PEER_H
+#ifndef P2PD_HOST_TURN_PEER_H
+#define P2PD_HOST_TURN_PEER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
-/* One request of a TURN client on its way, in bytes and with its timer. */
-#ifndef P2PD_TURN_REQUEST_H
-#define P2PD_TURN_REQUEST_H
+/* A request of a TURN client: its fields, its encoded bytes and its STUN transaction. */
+#ifndef P2PD_HOST_TURN_REQUEST_H
+#define P2PD_HOST_TURN_REQUEST_H
 
 #include "host/stun/transaction.h"
 #include "host/turn/credentials.h"
