@@ -240,6 +240,7 @@ $(COMPLETION): docs/completion.lua docs/commands.lua $(LUA_SOURCES) $(CORE)
 
 docs: | deps-all
 	ldoc -q -c docs/config.ld -d $(CURDIR)/build/docs/api . >/dev/null
+	ldoc -q -c docs/core.ld -d $(CURDIR)/build/docs/core . >/dev/null
 
 # -- installing -----------------------------------------------------------------------------------------
 

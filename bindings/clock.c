@@ -1,10 +1,17 @@
-/* The clocks: one that never jumps, for deadlines; the same with the time that the machine slept,
- * for what goes on outside meanwhile; and the system's idea of the time of day. */
+/***
+The clocks, in seconds.
+@module p2pd.core.clock
+*/
 #include <time.h>
 
 #include "bindings/bind.h"
 #include "host/loop.h"
 
+/***
+The clock that never jumps, for deadlines.
+@function monotonic
+@treturn number seconds
+*/
 static int l_monotonic(lua_State *L) {
     lua_pushnumber(L, loop_now());
     return 1;
@@ -17,10 +24,20 @@ static int push_clock(lua_State *L, clockid_t id) {
     return 1;
 }
 
+/***
+The same with the time that the machine slept.
+@function boottime
+@treturn number seconds
+*/
 static int l_boottime(lua_State *L) {
     return push_clock(L, CLOCK_BOOTTIME);
 }
 
+/***
+The system's idea of the time of day.
+@function realtime
+@treturn number seconds since 1970
+*/
 static int l_realtime(lua_State *L) {
     return push_clock(L, CLOCK_REALTIME);
 }

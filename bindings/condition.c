@@ -1,4 +1,7 @@
 /* Condition variables: a task waits for what another task signals. */
+/***
+@submodule p2pd.core.task
+*/
 #include "bindings/condition.h"
 
 #include <lauxlib.h>
@@ -12,6 +15,11 @@ static struct waitlist *check_condition(lua_State *L) {
     return luaL_checkudata(L, 1, CONDITION_CLASS);
 }
 
+/***
+A condition variable.
+@function condition
+@treturn p2pd.condition
+*/
 int condition_new(lua_State *L) {
     bind_new(L, CONDITION_CLASS, sizeof(struct waitlist));
     return 1;
@@ -27,6 +35,12 @@ static int wait_k(lua_State *L, int status, lua_KContext ctx) {
                           : task_wait_again(L, lua_touserdata(L, 1), 0, wait_k);
 }
 
+/***
+Waits until it is signalled.
+@function condition:wait
+@tparam[opt] number timeout seconds
+@return true; or nil, "timed out", "ETIMEDOUT"
+*/
 static int m_wait(lua_State *L) {
     struct waitlist *list = check_condition(L);
     double deadline = task_deadline(L, 2);
@@ -34,11 +48,20 @@ static int m_wait(lua_State *L) {
     return task_wait(L, list, deadline, 0, wait_k);
 }
 
+/***
+Wakes the task that has waited longest.
+@function condition:signal
+@treturn boolean whether there was one
+*/
 static int m_signal(lua_State *L) {
     lua_pushboolean(L, task_wake(check_condition(L)));
     return 1;
 }
 
+/***
+Wakes all that wait.
+@function condition:broadcast
+*/
 static int m_broadcast(lua_State *L) {
     task_wake_all(check_condition(L));
     return 0;

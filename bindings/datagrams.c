@@ -3,6 +3,10 @@
  * hands to its user (core.reliable). A script may also send and receive by itself; what it does not
  * fetch is dropped, as the network would.
  */
+/***
+Carriers of datagrams to one peer: a UDP socket's, a TURN channel's, or a script's.
+@module p2pd.core.datagrams
+*/
 #include "bindings/datagrams.h"
 
 #include <errno.h>
@@ -109,7 +113,12 @@ static int push_ended(lua_State *L, const struct lua_datagrams *self) {
     return push_failure(L, code ? code : "EIO", "%s", self->reason);
 }
 
-/* send(data) -> true: it has left, or will when the kernel has room */
+/***
+Sends one; it may be lost.
+@function datagrams:send
+@tparam string data
+@return true: it has left, or will when there is room; or nil, message, code
+*/
 static int m_send(lua_State *L) {
     struct lua_datagrams *self = check_self(L);
     size_t len;
@@ -161,7 +170,12 @@ static int receive_k(lua_State *L, int status, lua_KContext ctx) {
     return receive(L, lua_touserdata(L, 1), 0, false);
 }
 
-/* receive([timeout]) -> data; or nil, message, code: ECONNREFUSED and the like are news, no end */
+/***
+Waits for one.
+@function datagrams:receive
+@tparam[opt] number timeout seconds
+@treturn string data; or nil, message, code: ECONNREFUSED and the like are news, no end
+*/
 static int m_receive(lua_State *L) {
     struct lua_datagrams *self = check_self(L);
     double deadline = task_deadline(L, 2);

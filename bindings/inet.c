@@ -1,4 +1,7 @@
-/* core.inet: IP addresses as text, and names; only resolve() waits. */
+/***
+IP addresses as text, and host names.
+@module p2pd.core.inet
+*/
 #include "host/inet.h"
 
 #include <errno.h>
@@ -26,7 +29,13 @@ static void push_ip(lua_State *L, const struct inet_addr *addr) {
     lua_pushstring(L, inet_ip(addr, text));
 }
 
-/* parse(text) -> { ip = as the kernel would write it, family =, scope = interface } */
+/***
+Parses an address.
+@function parse
+@tparam string text
+@treturn table ip (as the kernel would write it), family, scope (an interface); or nil, message,
+code
+*/
 static int l_parse(lua_State *L) {
     struct inet_addr addr;
     if (!parse_text(L, 1, &addr))
@@ -44,7 +53,13 @@ static int l_parse(lua_State *L) {
     return 1;
 }
 
-/* class(ip) -> "global", "private", ..., then the family */
+/***
+What kind of address it is.
+@function class
+@tparam string ip
+@treturn string "global", "private", "loopback" and so on; or nil, message, code
+@treturn string the family
+*/
 static int l_class(lua_State *L) {
     struct inet_addr addr;
     if (!parse_text(L, 1, &addr))
@@ -54,7 +69,14 @@ static int l_class(lua_State *L) {
     return 2;
 }
 
-/* same_subnet(ip, ip, prefix) -> boolean; false for two families */
+/***
+Whether two addresses share a subnet; false for two families.
+@function same_subnet
+@tparam string a
+@tparam string b
+@tparam integer prefix length in bits
+@treturn boolean or nil, message, code
+*/
 static int l_same_subnet(lua_State *L) {
     struct inet_addr a, b;
     lua_Integer prefix = luaL_checkinteger(L, 3);
@@ -115,8 +137,14 @@ static int check_family(lua_State *L, int arg) {
     return FAMILIES[luaL_checkoption(L, arg, "any", NAMES)];
 }
 
-/* resolve(host[, "ipv4" | "ipv6" | "any"[, timeout]]) -> list of IP addresses; a number needs no
- * task */
+/***
+The addresses of a host. Waits, unless it is an address already.
+@function resolve
+@tparam string host
+@tparam[opt="any"] string family "any", "ipv4" or "ipv6"
+@tparam[opt] number timeout seconds
+@treturn {string,...} addresses; or nil, message, code
+*/
 static int l_resolve(lua_State *L) {
     size_t len;
     const char *host = luaL_checklstring(L, 1, &len);

@@ -3,6 +3,9 @@
  * running, sets a hook as lua.c does; what the signal means is decided between two turns of the
  * loop.
  */
+/***
+@submodule p2pd.core.task
+*/
 #include "bindings/interrupt.h"
 
 #include <signal.h>
@@ -75,12 +78,23 @@ static int wait_k(lua_State *L, int status, lua_KContext ctx) {
     return task_expired() ? task_push_timeout(L) : task_wait_again(L, &waiters, 0, wait_k);
 }
 
+/***
+Waits for SIGINT, which then ends nothing.
+@function wait_interrupt
+@tparam[opt] number timeout seconds
+@return its number; or nil, "timed out", "ETIMEDOUT"
+*/
 int interrupt_wait(lua_State *L) {
     double deadline = task_deadline(L, 1);
     task_prepare(L);
     return task_wait(L, &waiters, deadline, 0, wait_k);
 }
 
+/***
+The signal that ended the last run().
+@function interrupted
+@treturn ?integer
+*/
 int interrupt_last(lua_State *L) {
     if (!last)
         return 0;

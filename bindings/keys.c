@@ -1,4 +1,7 @@
-/* core.keys: node keys, the files they live in, and what is sealed with them. */
+/***
+Node keys, the files they live in, and what is sealed with them.
+@module p2pd.core.keys
+*/
 #include "bindings/keys.h"
 
 #include <errno.h>
@@ -14,6 +17,10 @@ struct key {
     struct keys *keys; /* NULL once closed */
 };
 
+/***
+Forgets the key. It can be called twice.
+@function key:close
+*/
 static int m_close(lua_State *L) {
     struct key *self = luaL_checkudata(L, 1, KEY_CLASS);
     keys_unref(self->keys);
@@ -52,14 +59,23 @@ static const char *check_path(lua_State *L, int arg) {
 
 /* -- making and keeping -------------------------------------------------------------------- */
 
-/* generate() -> key */
+/***
+A new key.
+@function generate
+@treturn p2pd.key the key; or nil, message, code
+*/
 static int l_generate(lua_State *L) {
     struct key *self = new_key(L);
     self->keys = keys_generate();
     return self->keys ? 1 : push_failure(L, "EIO", "no key could be made: OpenSSL failed");
 }
 
-/* from_seed(bytes) -> key */
+/***
+The key of a seed (RFC 8032).
+@function from_seed
+@tparam string seed 32 bytes
+@treturn p2pd.key the key; or nil, message, code
+*/
 static int l_from_seed(lua_State *L) {
     const uint8_t *seed = check_bytes(L, 1, KEYS_SEED, "a seed of 32 bytes expected");
     struct key *self = new_key(L);
@@ -67,7 +83,12 @@ static int l_from_seed(lua_State *L) {
     return self->keys ? 1 : push_failure(L, "EIO", "no key could be made: OpenSSL failed");
 }
 
-/* load(path) -> key | nil, message, code */
+/***
+Reads a key file.
+@function load
+@tparam string path
+@treturn p2pd.key the key; or nil, message, code
+*/
 static int l_load(lua_State *L) {
     const char *path = check_path(L, 1), *reason;
     struct key *self = new_key(L);
@@ -79,18 +100,28 @@ static int l_load(lua_State *L) {
     return push_error(L, error, "key file %s", path);
 }
 
-/* save(path) -> true | nil, message, code; EEXIST: there is a file, which stays as it is */
+/***
+Writes a key file that only its owner can read.
+@function key:save
+@tparam string path
+@return true; or nil, message, code: EEXIST: there is a file, which stays as it is
+*/
 static int m_save(lua_State *L) {
     const struct keys *keys = check_keys(L, 1);
     const char *path = check_path(L, 2);
     int error = keyfile_save(path, keys);
     if (error)
-        return push_error(L, error, "key file %s", path);
+        return push_error(L, error, "save key file %s", path);
     lua_pushboolean(L, 1);
     return 1;
 }
 
-/* make_folders(path) -> true | nil, message, code: those that lead to the file, mode 0700 */
+/***
+Makes the folders that lead to a file, with mode 0700.
+@function make_folders
+@tparam string path of the file
+@return true; or nil, message, code
+*/
 static int l_make_folders(lua_State *L) {
     const char *path = check_path(L, 1);
     int error = keyfile_make_folders(path);
@@ -102,7 +133,12 @@ static int l_make_folders(lua_State *L) {
 
 /* -- ids ----------------------------------------------------------------------------------- */
 
-/* is_id(text) -> whether it is the id of a key */
+/***
+Whether a text is the id of a key.
+@function is_id
+@tparam string text
+@treturn boolean
+*/
 static int l_is_id(lua_State *L) {
     uint8_t public[KEYS_PUBLIC];
     size_t len;
@@ -111,12 +147,22 @@ static int l_is_id(lua_State *L) {
     return 1;
 }
 
+/***
+The node id: the base58 text of the public key.
+@function key:id
+@treturn string
+*/
 static int m_id(lua_State *L) {
     char id[KEYS_ID_MAX];
     lua_pushstring(L, keys_id(keys_public(check_keys(L, 1)), id));
     return 1;
 }
 
+/***
+The public key.
+@function key:public
+@treturn string 32 bytes
+*/
 static int m_public(lua_State *L) {
     lua_pushlstring(L, (const char *)keys_public(check_keys(L, 1)), KEYS_PUBLIC);
     return 1;
@@ -159,7 +205,15 @@ static struct hpke_text check_plain(lua_State *L, int arg) {
     return plain;
 }
 
-/* seal(to_id, info, aad, plaintext) -> enc .. ciphertext | nil, message, code */
+/***
+Seals a text for one node; it shows who has sealed it (HPKE, mode_auth).
+@function key:seal
+@tparam string to the id of the node that can open it
+@tparam string info at most 256 bytes: what it is for
+@tparam string aad what goes with it in the clear
+@tparam string plaintext at most 1 MiB
+@treturn string enc and ciphertext; or nil, message, code
+*/
 static int m_seal(lua_State *L) {
     const struct keys *keys = check_keys(L, 1);
     uint8_t to[KEYS_PUBLIC];
@@ -174,7 +228,15 @@ static int m_seal(lua_State *L) {
     return error ? push_error(L, error, "seal") : 1;
 }
 
-/* open(from_id, info, aad, sealed) -> plaintext | nil, message, code; EBADMSG: forged or altered */
+/***
+Opens what @{key:seal} has made.
+@function key:open
+@tparam string from the id of the node that has sealed it
+@tparam string info
+@tparam string aad
+@tparam string sealed
+@treturn string the plaintext; or nil, message, code: EBADMSG: forged or altered
+*/
 static int m_open(lua_State *L) {
     const struct keys *keys = check_keys(L, 1);
     uint8_t from[KEYS_PUBLIC];
@@ -191,8 +253,15 @@ static int m_open(lua_State *L) {
     return error ? push_unsealed(L, error) : 1;
 }
 
-/* seal_hidden(to_id, info, aad, plaintext) -> sealed | nil, message, code; nobody else learns whose
- */
+/***
+Seals a text so that only the receiver learns by whom.
+@function key:seal_hidden
+@tparam string to the id of the node that can open it
+@tparam string info at most 256 bytes
+@tparam string aad
+@tparam string plaintext at most 1 MiB
+@treturn string sealed; or nil, message, code
+*/
 static int m_seal_hidden(lua_State *L) {
     const struct keys *keys = check_keys(L, 1);
     uint8_t to[KEYS_PUBLIC];
@@ -208,7 +277,15 @@ static int m_seal_hidden(lua_State *L) {
     return error ? push_error(L, error, "seal") : 1;
 }
 
-/* open_hidden(info, aad, sealed) -> plaintext, from_id | nil, message, code; EBADMSG: forged */
+/***
+Opens what @{key:seal_hidden} has made.
+@function key:open_hidden
+@tparam string info
+@tparam string aad
+@tparam string sealed
+@treturn string the plaintext; or nil, message, code: EBADMSG: forged or altered
+@treturn string the id of the node that has sealed it
+*/
 static int m_open_hidden(lua_State *L) {
     const struct keys *keys = check_keys(L, 1);
     struct hpke_text info = check_info(L, 2), aad = check_text(L, 3), sealed = check_text(L, 4);
@@ -241,7 +318,17 @@ static const uint8_t *check_key(lua_State *L, int arg) {
     return check_bytes(L, arg, HPKE_KEY, "32 bytes expected");
 }
 
-/* hpke_seal(ephemeral, sender or nil, receiver's public key, info, aad, plaintext) -> sealed */
+/***
+HPKE with plain X25519 keys, for the published vectors.
+@function hpke_seal
+@tparam string ephemeral a private key
+@tparam ?string sender a private key; nil: mode_base
+@tparam string receiver a public key
+@tparam string info
+@tparam string aad
+@tparam string plaintext
+@treturn string sealed; or nil, message, code
+*/
 static int l_hpke_seal(lua_State *L) {
     const uint8_t *ephemeral = check_key(L, 1), *sender = opt_key(L, 2);
     const uint8_t *receiver = check_key(L, 3);
@@ -257,9 +344,16 @@ static int l_hpke_seal(lua_State *L) {
     return error ? push_error(L, error, "seal") : 1;
 }
 
-/* hpke_open(receiver, sender's public key or nil, info, aad, sealed) -> plaintext | nil, message,
- * code
- */
+/***
+The other direction.
+@function hpke_open
+@tparam string receiver a private key
+@tparam ?string sender a public key; nil: mode_base
+@tparam string info
+@tparam string aad
+@tparam string sealed
+@treturn string the plaintext; or nil, message, code
+*/
 static int l_hpke_open(lua_State *L) {
     const uint8_t *receiver = check_key(L, 1), *sender = opt_key(L, 2);
     struct hpke_text info = check_text(L, 3), aad = check_text(L, 4), sealed = check_text(L, 5);

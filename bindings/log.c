@@ -1,4 +1,7 @@
-/* The log, for Lua: log.write(level, text), and its level. */
+/***
+The log on stderr.
+@module p2pd.core.log
+*/
 #include "host/log.h"
 
 #include "bindings/bind.h"
@@ -9,11 +12,23 @@ static int check_level(lua_State *L, int arg) {
     return level;
 }
 
+/***
+Writes a line, if its level is to be shown.
+@function write
+@tparam string level "error", "warn", "info" or "debug"
+@tparam string text
+*/
 static int l_write(lua_State *L) {
     log_write((enum log_level)check_level(L, 1), "%s", luaL_checkstring(L, 2));
     return 0;
 }
 
+/***
+The least important level that is shown.
+@function level
+@tparam[opt] string level the new one
+@treturn string the level
+*/
 static int l_level(lua_State *L) {
     static const char *const NAMES[] = {"error", "warn", "info", "debug"};
     if (!lua_isnoneornil(L, 1))

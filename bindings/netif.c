@@ -1,4 +1,7 @@
-/* core.netif: the interfaces as plain tables. */
+/***
+The machine's network interfaces.
+@module p2pd.core.netif
+*/
 #include "host/netif.h"
 
 #include <string.h>
@@ -86,8 +89,12 @@ static void push_netif(lua_State *L, const struct netif *nif) {
     set_default(L, "default6", "metric6", &nif->default6);
 }
 
-/* list() -> { { name =, index =, up =, loopback =, point_to_point =, mtu =, ipv4 = { { ip =, prefix
- * =, class = }, ... }, ipv6 =, default4 =, metric4 =, default6 =, metric6 = }, ... } by index */
+/***
+All interfaces, by index.
+@function list
+@treturn {table,...} name, index, up, loopback, point_to_point, mtu; ipv4 and ipv6: lists of tables
+with ip, prefix and class; default4, metric4, default6, metric6; or nil, message, code
+*/
 static int l_list(lua_State *L) {
     int n;
     const struct list *self = read_list(L, &n);
@@ -101,7 +108,12 @@ static int l_list(lua_State *L) {
     return 1;
 }
 
-/* on_link(ip) -> the name of the interface on whose subnets it is, or false */
+/***
+The interface on whose subnets an address is.
+@function on_link
+@tparam string ip
+@return its name, or false; or nil, message, code
+*/
 static int l_on_link(lua_State *L) {
     size_t len;
     const char *ip = luaL_checklstring(L, 1, &len);

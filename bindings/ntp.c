@@ -1,5 +1,8 @@
-/* core.ntp: packets, one server's client, and the vote among servers. The script has the sockets
- * and the clock. */
+/***
+NTP (RFC 5905): packets, one server's client, and the vote among servers. The script has the
+sockets and the clock.
+@module p2pd.core.ntp
+*/
 #include "host/ntp.h"
 
 #include <errno.h>
@@ -27,7 +30,12 @@ static void set_integer(lua_State *L, const char *field, lua_Integer value) {
 
 /* -- packets ------------------------------------------------------------------------------- */
 
-/* decode(bytes) -> table; timestamps are 64-bit integers */
+/***
+Decodes a packet.
+@function decode
+@tparam string bytes
+@treturn table its fields; timestamps are 64-bit integers; or nil, message, code: EMSGSIZE
+*/
 static int l_decode(lua_State *L) {
     size_t len;
     const char *data = luaL_checklstring(L, 1, &len);
@@ -59,7 +67,12 @@ static lua_Integer opt_range(lua_State *L, const char *field, lua_Integer otherw
     return value;
 }
 
-/* encode(table) -> bytes; what is left out is 0, but version 4, mode 4 */
+/***
+Encodes a packet.
+@function encode
+@tparam table fields what is left out is 0, but version and mode 4
+@treturn string 48 bytes
+*/
 static int l_encode(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     uint8_t data[NTP_PACKET_SIZE];
@@ -83,7 +96,12 @@ static int l_encode(lua_State *L) {
     return 1;
 }
 
-/* seconds(timestamp) -> seconds since 1970 */
+/***
+A timestamp as time of day.
+@function seconds
+@tparam integer timestamp
+@treturn number seconds since 1970
+*/
 static int l_seconds(lua_State *L) {
     lua_pushnumber(L, ntp_seconds((uint64_t)luaL_checkinteger(L, 1)));
     return 1;
@@ -95,7 +113,12 @@ static lua_Number check_finite(lua_State *L, int arg) {
     return value;
 }
 
-/* timestamp(seconds since 1970) -> timestamp */
+/***
+A time of day as timestamp.
+@function timestamp
+@tparam number seconds since 1970
+@treturn integer
+*/
 static int l_timestamp(lua_State *L) {
     lua_pushinteger(L, (lua_Integer)ntp_timestamp(check_finite(L, 1)));
     return 1;
@@ -103,6 +126,11 @@ static int l_timestamp(lua_State *L) {
 
 /* -- one server ---------------------------------------------------------------------------- */
 
+/***
+The client of one server.
+@function client
+@treturn p2pd.ntp
+*/
 static int l_client(lua_State *L) {
     bind_new(L, NTP_CLASS, sizeof(struct ntp));
     return 1;
@@ -115,8 +143,13 @@ static lua_Number opt_positive(lua_State *L, int t, const char *field, lua_Numbe
     return value;
 }
 
-/* begin(now[, { count=, spacing=, spacing_max=, timeout= }]) -> true, or false when we are barred
- */
+/***
+Begins a burst of requests.
+@function ntp:begin
+@tparam number now the instant of this call
+@tparam[opt] table options count, spacing, spacing_max, timeout (seconds)
+@treturn boolean false when the server has barred us
+*/
 static int m_begin(lua_State *L) {
     struct ntp *self = check_self(L);
     lua_Number now = check_finite(L, 2);
@@ -131,7 +164,12 @@ static int m_begin(lua_State *L) {
     return 1;
 }
 
-/* poll(now) -> "send", packet | "wait", when | "done" */
+/***
+What is to be done.
+@function ntp:poll
+@tparam number now
+@return "send" and a packet; "wait" and an instant; or "done"
+*/
 static int m_poll(lua_State *L) {
     struct ntp *self = check_self(L);
     lua_Number now = check_finite(L, 2);
@@ -154,12 +192,24 @@ static int m_poll(lua_State *L) {
     }
 }
 
+/***
+The instant to poll at.
+@function ntp:due
+@treturn number
+*/
 static int m_due(lua_State *L) {
     lua_pushnumber(L, ntp_due(check_self(L)));
     return 1;
 }
 
-/* feed(bytes, now) -> "sample" | "kiss", code, until when | nil, reason, code */
+/***
+Takes a packet that was received.
+@function ntp:feed
+@tparam string bytes
+@tparam number now
+@return "sample"; "kiss", its code, and until when the server is not to be asked; or nil, reason,
+code: EBADMSG, ENOMSG
+*/
 static int m_feed(lua_State *L) {
     struct ntp *self = check_self(L);
     size_t len;
@@ -180,7 +230,11 @@ static int m_feed(lua_State *L) {
     }
 }
 
-/* reason() -> what was wrong with the last answer, or that there was none; nil after a good one */
+/***
+What was wrong with the last answer, or that there was none.
+@function ntp:reason
+@treturn ?string nil after a good one
+*/
 static int m_reason(lua_State *L) {
     lua_pushstring(L, check_self(L)->reason);
     return 1;
@@ -192,7 +246,12 @@ static void push_interval(lua_State *L, const struct ntp_interval *interval) {
     set_number(L, "bound", interval->bound);
 }
 
-/* estimate(now) -> { offset=, bound=, delay=, samples= }, or nil before the first sample */
+/***
+What is known of the offset of the local clock.
+@function ntp:estimate
+@tparam number now
+@treturn ?table offset, bound, delay (seconds), samples; nil before the first one
+*/
 static int m_estimate(lua_State *L) {
     struct ntp *self = check_self(L);
     struct ntp_interval estimate;
@@ -223,8 +282,12 @@ static lua_Number check_field(lua_State *L, const char *field) {
     return value;
 }
 
-/* select{ { offset=, bound= }, ... } -> { offset=, bound=, servers=, agrees={ true, false, ... } }
- */
+/***
+The offset that a majority of servers agrees on.
+@function select
+@tparam {table,...} estimates with offset and bound
+@treturn table offset, bound, servers, agrees (a list of booleans); or nil, message, code: ENOMSG
+*/
 static int l_select(lua_State *L) {
     struct ntp_interval servers[NTP_SERVERS_MAX], combined;
     bool agrees[NTP_SERVERS_MAX];

@@ -5,6 +5,10 @@
  * in its user value so that close() ends them too. One that is collected instead of closed is
  * killed at once: nobody is left who could want its last words.
  */
+/***
+Child processes.
+@module p2pd.core.process
+*/
 #include "host/process.h"
 
 #include <errno.h>
@@ -185,7 +189,11 @@ static int m_pid(lua_State *L) {
     return 1;
 }
 
-/* upvalue 1: which of STDIO */
+/***
+The parent's end of a pipe to the child; so are `process:stdout()` and `process:stderr()`.
+@function process:stdin
+@treturn ?p2pd.stream nil when it is no pipe
+*/
 static int m_stream(lua_State *L) {
     to_process(L);
     lua_getiuservalue(L, 1, 1);

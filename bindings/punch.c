@@ -1,4 +1,7 @@
-/* core.punch: plans in, established streams out; only wait() waits. */
+/***
+TCP hole punching at an agreed instant.
+@module p2pd.core.punch
+*/
 #include "host/punch.h"
 
 #include <errno.h>

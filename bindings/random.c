@@ -1,4 +1,7 @@
-/* Random bytes from the kernel: ids that nobody can guess. */
+/***
+Random bytes from the kernel.
+@module p2pd.core.random
+*/
 #include <errno.h>
 #include <sys/random.h>
 
@@ -6,6 +9,12 @@
 
 #define RANDOM_MAX 256 /* getrandom(2) gives that many in one piece */
 
+/***
+Random bytes, for ids that nobody can guess.
+@function bytes
+@tparam integer n 1 to 256
+@treturn string n bytes
+*/
 static int l_bytes(lua_State *L) {
     unsigned char bytes[RANDOM_MAX];
     lua_Integer n = luaL_checkinteger(L, 1);

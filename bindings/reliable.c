@@ -1,4 +1,7 @@
-/* core.reliable: a stream over datagrams that may be lost. */
+/***
+A stream over datagrams that may be lost.
+@module p2pd.core.reliable
+*/
 #include <errno.h>
 #include <string.h>
 
@@ -137,7 +140,7 @@ static int m_stream(lua_State *L) {
 }
 
 /***
-What there is to know of it, as in the `link` field of @{p2pd.core.stream.stream:stats}.
+What there is to know of it, as in the field `link` of a stream's stats().
 @function link:info
 @treturn table state ("opening", "open", "ended", "failed", "gone"), reason, rtt (seconds), mtu,
  window, in_flight and unacked (bytes); how many: datagrams_out, datagrams_in, retransmitted, lost,

@@ -1,4 +1,7 @@
-/* core.simplex_pair: one stream of two, each of which is used in one direction. */
+/***
+One stream of two, each of which is used in one direction.
+@module p2pd.core.simplex_pair
+*/
 #include "host/turn/simplex_pair.h"
 
 #include <errno.h>

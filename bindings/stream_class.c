@@ -1,4 +1,7 @@
-/* core.stream: the class of streams: its methods that neither read nor write, and its table. */
+/***
+Streams: reading by Lua's io formats, writing that waits while the peer is slow.
+@module p2pd.core.stream
+*/
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,6 +19,11 @@
 
 /* -- ends ---------------------------------------------------------------------------------- */
 
+/***
+Ends the local half after what is queued; reading goes on.
+@function stream:shutdown
+@return the stream; or nil, message, code
+*/
 static int m_shutdown(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     if (!self->stream)
@@ -27,6 +35,11 @@ static int m_shutdown(lua_State *L) {
     return 1;
 }
 
+/***
+Closes it. What is queued is still sent. It can be called twice.
+@function stream:close
+@return true; nothing when it was closed already
+*/
 static int m_close(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     struct stream *s = self->stream;
@@ -39,11 +52,20 @@ static int m_close(lua_State *L) {
     return 1;
 }
 
+/***
+Closes it and drops what is queued.
+@function stream:abort
+*/
 static int m_abort(lua_State *L) {
     kill_stream(check_lua_stream(L, 1));
     return 0;
 }
 
+/***
+Gives the descriptor away; the stream is closed then.
+@function stream:detach
+@treturn integer the descriptor; or nil, message, code: EBUSY while bytes are buffered, EOPNOTSUPP
+*/
 static int m_detach(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     if (!self->stream)
@@ -59,6 +81,11 @@ static int m_detach(lua_State *L) {
 
 /* -- what one can ask ---------------------------------------------------------------------- */
 
+/***
+How long each wait may take from now on.
+@function stream:settimeout
+@tparam[opt] number seconds none: for ever
+*/
 static int m_settimeout(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     double seconds = luaL_optnumber(L, 2, INFINITY);
@@ -67,6 +94,11 @@ static int m_settimeout(lua_State *L) {
     return 0;
 }
 
+/***
+How much "l", "L" and "a" may gather.
+@function stream:setlimit
+@tparam[opt] integer bytes none: without limit
+*/
 static int m_setlimit(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     lua_Integer limit = luaL_optinteger(L, 2, LUA_MAXINTEGER);
@@ -91,14 +123,30 @@ static int push_endpoint(lua_State *L, int (*ask)(int, struct inet_addr *), cons
     return 2;
 }
 
+/***
+The local address.
+@function stream:getsockname
+@return ip and port; or nil, message, code
+*/
 static int m_getsockname(lua_State *L) {
     return push_endpoint(L, tcp_local, "getsockname");
 }
 
+/***
+The remote address.
+@function stream:getpeername
+@return ip and port; or nil, message, code
+*/
 static int m_getpeername(lua_State *L) {
     return push_endpoint(L, tcp_remote, "getpeername");
 }
 
+/***
+What there is to know of it.
+@function stream:stats
+@treturn table received, sent, queued (bytes), rtt (seconds); tls: protocol, cipher, ktls; link:
+what a reliable link's info() tells; or nil, message, code
+*/
 static int m_stats(lua_State *L) {
     struct stream *s = check_lua_stream(L, 1)->stream;
     if (!s)
@@ -125,6 +173,14 @@ static int m_tostring(lua_State *L) {
     return 1;
 }
 
+/***
+A descriptor as a stream.
+@function fd
+@tparam integer fd
+@tparam[opt=false] boolean owned it is closed with the stream; else it stays as it is for whoever
+shares it
+@treturn p2pd.stream to be closed; or nil, message, code
+*/
 static int l_fd(lua_State *L) {
     lua_Integer fd = luaL_checkinteger(L, 1);
     luaL_argcheck(L, fd >= 0 && fd <= INT_MAX, 1, "a descriptor expected");
@@ -134,6 +190,11 @@ static int l_fd(lua_State *L) {
     return 1;
 }
 
+/***
+How many closed streams are still on their way out.
+@function lingering
+@treturn integer
+*/
 static int l_lingering(lua_State *L) {
     lua_pushinteger(L, transport_leaving());
     return 1;

@@ -2,6 +2,9 @@
  * Reading from a stream: by Lua's io formats, or what is there. Each format says whether what has
  * been received satisfies it, and pushes what it takes.
  */
+/***
+@submodule p2pd.core.stream
+*/
 #include "bindings/stream_read.h"
 
 #include <errno.h>
@@ -152,6 +155,12 @@ static void check_reader(lua_State *L, struct lua_stream *self) {
     luaL_argcheck(L, !self->readers.first, 1, "another task is reading this stream");
 }
 
+/***
+Reads as Lua's io library does. Waits.
+@function stream:read
+@param ... formats: "l", "L", "a" (or with an asterisk), or a count of bytes; none: "l"
+@return a string for each format, nil at the end; or nil, message, code
+*/
 int stream_m_read(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     if (lua_gettop(L) == 1)
@@ -167,7 +176,12 @@ int stream_m_read(lua_State *L) {
     return read_some(L, self, 2, last, true);
 }
 
-/* peek(n) -> the next n bytes, fewer only at the end, which stay where they are; as read() fails */
+/***
+The next bytes, which stay where they are. Waits.
+@function stream:peek
+@tparam integer n 1 to 65536
+@treturn string n bytes, fewer only at the end; fails as @{stream:read} does
+*/
 int stream_m_peek(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     lua_Integer wanted = luaL_checkinteger(L, 2);
@@ -216,6 +230,12 @@ static int recv_k(lua_State *L, int status, lua_KContext ctx) {
     return recv_some(L, lua_touserdata(L, 1), (size_t)ctx, false);
 }
 
+/***
+What is there. Waits until there is something.
+@function stream:recv
+@tparam[opt=65536] integer max bytes
+@treturn string 1 to max bytes; nothing at the end; or nil, message, code
+*/
 int stream_m_recv(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     lua_Integer max = luaL_optinteger(L, 2, STREAM_READ_MAX);

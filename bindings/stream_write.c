@@ -1,5 +1,8 @@
 /* Writing to a stream: whole strings, in the order of the calls; it waits while the peer is slow.
  */
+/***
+@submodule p2pd.core.stream
+*/
 #include "bindings/stream_write.h"
 
 #include <lauxlib.h>
@@ -41,6 +44,13 @@ static int write_k(lua_State *L, int status, lua_KContext ctx) {
     return write_some(L, lua_touserdata(L, 1), (size_t)ctx, false);
 }
 
+/***
+Writes strings and numbers. Waits while the peer is slow; several writers go in the order of their
+calls.
+@function stream:write
+@param ... strings or numbers
+@return the stream; or nil, message, code, and after a timeout how many bytes were taken
+*/
 int stream_m_write(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     int n = lua_gettop(L) - 1;

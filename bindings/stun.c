@@ -1,4 +1,7 @@
-/* core.stun: STUN messages, the client's transaction, ids and keys. */
+/***
+STUN (RFC 8489, RFC 5780, RFC 3489): messages as tables, transactions, ids and keys.
+@module p2pd.core.stun
+*/
 #include <errno.h>
 #include <lauxlib.h>
 
@@ -6,7 +9,12 @@
 #include "bindings/stun_message.h"
 #include "bindings/stun_transaction.h"
 
-/* frame_length(head) -> how many bytes the message has that begins with these 20 */
+/***
+How many bytes the message has that begins so, on a stream.
+@function frame_length
+@tparam string head 20 bytes or more
+@treturn integer its length; or nil, message, code: EBADMSG
+*/
 static int l_frame_length(lua_State *L) {
     size_t len;
     const char *head = luaL_checklstring(L, 1, &len);
@@ -20,6 +28,11 @@ static int l_frame_length(lua_State *L) {
 
 /* -- ids and keys -------------------------------------------------------------------------- */
 
+/***
+A random id.
+@function random_id
+@treturn string 12 bytes; or nil, message, code
+*/
 static int l_random_id(lua_State *L) {
     uint8_t bits[STUN_ID_BITS];
     int err = stun_random_bits(bits);
@@ -35,7 +48,15 @@ static struct stun_text check_text(lua_State *L, int arg) {
     return text;
 }
 
-/* long_term_key(user, realm, password[, "md5" or "sha256"]) -> key */
+/***
+The key of the long-term credential mechanism (RFC 8489 §9.2.2).
+@function long_term_key
+@tparam string user
+@tparam string realm
+@tparam string password
+@tparam[opt="md5"] string algorithm "md5" or "sha256"
+@treturn string the key; or nil, message, code
+*/
 static int l_long_term_key(lua_State *L) {
     static const char *const NAMES[] = {"md5", "sha256", NULL};
     uint8_t key[STUN_KEY_MAX];
@@ -48,7 +69,13 @@ static int l_long_term_key(lua_State *L) {
     return 1;
 }
 
-/* userhash(user, realm) -> 32 bytes */
+/***
+The hash that stands for a user (RFC 8489 §14.4).
+@function userhash
+@tparam string user
+@tparam string realm
+@treturn string 32 bytes; or nil, message, code
+*/
 static int l_userhash(lua_State *L) {
     uint8_t hash[STUN_USERHASH_SIZE];
     int err = stun_userhash(hash, check_text(L, 1), check_text(L, 2));

@@ -4,6 +4,9 @@
  * FIELDS is the whole translation: a name in the table, the attribute it stands for, and how its
  * value looks in Lua. Attributes without a name here are still seen in `attributes`.
  */
+/***
+@submodule p2pd.core.stun
+*/
 #include "bindings/stun_message.h"
 
 #include <errno.h>
@@ -243,8 +246,14 @@ static void put_proof(lua_State *L, struct stun_writer *w) {
         stun_put_fingerprint(w);
 }
 
-/* encode{ ... } -> bytes, id. What comes out is decoded again, so that no table makes a bad
- * message. */
+/***
+Encodes a message. What comes out is decoded again, so that no table makes a bad message.
+@function encode
+@tparam table message class ("request"), method ("binding" or a number), id, the attributes by name,
+key, sha256 and fingerprint
+@treturn string the message; or nil, message, code
+@treturn string its id
+*/
 int stun_l_encode(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
@@ -418,7 +427,15 @@ int push_stun_refusal(lua_State *L, int err, const struct stun_message *m) {
     return push_failure(L, err == -EMSGSIZE ? "EMSGSIZE" : "EBADMSG", "STUN: %s", m->reason);
 }
 
-/* decode(bytes[, key]) -> table */
+/***
+Decodes a message.
+@function decode
+@tparam string bytes
+@tparam[opt] string key checks the integrity
+@treturn table class, method, id, classic, the attributes by name, `attributes` (all, in order),
+`unknown`, integrity and fingerprint (whether they are right); or nil, message, code: EMSGSIZE,
+EBADMSG
+*/
 int stun_l_decode(lua_State *L) {
     size_t len;
     const char *data = luaL_checklstring(L, 1, &len);

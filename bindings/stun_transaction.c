@@ -1,5 +1,8 @@
 /* core.stun.transaction: the client's retransmission timer. The script has the socket and the
  * clock. */
+/***
+@submodule p2pd.core.stun
+*/
 #include "bindings/stun_transaction.h"
 
 #include <limits.h>
@@ -46,7 +49,13 @@ static void set_key(lua_State *L, struct stun_transaction *t) {
     lua_pop(L, 2);
 }
 
-/* transaction(request[, { rto=, rc=, rm=, ti=, reliable=, key= }]) */
+/***
+A client transaction: the retransmission timer. The script has the socket and the clock.
+@function transaction
+@tparam string request an encoded one
+@tparam[opt] table options rto, rm, ti (seconds), rc, reliable, key
+@treturn p2pd.stun.transaction
+*/
 int stun_l_transaction(lua_State *L) {
     size_t len, key_len = 0;
     const char *request = luaL_checklstring(L, 1, &len), *key = NULL;
@@ -65,7 +74,12 @@ int stun_l_transaction(lua_State *L) {
     return 1;
 }
 
-/* poll([now]) -> "send", request | "wait", when | "failed" | "done" */
+/***
+What is to be done.
+@function transaction:poll
+@tparam[opt] number now
+@return "send" and the request; "wait" and an instant; "failed"; or "done"
+*/
 static int m_poll(lua_State *L) {
     struct stun_transaction *t = check_self(L);
     double now = luaL_optnumber(L, 2, loop_now());
@@ -87,12 +101,22 @@ static int m_poll(lua_State *L) {
     }
 }
 
+/***
+The instant to poll at.
+@function transaction:due
+@treturn number
+*/
 static int m_due(lua_State *L) {
     lua_pushnumber(L, stun_transaction_due(check_self(L)));
     return 1;
 }
 
-/* feed(bytes) -> the answer as decode() gives it */
+/***
+Takes a packet that was received.
+@function transaction:feed
+@tparam string bytes
+@treturn table the response as @{decode} gives it; or nil, message, code: ENOMSG: of something else
+*/
 static int m_feed(lua_State *L) {
     struct stun_transaction *t = check_self(L);
     size_t len;
@@ -107,7 +131,12 @@ static int m_feed(lua_State *L) {
     return 1;
 }
 
-/* sent() -> how often the request was sent, and when first */
+/***
+How often the request was sent.
+@function transaction:sent
+@treturn integer
+@treturn ?number the instant of the first time
+*/
 static int m_sent(lua_State *L) {
     struct stun_transaction *t = check_self(L);
     lua_pushinteger(L, t->sent);

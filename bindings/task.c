@@ -1,6 +1,7 @@
-/*
- * core.task: tasks as Lua sees them, and run(), which turns the loop until one is over.
- */
+/***
+Tasks: coroutines run by the host.
+@module p2pd.core.task
+*/
 #include <errno.h>
 #include <lauxlib.h>
 #include <math.h>
@@ -54,6 +55,13 @@ static int join_k(lua_State *L, int status, lua_KContext ctx) {
     return task_wait_again(L, &t->joiners, 0, join_k);
 }
 
+/***
+Waits until the task is over.
+@function task:join
+@tparam[opt] number timeout seconds
+@return what its function has returned; or nil, message, code: ECANCELED, EFAULT (its error),
+ETIMEDOUT
+*/
 static int m_join(lua_State *L) {
     struct task *t = check_task(L, 1);
     double deadline = task_deadline(L, 2);
@@ -64,6 +72,11 @@ static int m_join(lua_State *L) {
     return task_wait(L, &t->joiners, deadline, 0, join_k);
 }
 
+/***
+Closes its coroutine, which runs its `<close>` variables.
+@function task:cancel
+@treturn boolean false when it was over already
+*/
 static int m_cancel(lua_State *L) {
     struct task *t = check_task(L, 1);
     luaL_argcheck(L, t != task_running(), 1,
@@ -82,11 +95,21 @@ static int m_close(lua_State *L) {
     return 0;
 }
 
+/***
+In which state it is.
+@function task:status
+@treturn string "ready", "running", "waiting", "closing", "done", "failed" or "cancelled"
+*/
 static int m_status(lua_State *L) {
     lua_pushstring(L, STATES[check_task(L, 1)->state]);
     return 1;
 }
 
+/***
+A failed task's traceback.
+@function task:traceback
+@treturn ?string
+*/
 static int m_traceback(lua_State *L) {
     struct task *t = check_task(L, 1);
     if (t->state != TASK_FAILED)
@@ -110,6 +133,13 @@ static int m_gc(lua_State *L) {
 
 /* -- functions ----------------------------------------------------------------------------- */
 
+/***
+Starts a task.
+@function spawn
+@tparam function fn
+@param ... its arguments
+@treturn p2pd.task
+*/
 static int l_spawn(lua_State *L) {
     luaL_checkany(L, 1);
     if (!lua_isfunction(L, 1) && luaL_getmetafield(L, 1, "__call") == LUA_TNIL)
@@ -124,6 +154,11 @@ static int sleep_k(lua_State *L, int status, lua_KContext ctx) {
     return task_expired() ? 0 : task_wait_again(L, NULL, 0, sleep_k);
 }
 
+/***
+Waits.
+@function sleep
+@tparam number seconds
+*/
 static int l_sleep(lua_State *L) {
     luaL_checknumber(L, 1);
     double deadline = task_deadline(L, 1);
@@ -131,10 +166,20 @@ static int l_sleep(lua_State *L) {
     return task_wait(L, NULL, deadline, 0, sleep_k);
 }
 
+/***
+The task that runs.
+@function running
+@treturn ?p2pd.task
+*/
 static int l_running(lua_State *L) {
     return task_push_running(L) ? 1 : 0;
 }
 
+/***
+How many tasks are not over.
+@function count
+@treturn integer
+*/
 static int l_count(lua_State *L) {
     lua_pushinteger(L, task_count());
     return 1;
@@ -160,6 +205,12 @@ static bool turn(lua_State *L, double deadline) {
     return possible;
 }
 
+/***
+Turns the loop once, for programs that own another loop.
+@function step
+@tparam[opt=0] number timeout seconds that it may wait
+@treturn boolean false when nothing can ever happen
+*/
 static int l_step(lua_State *L) {
     double deadline = lua_isnoneornil(L, 1) ? 0 : task_deadline(L, 1);
     check_not_turning(L);
@@ -198,6 +249,14 @@ static int raise_failure(lua_State *L, struct task *t) {
     return lua_error(L);
 }
 
+/***
+Runs a task, and the loop until it is over; inside a task it just calls the function.
+@function run
+@tparam function fn
+@param ... its arguments
+@return what it has returned
+@raise its error, with the task's traceback; "interrupted!" after SIGINT or SIGTERM
+*/
 static int l_run(lua_State *L) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     if (task_running()) {

@@ -1,4 +1,7 @@
-/* TCP: connect and listen; both give streams. */
+/***
+TCP: connect and listen; both give streams.
+@module p2pd.core.tcp
+*/
 #include "host/tcp.h"
 
 #include <errno.h>
@@ -47,6 +50,10 @@ static int give_up(struct socket *self) {
     return fd;
 }
 
+/***
+Closes the listener; whoever waits learns that. It can be called twice.
+@function listener:close
+*/
 static int m_close(lua_State *L) {
     struct socket *self = luaL_testudata(L, 1, CONNECTOR_CLASS);
     if (!self)
@@ -103,7 +110,15 @@ static int connect_k(lua_State *L, int status, lua_KContext ctx) {
     return task_wait_again(L, &self->waiters, 0, connect_k);
 }
 
-/* connect(ip, port[, options[, timeout]]) */
+/***
+Connects.
+@function connect
+@tparam string ip
+@tparam integer port
+@tparam[opt] table options ip and port (local), interface, reuse_port
+@tparam[opt] number timeout seconds
+@treturn p2pd.stream to be closed; or nil, message, code
+*/
 static int l_connect(lua_State *L) {
     struct inet_addr remote, local;
     struct tcp_options options;
@@ -133,6 +148,12 @@ static int l_connect(lua_State *L) {
 
 /* -- listen -------------------------------------------------------------------------------- */
 
+/***
+A listener.
+@function listen
+@tparam table options ip, port (0: a free one), interface, reuse_port, backlog (128)
+@treturn p2pd.tcp.listener to be closed; or nil, message, code
+*/
 static int l_listen(lua_State *L) {
     struct inet_addr local;
     struct tcp_options options;
@@ -189,6 +210,12 @@ static int accept_k(lua_State *L, int status, lua_KContext ctx) {
     return accept_one(L, lua_touserdata(L, 1), 0, false);
 }
 
+/***
+Waits for a connection.
+@function listener:accept
+@tparam[opt] number timeout seconds
+@return a stream, the ip and the port of the other end; or nil, message, code
+*/
 static int m_accept(lua_State *L) {
     struct socket *self = check_listener(L);
     double deadline = task_deadline(L, 2);
@@ -196,6 +223,11 @@ static int m_accept(lua_State *L) {
     return accept_one(L, self, deadline, true);
 }
 
+/***
+The local address.
+@function listener:getsockname
+@return ip and port; or nil, message, code
+*/
 static int m_getsockname(lua_State *L) {
     struct socket *self = check_listener(L);
     struct inet_addr addr;
@@ -216,8 +248,12 @@ static int m_tostring(lua_State *L) {
     return 1;
 }
 
-/* acknowledge(stream): at once what has come, once; a peer may keep its next bytes back until then
- */
+/***
+Acknowledges at once what has been received, once: for a peer that keeps its next bytes back until
+then.
+@function acknowledge
+@tparam p2pd.stream stream
+*/
 static int l_acknowledge(lua_State *L) {
     const struct transport *t = check_stream(L, 1)->transport;
     tcp_acknowledge(t->ops->fd(t));

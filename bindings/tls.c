@@ -1,5 +1,7 @@
-/* core.tls: makes a stream an encrypted one, between two nodes that know each other's id, or to a
- * server with a name. */
+/***
+TLS on a stream: between two nodes that know each other's id, or to a server with a name.
+@module p2pd.core.tls
+*/
 #include "host/tls.h"
 
 #include <errno.h>

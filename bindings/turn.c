@@ -1,4 +1,7 @@
-/* core.turn: the TURN client as an object. The script has the sockets and the clock. */
+/***
+The TURN client (RFC 8656, RFC 6062) as a machine. The script has the sockets and the clock.
+@module p2pd.core.turn
+*/
 #include "host/turn.h"
 
 #include <errno.h>

@@ -1,4 +1,7 @@
-/* core.udp: datagram sockets; only recvfrom() waits. */
+/***
+UDP sockets; only receiving waits.
+@module p2pd.core.udp
+*/
 #include "host/udp.h"
 
 #include <errno.h>
@@ -35,7 +38,12 @@ static void push_addr(lua_State *L, const struct inet_addr *addr) {
     lua_pushinteger(L, inet_port(addr));
 }
 
-/* bind{ ip=, port=, interface=, reuse= } */
+/***
+A socket.
+@function bind
+@tparam table options ip ("0.0.0.0"), port (0: a free one), interface, reuse
+@treturn p2pd.udp to be closed; or nil, message, code
+*/
 static int l_bind(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     const char *ip = opt_string(L, 1, "ip", "0.0.0.0");
@@ -63,7 +71,14 @@ static void check_addr(lua_State *L, int arg, struct inet_addr *addr) {
         luaL_argerror(L, arg, lua_pushfstring(L, "'%s' is not an IP address", ip));
 }
 
-/* sendto(data, ip, port) -> ip, port, spelt as recvfrom() spells them */
+/***
+Sends a datagram.
+@function udp:sendto
+@tparam string data
+@tparam string ip
+@tparam integer port
+@return ip and port, spelt as @{udp:recvfrom} spells them; or nil, message, code
+*/
 static int m_sendto(lua_State *L) {
     struct lua_udp *self = check_self(L);
     struct inet_addr to;
@@ -85,7 +100,7 @@ static int push_receive_error(lua_State *L, int err, const struct inet_addr *pee
     if (!peer->len)
         return push_error(L, err, "receive");
     char text[INET_TEXT_MAX];
-    push_error(L, err, "%s", inet_format(peer, text));
+    push_error(L, err, "receive from %s", inet_format(peer, text));
     push_addr(L, peer);
     return 5;
 }
@@ -119,7 +134,13 @@ static int recvfrom_k(lua_State *L, int status, lua_KContext ctx) {
     return receive(L, lua_touserdata(L, 1), 0, false);
 }
 
-/* recvfrom([timeout]) -> data, ip, port */
+/***
+Waits for a datagram.
+@function udp:recvfrom
+@tparam[opt] number timeout seconds
+@return data, ip, port; or nil, message, code, and with an ICMP error the ip and port that it is
+about
+*/
 static int m_recvfrom(lua_State *L) {
     struct lua_udp *self = check_self(L);
     double deadline = task_deadline(L, 2);
@@ -127,7 +148,13 @@ static int m_recvfrom(lua_State *L) {
     return receive(L, self, deadline, true);
 }
 
-/* datagrams(ip, port) -> a carrier that talks to that peer alone; the socket is closed then */
+/***
+A carrier that talks to that peer alone; the socket is closed for others.
+@function udp:datagrams
+@tparam string ip
+@tparam integer port
+@treturn p2pd.datagrams to be closed; or nil, message, code
+*/
 static int m_datagrams(lua_State *L) {
     struct lua_udp *self = check_self(L);
     struct inet_addr peer;
@@ -143,6 +170,11 @@ static int m_datagrams(lua_State *L) {
     return 1;
 }
 
+/***
+The local address.
+@function udp:getsockname
+@return ip and port; or nil, message, code
+*/
 static int m_getsockname(lua_State *L) {
     struct lua_udp *self = check_self(L);
     struct inet_addr addr;
@@ -155,6 +187,10 @@ static int m_getsockname(lua_State *L) {
     return 2;
 }
 
+/***
+Closes it; whoever waits learns that. It can be called twice.
+@function udp:close
+*/
 static int m_close(lua_State *L) {
     struct lua_udp *self = check_self(L);
     if (!self->udp.open)
