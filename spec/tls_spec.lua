@@ -259,6 +259,17 @@ describe("p2pd.core.tls", function()
       assert.equal(count, streams.swallow(far))
     end))
 
+    it("of a stream that is broken off is none: the peer learns that something is missing", in_task(function()
+      local _ <close>, near, far = encrypted()
+      assert(near:write "half a li")
+      assert.equal("half", far:read(4))
+      near:abort()
+      local data, message, code = far:read "l"
+      assert.is_nil(data)
+      assert.equal("read: truncated: the stream ended without close_notify", message)
+      assert.equal("ECONNRESET", code)
+    end))
+
     it("of a shutdown before the handshake is over comes after it", in_task(function()
       local _ <close>, near, far = streams.pair()
       local _ <close> = task.spawn(core.tls.client, near, alice.context, bob.id, 5)
