@@ -35,7 +35,7 @@ DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev lib
 	libnetfilter-queue-dev lua-dkjson lua-argparse
 DEPS_demo := mosquitto coturn chrony openssl iproute2 nftables iptables
 DEPS_test := lua-busted lua-filesystem mosquitto-clients microsocks
-DEPS_all := lua-check clang-format cppcheck lua-ldoc lua-luv lua-cqueues clang libclang-rt-14-dev \
+DEPS_all := lua-check clang-format cppcheck lua-ldoc lua-discount lua-luv lua-cqueues clang libclang-rt-14-dev \
 	binutils dpkg-dev groff-base
 
 # `DEPS=check` names what is missing instead of installing it: for builds that are nobody's to change
@@ -239,8 +239,9 @@ $(COMPLETION): docs/completion.lua docs/commands.lua $(LUA_SOURCES) $(CORE)
 	@$(RUN_ENV) $(SAN_ENV) $(LUA) $< >$@
 
 docs: | deps-all
-	ldoc -q -c docs/config.ld -d $(CURDIR)/build/docs/api . >/dev/null
-	ldoc -q -c docs/core.ld -d $(CURDIR)/build/docs/core . >/dev/null
+	@rm -rf build/docs/api
+	@ldoc -q --fatalwarnings -c docs/config.ld -d $(CURDIR)/build/docs/api . >/dev/null
+	@echo build/docs/api/index.html
 
 # -- installing -----------------------------------------------------------------------------------------
 

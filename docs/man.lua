@@ -102,7 +102,7 @@ for _, command in ipairs(commands.all()) do write_command(command) end
 write_rows("ENVIRONMENT", usage.ENVIRONMENT)
 write_rows("FILES", FILES)
 section "EXIT STATUS"
-paragraphs "0 when all went well, 1 when not, 2 when a command was called wrongly; a command's own are with it."
+paragraphs "0: all went well, 1: not, 2: a command was called wrongly; a command's own are with it."
 write_examples()
 section "SEE ALSO"
 write "lua5.4(1)"

@@ -1,4 +1,7 @@
 --- p2pd: one pipe between two programs, wherever they sit.
+--
+-- `p2pd.run`, `p2pd.spawn`, `p2pd.sleep`, `p2pd.step`, `p2pd.race`, `p2pd.all`, `p2pd.timeout` and
+-- `p2pd.condition` are those of @{p2pd.task}; `p2pd.VERSION` is a string.
 -- @module p2pd
 -- @usage
 -- local p2pd = require "p2pd"
@@ -11,7 +14,6 @@ local task = require "p2pd.task"
 local p2pd = {
   VERSION = require "p2pd.version",
 
-  --- See @{p2pd.task}.
   run = task.run,
   spawn = task.spawn,
   sleep = task.sleep,
@@ -21,7 +23,7 @@ local p2pd = {
   timeout = task.timeout,
   condition = task.condition,
 
-  --- Starts a node; see @{p2pd.node}.
+  --- A function that starts a node; see @{p2pd.node}.
   node = require("p2pd.node").new,
 
   --- Peer addresses: `parse` and `format`; see @{p2pd.address}.

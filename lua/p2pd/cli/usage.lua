@@ -1,5 +1,5 @@
---- What there is to say about the program `p2pd` itself: its `--help`, its man page and its completion are
--- made of this, and of the parsers of its commands.
+--- What there is to say about the program itself: its help, its man page and its completion are made of this,
+-- and of the parsers of its commands.
 -- @module p2pd.cli.usage
 local usage = {}
 
