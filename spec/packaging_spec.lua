@@ -64,7 +64,8 @@ describe("what is installed", function()
 
   local EXPECTED = {
     "bin/p2pd", "bin/p2pd-netdelay", "lib/lua/5.4/p2pd/core.so", "share/lua/5.4/p2pd/init.lua",
-    "share/lua/5.4/p2pd/strategy/punch.lua", "share/man/man1/p2pd.1", "share/bash-completion/completions/p2pd",
+    "share/lua/5.4/p2pd/strategy/punch.lua", "share/man/man1/p2pd.1",
+    "share/bash-completion/completions/p2pd",
     "share/doc/p2pd/LICENSE", "share/doc/p2pd/CHANGELOG.md", "share/doc/p2pd/protocol.md",
   }
 
