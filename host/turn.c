@@ -96,6 +96,19 @@ static struct turn_request *find_request(const struct turn *t, uint32_t connecti
     return r;
 }
 
+/* Datagrams overtake each other, on the way and in the server: "no such allocation" may come before
+ * the allocation that it is about. The request is repeated then, once. */
+static bool is_premature(struct turn *t, const struct stun_message *m) {
+    int code;
+    const char *reason;
+    size_t len;
+    if (!t->unheard || m->class != STUN_ERROR || stun_get_error(m, &code, &reason, &len) < 0 ||
+        code != 437)
+        return false;
+    t->unheard = false;
+    return true;
+}
+
 int turn_feed(struct turn *t, double now, uint32_t connection, const void *bytes, size_t len,
               struct turn_data *data) {
     struct stun_message m;
@@ -107,7 +120,7 @@ int turn_feed(struct turn *t, double now, uint32_t connection, const void *bytes
     if (m.class == STUN_INDICATION && !connection)
         return feed_indication(t, &m, data);
     struct turn_request *r = find_request(t, connection, &m);
-    if (!r || stun_transaction_feed(&r->transaction, &m, bytes, len) != 1)
+    if (!r || is_premature(t, &m) || stun_transaction_feed(&r->transaction, &m, bytes, len) != 1)
         return 0;
     if (m.class == STUN_ERROR)
         turn_on_error(t, r, &m);
@@ -240,6 +253,7 @@ void turn_close(struct turn *t) {
     if (t->state == TURN_CLOSING || t->state == TURN_OVER)
         return;
     bool exists = may_exist(t);
+    t->unheard = t->state == TURN_ALLOCATING && !t->options.timer.reliable;
     turn_end(t);
     if (exists) {
         t->state = TURN_CLOSING;

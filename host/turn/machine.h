@@ -21,6 +21,7 @@ struct turn {
     uint16_t next_channel;
     double refresh;   /* when the allocation has to be renewed */
     double keepalive; /* when silence has lasted too long */
+    bool unheard;     /* closed before the server has answered the request for an allocation */
     struct turn_events events;
 };
 
