@@ -241,6 +241,7 @@ $(COMPLETION): docs/completion.lua docs/commands.lua $(LUA_SOURCES) $(CORE)
 docs: | deps-all
 	@rm -rf build/docs/api
 	@ldoc -q --fatalwarnings -c docs/config.ld -d $(CURDIR)/build/docs/api . >/dev/null
+	@ldoc -q --fatalwarnings -c docs/core.ld -d $(CURDIR)/build/docs/api/core . >/dev/null
 	@echo build/docs/api/index.html
 
 # -- installing -----------------------------------------------------------------------------------------
