@@ -321,5 +321,6 @@ help:
 always:
 
 .DELETE_ON_ERROR:
+.SECONDARY:
 .PHONY: all always bench clean deb demo deps deps-all deps-build deps-demo deps-test dist docs format \
 	fuzz gcstress help install lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat test
