@@ -141,7 +141,7 @@ end
 -- @tparam table a NAT
 -- @tparam table b NAT
 -- @treturn boolean surely
--- @treturn boolean by luck: with many ports on one side
+-- @treturn boolean by luck: by a birthday attack
 function oracle.feasible(a, b)
   local one, other = learn(a), learn(b)
   if not (one.alive and other.alive) then return false, false end

@@ -34,7 +34,7 @@ describe("p2pd.punch.birthday", function()
   describe("pace()", function()
     it("makes all guesses where answers come soon", function()
       local hold, count = birthday.pace(0.02)
-      assert.near(0.16, hold, 1e-9)
+      assert.near(0.11, hold, 1e-9)
       assert.equal(birthday.GUESSES, count)
     end)
 

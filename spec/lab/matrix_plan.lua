@@ -26,7 +26,7 @@ plan.UNSOLICITED = { "drop/drop", "rst/rst", "drop/rst", "rst/drop" }
 plan.LATENCIES = { 2, 20, 100 } -- ms between the two hosts, one way
 plan.SKEWS = { 0, 50, -50, 500, -500 } -- ms by which the dialer's clock is wrong
 
---- "surely", "by luck" (many ports) or "never".
+--- "surely", "by luck" (a birthday attack) or "never".
 function plan.expectation(a, b)
   local surely, by_luck = oracle.feasible(a.nat, b.nat)
   return surely and "surely" or by_luck and "by luck" or "never"

@@ -107,7 +107,7 @@ describe("p2pd.strategy.punch in the lab", function()
     end
   end)
 
-  it("finds a random port among many", function()
+  it("guesses a random port", function()
     is_alone("equal", "dice")
     check("equal", "dice")
     check("dice2", "random")

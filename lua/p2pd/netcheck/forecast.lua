@@ -30,7 +30,7 @@ local function find_way(ours, theirs)
   if ours.type == nat.OPEN or theirs.type == nat.OPEN then return "direct" end
   if predict.meeting(ours, theirs) then return "punch" end
   local meeting, reason = predict.meeting(ours, theirs, "internet", true)
-  if meeting then return "many" end
+  if meeting then return "birthday" end
   return "relay", reason
 end
 
@@ -38,8 +38,8 @@ end
 -- @tparam table ours a NAT, as of a route
 -- @tparam[opt="ipv4"] string family
 -- @treturn {table,...} in the order of @{PEERS}: `peer`, `way` ("direct": one side connects to the other;
--- "punch": both connect at once; "many": they do so from many ports, when both agree; "relay": nothing of
--- that works), `reason`
+-- "punch": both connect at once; "birthday": they do so by a birthday attack, when both agree; "relay":
+-- nothing of that works), `reason`
 function forecast.ways(ours, family)
   local ways = {}
   for _, peer in ipairs(forecast.PEERS) do
@@ -51,7 +51,7 @@ function forecast.ways(ours, family)
   return ways
 end
 
-local WORTH = { direct = 1.5, punch = 1, many = 0.5, relay = 0 }
+local WORTH = { direct = 1.5, punch = 1, birthday = 0.5, relay = 0 }
 
 local function worth_of(ways)
   local sum = 0
@@ -74,7 +74,7 @@ function forecast.best(routes, family)
 end
 
 local function describe(name, ways)
-  local counts = { direct = 0, punch = 0, many = 0, relay = 0 }
+  local counts = { direct = 0, punch = 0, birthday = 0, relay = 0 }
   for _, one in ipairs(ways) do counts[one.way] = counts[one.way] + 1 end
   if counts.direct == #ways then return ("%s: every peer can connect to this host."):format(name) end
   if counts.relay == 0 then return ("%s: every kind of peer can be reached without a relay."):format(name) end

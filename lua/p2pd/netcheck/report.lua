@@ -113,7 +113,7 @@ local function add_clock(lines, clock)
     milliseconds(math.abs(clock.offset)), direction, milliseconds(clock.bound), clock.servers)
 end
 
-local WAYS = { direct = "directly", punch = "both connect at once", many = "by trying many ports",
+local WAYS = { direct = "directly", punch = "both connect at once", birthday = "by a birthday attack",
   relay = "only through a relay" }
 
 local function add_outlook(lines, found)

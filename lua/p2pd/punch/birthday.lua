@@ -16,7 +16,7 @@ birthday.GUESSES = 950  -- of a wave at most: 99 % of finding one of those
 birthday.RATE = 1000    -- SYNs a second, whoever asked for them
 
 local SOCKETS = 320                  -- guesses that wait for an answer at a time
-local HOLD, HOLD_DELAYS = 0.1, 3     -- seconds, and delays over signalling, for which one of them waits
+local HOLD, HOLD_DELAYS = 0.05, 3    -- seconds, and delays over signalling, for which one of them waits
 local NO_RETRY = 10                  -- seconds: longer than a wave
 local FIRST_TTL = { 2, 2, 3, 2, 4 }  -- of the opening side's SYNs, by wave, over all attempts
 local PORT_MIN, PORT_MAX = 1024, 65535 -- that NATs give out
