@@ -233,6 +233,9 @@ describe("p2pd.strategy.punch", function()
     it("refuses a thousand", check({ mappings = many_mappings(1000) }, "mappings: 1000 are more than 256"))
     it("refuses interfaces that there are not", check({ pair = { "ipv4", 0, 7 } },
       "no such pair of interfaces"))
+    it("refuses while it does not know its NAT", check({}, "our NAT is not known yet", function(_, bob)
+      bob.routes[1].nat = nil
+    end))
     it("refuses to speak to itself", check({}, "127.0.0.1 is on this machine", function(_, bob)
       bob.routes[1].loopback = false
     end))
