@@ -1,0 +1,133 @@
+--- A relay of ours for one pipe: an allocation that lets the peer in.
+-- @module p2pd.relay.local_relay
+local core = require "p2pd.core"
+local endpoint = require "p2pd.endpoint"
+local pool = require "p2pd.turn.pool"
+local reliable = require "p2pd.turn.reliable"
+local simplex_pair = require "p2pd.turn.simplex_pair"
+local task = require "p2pd.task"
+
+local local_relay = {}
+
+local ALLOCATE_S = 8 -- seconds for an allocation
+local CONNECT_S = 8  -- for each step of a link over datagrams
+local SPARES = 2     -- data connections opened ahead: the two halves of a pair
+
+local FAMILIES = { "ipv4", "ipv6" }
+
+-- -- whom to let in
+
+-- The addresses that a peer may come from.
+local function addresses_of(peer, family)
+  local list, seen = {}, {}
+  for _, record in ipairs(peer[family]) do
+    for _, ip in ipairs { record.external, record.internal } do
+      if not seen[ip] and core.inet.class(ip) ~= "link-local" then list[#list + 1] = ip end
+      seen[ip] = true
+    end
+  end
+  return list
+end
+
+-- The family that both sides speak, IPv4 first: NAT or not, a relay is in between.
+local function common_family(node, peer)
+  for _, family in ipairs(FAMILIES) do
+    for _, route in ipairs(node.routes) do
+      if route.family == family and peer[family][1] then return family end
+    end
+  end
+end
+
+--- Permits every address of a peer; one that the server admits is enough. Waits.
+-- @tparam allocation allocation
+-- @tparam table peer a parsed address
+-- @tparam string family
+-- @treturn boolean true; or nil, message, code
+function local_relay.permit(allocation, peer, family)
+  local asked, reasons, admitted = {}, {}, false
+  for i, ip in ipairs(addresses_of(peer, family)) do
+    asked[i] = function()
+      local ok, reason = allocation:permit(ip, ALLOCATE_S)
+      admitted = admitted or ok
+      reasons[#reasons + 1] = not ok and reason or nil
+      return true
+    end
+  end
+  task.all(asked)
+  if admitted then return true end
+  return nil, reasons[1] or "the peer has no address that a relay could let in", "EACCES"
+end
+
+-- -- making one
+
+-- The servers of a node's settings, and what is known of them.
+local function pool_of(node)
+  return node:keep(pool, function() return pool.new(node.settings.turn or {}) end)
+end
+
+--- Whether the node's settings name a server.
+-- @tparam node node
+-- @treturn boolean
+function local_relay.is_possible(node)
+  return pool_of(node).servers[1] ~= nil
+end
+
+--- Allocates: a TCP relay where there is one, else a UDP one. Waits.
+-- @tparam node node
+-- @tparam table peer whom to let in, a parsed address
+-- @treturn[1] allocation to be closed
+-- @treturn[1] string the family of those addresses of the peer that may come to it
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code ("EAFNOSUPPORT": no address family in common)
+function local_relay.open(node, peer)
+  local family = common_family(node, peer)
+  if not family then return nil, "no address family in common", "EAFNOSUPPORT" end
+  local reasons, code = {}, nil
+  for _, kind in ipairs { "tcp", "udp" } do
+    local allocation, reason
+    allocation, reason, code = pool_of(node):allocate { relay = kind,
+      family = family == "ipv6" and family or nil, timeout = ALLOCATE_S,
+      permit = addresses_of(peer, family) }
+    if allocation then
+      if kind == "tcp" then allocation:prepare(SPARES) end
+      return allocation, family
+    end
+    if not reasons[reason] then reasons[#reasons + 1] = reason end
+    reasons[reason] = true
+  end
+  return nil, table.concat(reasons, "; "), code
+end
+
+--- Allocates a UDP relay to send from, where our network blocks UDP. Waits.
+-- @tparam node node
+-- @treturn allocation to be closed; or nil, message, code
+function local_relay.open_sender(node)
+  return pool_of(node):allocate { timeout = ALLOCATE_S }
+end
+
+-- -- using it
+
+--- What a message says of it.
+-- @tparam ?allocation allocation nil: nothing
+-- @treturn table fields
+function local_relay.fields(allocation)
+  if not allocation then return {} end
+  return { relayed = endpoint.format(allocation.ip, allocation.port),
+    udp = allocation.relay == "udp" or nil }
+end
+
+--- Waits for whoever comes to it, until `verify` lets one through. The allocation ends with the stream.
+-- @tparam allocation allocation
+-- @tparam string pipe_id
+-- @tparam string role ours: "dialer" or "answerer"
+-- @tparam function verify gets a stream; returns it, or nil, message, code (ECANCELED ends the wait)
+-- @treturn stream a verified one; or nil, message, code
+function local_relay.receive(allocation, pipe_id, role, verify)
+  if allocation.relay == "tcp" then return simplex_pair.receive(allocation, pipe_id, verify) end
+  local stream, reason, code = reliable.receive(allocation, pipe_id, role, CONNECT_S)
+  if not stream then return nil, reason, code end
+  return verify(stream)
+end
+
+return local_relay
