@@ -3,7 +3,6 @@ local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 local config = require "p2pd.config"
 local core = require "p2pd.core"
-local json = require "dkjson"
 local report = require "p2pd.netcheck.report"
 local netcheck = require "p2pd.netcheck"
 
@@ -35,7 +34,7 @@ local function main(args)
     return cli.FAILED
   end
   if args.json then
-    print(json.encode(report.object(found), { indent = false }))
+    print(report.json(found))
   else
     io.write(report.text(found))
   end

@@ -63,8 +63,19 @@ describe("p2pd.netcheck.report", function()
     assert.not_matches("left out", text)
   end)
 
-  it("object() is what the JSON has", function()
-    local text = json.encode(report.object(found()))
+  it("json() keeps an order, and seconds short", function()
+    local one = found()
+    one.brokers[1].seconds = 0.08123456789
+    local text = report.json(one)
+    assert.equal(text, report.json(one))
+    assert.matches('^{"interfaces":%[{"name":"eth0","ipv4":{"nic":"10.0.0.2","ext":"192.0.2.1",', text)
+    assert.matches('"brokers":[{"host":"b","port":1,"ok":true,"rtt":0.02,"seconds":0.0812346}', text, 1, true)
+    assert.matches('"clock":{"ok":true,"offset":-0.0012,"bound":0.02,"servers":3}', text, 1, true)
+    assert.equal(0.08123456789, one.brokers[1].seconds)
+  end)
+
+  it("json() has what there is to know", function()
+    local text = report.json(found())
     local object = json.decode(text)
     local eth0 = object.interfaces[1]
     assert.same({ "eth0", "10.0.0.2", "192.0.2.1", { "10.0.0.3" } },

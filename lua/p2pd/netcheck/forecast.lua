@@ -26,25 +26,25 @@ forecast.PEERS = {
 }
 
 -- How a connection comes about, and for a relay why.
-local function find_way(ours, theirs)
-  if ours.type == nat.OPEN or theirs.type == nat.OPEN then return "direct" end
-  if predict.meeting(ours, theirs) then return "punch" end
-  local meeting, reason = predict.meeting(ours, theirs, "internet", true)
+local function find_way(local_nat, remote_nat)
+  if local_nat.type == nat.OPEN or remote_nat.type == nat.OPEN then return "direct" end
+  if predict.meeting(local_nat, remote_nat) then return "punch" end
+  local meeting, reason = predict.meeting(local_nat, remote_nat, "internet", true)
   if meeting then return "birthday" end
   return "relay", reason
 end
 
 --- How each kind of peer is reached.
--- @tparam table ours a NAT, as of a route
+-- @tparam table local_nat a NAT, as of a route
 -- @tparam[opt="ipv4"] string family
 -- @treturn {table,...} in the order of @{PEERS}: `peer`, `way` ("direct": one side connects to the other;
--- "punch": both connect at once; "birthday": they do so by a birthday attack, when both agree; "relay":
--- nothing of that works), `reason`
-function forecast.ways(ours, family)
+-- "punch": both connect at once; "birthday": they do so by a birthday attack, when both agree; "relay": nothing of
+-- that works), `reason`
+function forecast.ways(local_nat, family)
   local ways = {}
   for _, peer in ipairs(forecast.PEERS) do
     if family ~= "ipv6" or not peer.translated then
-      local way, reason = find_way(ours, peer.nat)
+      local way, reason = find_way(local_nat, peer.nat)
       ways[#ways + 1] = { peer = peer.name, way = way, reason = reason }
     end
   end

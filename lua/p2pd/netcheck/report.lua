@@ -116,7 +116,7 @@ end
 local WAYS = { direct = "directly", punch = "both connect at once", birthday = "by a birthday attack",
   relay = "only through a relay" }
 
-local function add_outlook(lines, found)
+local function add_forecast(lines, found)
   local sentences, ways = forecast.verdict(found)
   lines[#lines + 1] = "what to expect"
   for _, family in ipairs(FAMILIES) do
@@ -138,11 +138,26 @@ function report.text(found)
   add_servers(lines, "STUN servers", found.stuns, describe_stun)
   add_servers(lines, "TURN servers", found.turns, describe_turn)
   add_clock(lines, found.clock)
-  add_outlook(lines, found)
+  add_forecast(lines, found)
   return table.concat(lines, "\n") .. "\n"
 end
 
 -- -- JSON
+
+local KEYS = { "interfaces", "name", "ipv4", "ipv6", "more", "nic", "ext", "shared", "nat", "type",
+  "type_name", "delta", "delta_name", "value", "mapping", "filtering", "tcp_mapping", "hairpin", "missing",
+  "left_out", "notes", "brokers", "stun", "turn", "clock", "host", "port", "transport", "ok", "udp", "tcp",
+  "behaviour", "rtt", "seconds", "ip", "offset", "bound", "servers", "reason", "tcp_reason", "code", "expect",
+  "sentences", "peer", "way" }
+
+-- A copy whose numbers of seconds have six digits at most.
+local function shorten(value)
+  if math.type(value) == "float" then return tonumber(("%.6g"):format(value)) end
+  if type(value) ~= "table" or value == json.null then return value end
+  local result = setmetatable({}, getmetatable(value))
+  for key, inner in pairs(value) do result[key] = shorten(inner) end
+  return result
+end
 
 local function list(values)
   return setmetatable(values or {}, { __jsontype = "array" })
@@ -178,7 +193,7 @@ local function interface_object(found, one)
   return object
 end
 
---- The report as one table, for JSON.
+--- What the JSON has, as a table.
 -- @tparam table found as @{netcheck.run} gives it
 -- @treturn table `interfaces`: `{ name, ipv4 = { nic, ext, shared, nat = { type, type_name, delta,
 -- delta_name, value, mapping, filtering, tcp_mapping, hairpin, missing, reason } }, ipv6 }`; `left_out`,
@@ -193,6 +208,13 @@ function report.object(found)
     brokers = list(found.brokers), stun = list(found.stuns), turn = list(found.turns), clock = found.clock,
     expect = { sentences = list(sentences), ipv4 = ways.ipv4 or json.null, ipv6 = ways.ipv6 or json.null },
   }
+end
+
+--- The report as JSON: one object on one line, its keys always in the same order.
+-- @tparam table found as @{netcheck.run} gives it
+-- @treturn string
+function report.json(found)
+  return json.encode(shorten(report.object(found)), { keyorder = KEYS })
 end
 
 return report
