@@ -5,6 +5,7 @@ local behaviour = require "p2pd.nat.behaviour"
 local burst = require "p2pd.nat.burst"
 local clock = require "p2pd.clock"
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local exchange = require "p2pd.stun.exchange"
 local interfaces = require "p2pd.net.interfaces"
 local routes = require "p2pd.net.routes"
@@ -15,6 +16,7 @@ local netcheck = {}
 
 netcheck.TIMEOUT = 2           -- seconds for any server
 
+local CONNECT_MIN = 0.01 -- seconds that a broker has at least
 local NTP = { count = 4, spacing = 0.1, spacing_max = 0.2, timeout = 1 }
 local ANY = { ipv4 = "0.0.0.0", ipv6 = "::" }
 local FAMILIES = { "ipv4", "ipv6" }
@@ -57,12 +59,11 @@ end
 -- @treturn table `host`, `port`, `ok`; `rtt` (of a TCP connection) and `seconds` (until it was online), or
 -- `reason`
 function netcheck.broker(entry, timeout)
-  local started = core.clock.monotonic()
+  local limit = deadline.after(timeout)
   local rtt, reason = connect(entry, timeout)
   if not rtt then return failure(entry, reason) end
-  local left = math.max(0.01, timeout - (core.clock.monotonic() - started))
   local seconds
-  seconds, reason = go_online(entry, left)
+  seconds, reason = go_online(entry, math.max(CONNECT_MIN, limit:left()))
   if not seconds then return failure(entry, reason) end
   return { host = entry.host, port = entry.port, ok = true, rtt = rtt, seconds = seconds }
 end

@@ -1,6 +1,7 @@
 --- Probes from local ports of our choice: what external ports does a NAT give them?
 -- @module p2pd.nat.burst
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local delta = require "p2pd.nat.delta"
 local exchange = require "p2pd.stun.exchange"
 local nat = require "p2pd.nat"
@@ -72,17 +73,17 @@ end
 
 -- Sends probes in their order and waits until all are answered. Those that are late are not waited for once
 -- there are enough. Mappings are held until then.
-local function fire(probes, rtt, left, is_enough)
+local function fire(probes, rtt, limit, is_enough)
   local holders <close> = setmetatable({}, { __close = function(self)
     for _, holder in pairs(self) do drop(holder) end
   end })
   local ended, pending = task.condition(), #probes
-  local soon = math.min(LATE * ROUND_TRIPS * rtt + SLACK, left())
-  local limit = math.min(2 * soon + PATIENCE, left())
+  local soon = deadline.after(limit:left(LATE * ROUND_TRIPS * rtt + SLACK))
+  local last = deadline.after(limit:left(2 * soon:left() + PATIENCE))
   local children <close> = task.group()
   for _, probe in ipairs(probes) do
     children:spawn(function()
-      local found, holder = probe.send(limit)
+      local found, holder = probe.send(last:left())
       if found then
         probe.ip, probe.external = found.ip, found.external
         holders[#holders + 1] = holder
@@ -91,10 +92,8 @@ local function fire(probes, rtt, left, is_enough)
       ended:signal()
     end)
   end
-  local started, waited = core.clock.monotonic(), 0
-  while pending > 0 and waited < limit and not (waited >= soon and is_enough()) do
-    ended:wait((waited < soon and soon or limit) - waited)
-    waited = core.clock.monotonic() - started
+  while pending > 0 and not last:has_passed() and not (soon:has_passed() and is_enough()) do
+    ended:wait(soon:has_passed() and last:left() or soon:left())
   end
   return probes
 end
@@ -126,23 +125,23 @@ end
 -- @tparam table options see @{tcp}; `is_eager`: the second burst does not wait for the end of the first one
 -- @tparam table target `ip`, `port`
 -- @tparam number rtt seconds, to the server
--- @tparam function left seconds that are left for all
+-- @tparam deadline limit of all
 -- @treturn {table,...} bursts, as @{delta.infer} takes them
-function burst.run(send, options, target, rtt, left)
+function burst.run(send, options, target, rtt, limit)
   local bursts, ahead = {}, nil
   local group <close> = task.group()
   local function fire_all(probes)
     for i, port in ipairs(delta.plan()) do
-      probes[i] = { port = port, send = function(limit) return send(options, target, port, limit) end }
+      probes[i] = { port = port, send = function(timeout) return send(options, target, port, timeout) end }
     end
-    return fire(probes, rtt, left, function() return delta.infer(with(bursts, probes)) ~= nil end)
+    return fire(probes, rtt, limit, function() return delta.infer(with(bursts, probes)) ~= nil end)
   end
   repeat
     local current = ahead or start(group, 0, fire_all)
     ahead = options.is_eager and #bursts == 0 and start(group, rtt, fire_all) or nil
     current.task:join()
     bursts = with(bursts, current.probes)
-  until is_conclusive(bursts) or #bursts == MAX_BURSTS or left() <= 0
+  until is_conclusive(bursts) or #bursts == MAX_BURSTS or limit:has_passed()
   return bursts
 end
 
@@ -150,15 +149,15 @@ end
 -- @tparam table options see @{tcp}
 -- @tparam {table,...} targets
 -- @tparam number rtt seconds
--- @tparam function left seconds that are left for all
+-- @tparam deadline limit of all
 -- @treturn {table,...} those that answered, as @{nat.mapping} takes them
-function burst.shared(options, targets, rtt, left)
+function burst.shared(options, targets, rtt, limit)
   local reserved <close> = core.tcp.listen { ip = options.ip, reuse_port = true }
   if not reserved then return {} end
   local _, port = reserved:getsockname()
   local probes = {}
   for i, target in ipairs(targets) do
-    probes[i] = { send = function(limit) return burst.tcp(options, target, port, limit) end }
+    probes[i] = { send = function(timeout) return burst.tcp(options, target, port, timeout) end }
   end
   local function seen()
     local list = {}
@@ -168,7 +167,7 @@ function burst.shared(options, targets, rtt, left)
     end
     return list
   end
-  fire(probes, rtt, left, function() return nat.is_conclusive(seen()) end)
+  fire(probes, rtt, limit, function() return nat.is_conclusive(seen()) end)
   return seen()
 end
 
