@@ -289,7 +289,8 @@ describe("p2pd.dial", function()
     end))
 
     it("policy that never returns ends with the dial's timeout", pair(function(alice, bob)
-      local pipe, err = alice:connect(bob.address, { timeout = 0.05, policy = function() p2pd.sleep(100) end })
+      local function policy() p2pd.sleep(100) end
+      local pipe, err = alice:connect(bob.address, { timeout = 0.05, policy = policy })
       assert.is_nil(pipe)
       assert.equal("ETIMEDOUT", err.code)
     end))

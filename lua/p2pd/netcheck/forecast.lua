@@ -38,8 +38,8 @@ end
 -- @tparam table local_nat a NAT, as of a route
 -- @tparam[opt="ipv4"] string family
 -- @treturn {table,...} in the order of @{PEERS}: `peer`, `way` ("direct": one side connects to the other;
--- "punch": both connect at once; "birthday": they do so by a birthday attack, when both agree; "relay": nothing of
--- that works), `reason`
+-- "punch": both connect at once; "birthday": they do so by a birthday attack, when both agree; "relay":
+-- nothing of that works), `reason`
 function forecast.ways(local_nat, family)
   local ways = {}
   for _, peer in ipairs(forecast.PEERS) do

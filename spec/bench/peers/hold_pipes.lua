@@ -1,7 +1,7 @@
 --- Many idle streams: the two processes of idle_pipes.lua.
---   hold_pipes.lua serve N KIND        prints its port; accepts N streams and lets a task wait in read on each.
---                                      For each line of standard input it prints what it takes by then:
---                                      resident bytes, bytes of Lua's heap
+--   hold_pipes.lua serve N KIND        prints its port; accepts N streams and lets a task wait in read on
+--                                      each. For each line of standard input it prints what it takes by
+--                                      then: resident bytes, bytes of Lua's heap
 --   hold_pipes.lua connect PORT N KIND connects N times, says so, and waits for the end of standard input
 -- KIND is plain, or tls: then something has gone either way, so that every buffer has been used once.
 local core = require "p2pd.core"
