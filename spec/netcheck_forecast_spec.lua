@@ -9,21 +9,24 @@ local function route(one, family)
   return { family = family or "ipv4", nat = one, external_known = true }
 end
 
+local SHORT = { ["one side connects"] = "connect", ["simultaneous open"] = "open",
+  ["birthday attack"] = "birthday", ["only relayed"] = "relayed" }
+
 local function ways_of(...)
   local words = {}
-  for i, one in ipairs(forecast.ways(...)) do words[i] = one.way end
+  for i, one in ipairs(forecast.ways(...)) do words[i] = SHORT[one.way] end
   return table.concat(words, " ")
 end
 
 describe("p2pd.netcheck.forecast", function()
   it("ways() knows how each kind of peer is reached", function()
-    assert.equal("direct direct direct direct direct direct", ways_of(kind "open internet"))
-    assert.equal("direct punch punch punch punch birthday", ways_of(kind "symmetric UDP firewall"))
-    assert.equal("direct punch punch punch punch punch", ways_of(kind("full cone", "random")))
-    assert.equal("direct punch punch punch punch birthday", ways_of(kind("port-restricted", "equal")))
-    assert.equal("direct birthday birthday birthday relay relay", ways_of(kind("symmetric", "random")))
-    assert.equal("direct relay relay relay relay relay", ways_of(kind "blocked"))
-    assert.equal("direct punch", ways_of(kind "symmetric UDP firewall", "ipv6"))
+    assert.equal("connect connect connect connect connect connect", ways_of(kind "open internet"))
+    assert.equal("connect open open open open birthday", ways_of(kind "symmetric UDP firewall"))
+    assert.equal("connect open open open open open", ways_of(kind("full cone", "random")))
+    assert.equal("connect open open open open birthday", ways_of(kind("port-restricted", "equal")))
+    assert.equal("connect birthday birthday birthday relayed relayed", ways_of(kind("symmetric", "random")))
+    assert.equal("connect relayed relayed relayed relayed relayed", ways_of(kind "blocked"))
+    assert.equal("connect open", ways_of(kind "symmetric UDP firewall", "ipv6"))
   end)
 
   it("ways() gives the reason for a relay", function()
@@ -38,7 +41,7 @@ describe("p2pd.netcheck.forecast", function()
     unknown.external_known = false
     local best, ways = forecast.best({ poor, good, unknown }, "ipv4")
     assert.equal(good, best)
-    assert.equal("punch", ways[6].way)
+    assert.equal("simultaneous open", ways[6].way)
     assert.is_nil((forecast.best({ poor }, "ipv6")))
   end)
 

@@ -27,19 +27,18 @@ forecast.PEERS = {
 
 -- How a connection comes about, and for a relay why.
 local function find_way(local_nat, remote_nat)
-  if local_nat.type == nat.OPEN or remote_nat.type == nat.OPEN then return "direct" end
-  if predict.meeting(local_nat, remote_nat) then return "punch" end
+  if local_nat.type == nat.OPEN or remote_nat.type == nat.OPEN then return "one side connects" end
+  if predict.meeting(local_nat, remote_nat) then return "simultaneous open" end
   local meeting, reason = predict.meeting(local_nat, remote_nat, "internet", true)
-  if meeting then return "birthday" end
-  return "relay", reason
+  if meeting then return "birthday attack" end
+  return "only relayed", reason
 end
 
 --- How each kind of peer is reached.
 -- @tparam table local_nat a NAT, as of a route
 -- @tparam[opt="ipv4"] string family
--- @treturn {table,...} in the order of @{PEERS}: `peer`, `way` ("direct": one side connects to the other;
--- "punch": both connect at once; "birthday": they do so by a birthday attack, when both agree; "relay":
--- nothing of that works), `reason`
+-- @treturn {table,...} in the order of @{PEERS}: `peer`, `way` ("one side connects"; "simultaneous open";
+-- "birthday attack", when both agree to it; "only relayed"), and for the last one `reason`
 function forecast.ways(local_nat, family)
   local ways = {}
   for _, peer in ipairs(forecast.PEERS) do
@@ -51,7 +50,8 @@ function forecast.ways(local_nat, family)
   return ways
 end
 
-local WORTH = { direct = 1.5, punch = 1, birthday = 0.5, relay = 0 }
+local WORTH = { ["one side connects"] = 1.5, ["simultaneous open"] = 1, ["birthday attack"] = 0.5,
+  ["only relayed"] = 0 }
 
 local function worth_of(ways)
   local sum = 0
@@ -74,12 +74,16 @@ function forecast.best(routes, family)
 end
 
 local function describe(name, ways)
-  local counts = { direct = 0, punch = 0, birthday = 0, relay = 0 }
+  local counts = {}
+  for way in pairs(WORTH) do counts[way] = 0 end
   for _, one in ipairs(ways) do counts[one.way] = counts[one.way] + 1 end
-  if counts.direct == #ways then return ("%s: every peer can connect to this host."):format(name) end
-  if counts.relay == 0 then return ("%s: every kind of peer can be reached without a relay."):format(name) end
+  local relayed = counts["only relayed"]
+  if counts["one side connects"] == #ways then
+    return ("%s: every peer can connect to this host."):format(name)
+  end
+  if relayed == 0 then return ("%s: every kind of peer can be reached without a relay."):format(name) end
   return ("%s: %d of %d kinds of peers can be reached without a relay."):format(name,
-    #ways - counts.relay, #ways)
+    #ways - relayed, #ways)
 end
 
 local function has_one(list)

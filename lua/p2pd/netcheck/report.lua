@@ -113,8 +113,8 @@ local function add_clock(lines, clock)
     milliseconds(math.abs(clock.offset)), direction, milliseconds(clock.bound), clock.servers)
 end
 
-local WAYS = { direct = "directly", punch = "both connect at once", birthday = "by a birthday attack",
-  relay = "only through a relay" }
+local WAYS = { ["one side connects"] = "directly", ["simultaneous open"] = "both connect at once",
+  ["birthday attack"] = "by a birthday attack", ["only relayed"] = "only through a relay" }
 
 local function add_forecast(lines, found)
   local sentences, ways = forecast.verdict(found)
