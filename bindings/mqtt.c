@@ -11,7 +11,6 @@
 
 #include "bindings/bind.h"
 #include "bindings/scheduler.h"
-#include "host/mqtt/paho.h"
 
 #define CLASS "p2pd.mqtt"
 #define GUARD_CLASS "p2pd.mqtt.guard"
@@ -350,7 +349,7 @@ static int m_tostring(lua_State *L) {
 /* Made before every client, so collected after them when the state is closed. */
 static int m_shutdown(lua_State *L) {
     (void)L;
-    mqtt_paho_shutdown();
+    mqtt_shutdown();
     return 0;
 }
 

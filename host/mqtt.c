@@ -1,11 +1,9 @@
 /*
- * A client stays connected for as long as it lives: an attempt brings it online (mqtt_attempt.c),
- * and when that fails or the connection ends it waits a little longer each time and begins again.
- * Whatever blocks is a job on a worker thread, one at a time for a client; mqtt_pump() is the one
- * place that starts the next. It is also where a closed client ends: it frees itself when its last
- * job is done, so nothing waits for it.
+ * A client stays connected for as long as it lives: an attempt brings it online, and when that
+ * fails or the connection ends it waits a little longer each time and begins again. A closed one
+ * frees itself when what it had to send is out.
  */
-#include "host/mqtt/client.h"
+#include "host/mqtt.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,18 +12,50 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "host/log.h"
 #include "host/loop.h"
-#include "host/mqtt/paho.h"
-#include "host/worker.h"
+#include "host/mqtt/attempt.h"
 
 #define BACKOFF_MIN_S 0.25
 #define BACKOFF_MAX_S 15.0
 #define STABLE_S 10.0 /* a connection that lasted this long resets the back-off */
 #define LINGER_S 1.0  /* what is queued at a close may still go out */
+#define SHUTDOWN_S 1.0
+#define REASON_MAX 720
+
+struct topic {
+    struct topic *next;
+    char name[];
+};
+
+struct mqtt {
+    struct mqtt_options options;
+    struct mqtt_events events;
+    enum mqtt_state state;
+    char reason[REASON_MAX];
+    const char *code;
+    unsigned failures;
+    struct mqtt_stats stats;
+    double backoff, up_since;
+    bool warned; /* of the present outage */
+
+    struct mqtt_queue in, out;
+    struct topic *topics;
+    int unacknowledged;
+    char *refused;
+
+    /* One of these is on its way; when the client is closed the timer limits how long it lingers.
+     */
+    ev_timer timer; /* back-off */
+    struct mqtt_attempt *attempt;
+    struct mqtt_link *link; /* online */
+};
+
+static int clients; /* those that linger too */
 
 /* -- small parts ----------------------------------------------------------------------------- */
 
-void mqtt_log(const struct mqtt *m, enum log_level level, const char *what) {
+static void write_log(const struct mqtt *m, enum log_level level, const char *what) {
     log_write(level, "mqtt %s port %d: %s", m->options.host, m->options.port, what);
 }
 
@@ -34,7 +64,7 @@ static void changed(struct mqtt *m) {
         m->events.on_change(m->events.owner);
 }
 
-void mqtt_set_timer(struct mqtt *m, double seconds) {
+static void set_timer(struct mqtt *m, double seconds) {
     ev_now_update(loop_get());
     ev_timer_stop(loop_get(), &m->timer);
     ev_timer_set(&m->timer, seconds, 0);
@@ -51,49 +81,34 @@ static double next_pause(struct mqtt *m) {
     return pause < BACKOFF_MAX_S ? pause : BACKOFF_MAX_S;
 }
 
-void mqtt_submit(struct mqtt *m, void (*work)(void *), void (*done)(void *)) {
-    m->busy = true;
-    m->job_link = m->link;
-    if (worker_submit(work, done, m) == 0)
-        return;
-    work(m);
-    done(m);
-}
-
-/* The link is not ours any more; what handle it has is destroyed by the next job. */
-void mqtt_retire(struct mqtt *m) {
-    mqtt_attempt_end(m);
-    if (!m->link)
-        return;
-    m->stats.sent += (uint64_t)mqtt_link_take_sent(m->link);
-    mqtt_link_orphan(m->link);
-    if (m->opened)
-        m->doomed = m->link;
-    else
-        mqtt_link_close(m->link);
-    m->link = NULL;
-    m->stats.dropped += (uint64_t)mqtt_queue_clear(&m->out);
-}
-
 static void go_offline(struct mqtt *m, const char *code, const char *reason) {
-    mqtt_retire(m);
     snprintf(m->reason, sizeof m->reason, "%s", reason);
     m->code = code;
     m->state = MQTT_OFFLINE;
-    m->phase = PHASE_WAITING;
-    mqtt_set_timer(m, next_pause(m));
+    set_timer(m, next_pause(m));
     changed(m);
 }
 
-void mqtt_fail(struct mqtt *m, const char *code, const char *reason) {
-    if (!m->warned)
-        mqtt_log(m, LOG_WARN, reason);
-    m->warned = true;
-    m->failures++;
-    go_offline(m, code, reason);
+/* The link, and with it what waits to be sent, is given up. */
+static void drop_link(struct mqtt *m) {
+    if (!m->link)
+        return;
+    m->stats.sent += (uint64_t)mqtt_link_take_sent(m->link);
+    m->stats.dropped += (uint64_t)mqtt_queue_clear(&m->out);
+    mqtt_link_close(m->link);
+    m->link = NULL;
 }
 
-/* -- what the link tells --------------------------------------------------------------------- */
+/* -- online ---------------------------------------------------------------------------------- */
+
+/* Hands over what fits into paho's window; the rest follows when that is sent. */
+static void send_queued(struct mqtt *m) {
+    while (m->link && m->out.first && mqtt_link_has_room(m->link)) {
+        struct mqtt_message *message = mqtt_queue_pop(&m->out);
+        mqtt_link_send(m->link, message);
+        free(message);
+    }
+}
 
 static void request(struct mqtt *m, const char *topic) {
     struct mqtt_message *message = mqtt_message_new(topic, strlen(topic), NULL, 0);
@@ -102,33 +117,15 @@ static void request(struct mqtt *m, const char *topic) {
     m->unacknowledged++;
 }
 
-static void on_link_up(struct mqtt *m) {
-    m->stats.reconnects += m->stats.protocol != 0;
-    m->stats.protocol = m->config.version;
-    m->version_known = true;
-    m->warned = false;
-    m->state = MQTT_ONLINE;
-    m->phase = PHASE_UP;
-    mqtt_attempt_end(m);
-    m->up_since = loop_now();
-    ev_timer_stop(loop_get(), &m->timer);
-    mqtt_log(m, LOG_INFO, m->config.version == 5 ? "connected, MQTT 5" : "connected, MQTT 3.1.1");
-    m->unacknowledged = 0;
-    free(m->refused);
-    m->refused = NULL;
-    for (struct mqtt_topic *t = m->topics; t; t = t->next)
-        request(m, t->name);
-    changed(m);
-}
-
-static void on_link_lost(struct mqtt *m, const char *text) {
-    mqtt_log(m, LOG_INFO, text);
+static void on_lost(struct mqtt *m, const char *text) {
+    write_log(m, LOG_INFO, text);
     if (loop_now() - m->up_since >= STABLE_S)
         m->backoff = BACKOFF_MIN_S;
+    drop_link(m);
     go_offline(m, "ECONNRESET", text);
 }
 
-static void on_suback(struct mqtt *m, const struct mqtt_link_event *e) {
+static void on_suback(struct mqtt *m, const struct mqtt_event *e) {
     m->unacknowledged--;
     if (e->code) {
         free(m->refused);
@@ -139,8 +136,8 @@ static void on_suback(struct mqtt *m, const struct mqtt_link_event *e) {
     changed(m);
 }
 
-static void on_link_message(struct mqtt *m, struct mqtt_message *message) {
-    if (m->closed || !mqtt_queue_fits(&m->in, message->topic_len + message->len)) {
+static void on_message(struct mqtt *m, struct mqtt_message *message) {
+    if (!mqtt_queue_fits(&m->in, message->topic_len + message->len)) {
         m->stats.dropped++;
         free(message);
         return;
@@ -151,80 +148,75 @@ static void on_link_message(struct mqtt *m, struct mqtt_message *message) {
         m->events.on_message(m->events.owner);
 }
 
-void mqtt_on_link_event(void *owner, const struct mqtt_link_event *e) {
+static void on_link(void *owner, const struct mqtt_event *e) {
     struct mqtt *m = owner;
-    if (e->kind == MQTT_LINK_MESSAGE)
-        on_link_message(m, e->message);
-    else if (e->kind == MQTT_LINK_DROPPED)
+    if (e->kind == MQTT_MESSAGE)
+        on_message(m, e->message);
+    else if (e->kind == MQTT_DROPPED)
         m->stats.dropped++;
-    else if (e->kind == MQTT_LINK_SUBACK)
+    else if (e->kind == MQTT_SUBACK)
         on_suback(m, e);
-    else if (m->closed && e->kind != MQTT_LINK_DRAINED)
-        mqtt_retire(m);
-    else if (e->kind == MQTT_LINK_UP)
-        on_link_up(m);
-    else if (e->kind == MQTT_LINK_FAILED)
-        mqtt_attempt_failed(m, e);
-    else if (e->kind == MQTT_LINK_LOST)
-        on_link_lost(m, e->text);
-    mqtt_pump(m);
+    else if (e->kind == MQTT_ROOM)
+        send_queued(m);
+    else if (e->kind == MQTT_LOST)
+        on_lost(m, e->text);
+}
+
+static void go_online(struct mqtt *m, const struct mqtt_outcome *outcome) {
+    m->link = outcome->link;
+    mqtt_link_hand_over(m->link, on_link, m);
+    m->stats.reconnects += m->stats.protocol != 0;
+    m->stats.protocol = outcome->version;
+    m->warned = false;
+    m->state = MQTT_ONLINE;
+    m->up_since = loop_now();
+    write_log(m, LOG_INFO, outcome->version == 5 ? "connected, MQTT 5" : "connected, MQTT 3.1.1");
+    m->unacknowledged = 0;
+    free(m->refused);
+    m->refused = NULL;
+    for (struct topic *t = m->topics; t; t = t->next)
+        request(m, t->name);
+    send_queued(m);
+    changed(m);
+}
+
+/* -- offline --------------------------------------------------------------------------------- */
+
+static void on_attempt(void *owner, const struct mqtt_outcome *outcome) {
+    struct mqtt *m = owner;
+    m->attempt = NULL;
+    if (outcome->link) {
+        go_online(m, outcome);
+        return;
+    }
+    if (!m->warned)
+        write_log(m, LOG_WARN, outcome->reason);
+    m->warned = true;
+    m->failures++;
+    go_offline(m, outcome->code, outcome->reason);
+}
+
+static void begin(struct mqtt *m) {
+    m->state = MQTT_CONNECTING;
+    m->attempt = mqtt_attempt_start(&m->options, m->stats.protocol, on_attempt, m);
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *w, int events) {
     (void)loop, (void)events;
     struct mqtt *m = w->data;
-    if (m->closed)
-        mqtt_retire(m);
-    else if (m->phase == PHASE_WAITING)
-        m->phase = PHASE_DUE;
-    else if (m->phase != PHASE_DUE && m->phase != PHASE_UP)
-        mqtt_attempt_time_out(m);
-    mqtt_pump(m);
+    begin(m);
+    changed(m);
 }
 
-/* -- online ---------------------------------------------------------------------------------- */
-
-static void send_work(void *arg) {
-    struct mqtt *m = arg;
-    mqtt_link_send(m->job_link, m->batch);
-}
-
-static void job_done(void *arg) {
-    struct mqtt *m = arg;
-    m->busy = false;
-    mqtt_pump(m);
-}
-
-/* Hands over what fits into paho's window; the rest follows when that is sent. */
-static void send_batch(struct mqtt *m) {
-    int room = MQTT_LINK_WINDOW - mqtt_link_unsent(m->link);
-    struct mqtt_message **tail = &m->batch;
-    for (m->batch = NULL; room > 0 && m->out.first; room--) {
-        *tail = mqtt_queue_pop(&m->out);
-        tail = &(*tail)->next;
-    }
-    if (m->batch)
-        mqtt_submit(m, send_work, job_done);
-}
-
-/* -- jobs and the end ------------------------------------------------------------------------ */
-
-static void close_work(void *arg) {
-    struct mqtt *m = arg;
-    mqtt_link_close(m->doomed);
-}
-
-static void close_done(void *arg) {
-    struct mqtt *m = arg;
-    m->doomed = NULL;
-    job_done(m);
-}
+/* -- the end --------------------------------------------------------------------------------- */
 
 static void free_client(struct mqtt *m) {
     ev_timer_stop(loop_get(), &m->timer);
+    mqtt_attempt_stop(m->attempt);
+    drop_link(m);
     mqtt_queue_clear(&m->in);
     mqtt_queue_clear(&m->out);
-    for (struct mqtt_topic *t = m->topics, *next; t; t = next) {
+    for (struct topic *t = m->topics, *next; t; t = next) {
         next = t->next;
         free(t);
     }
@@ -233,36 +225,44 @@ static void free_client(struct mqtt *m) {
     for (size_t i = 0; i < sizeof STRINGS / sizeof *STRINGS; i++)
         free((void *)STRINGS[i]);
     free(m);
-    mqtt_paho_leave();
+    clients--;
 }
 
-static void pump_closed(struct mqtt *m) {
-    if (m->link && (m->phase != PHASE_UP || (!m->out.first && mqtt_link_unsent(m->link) == 0)))
-        mqtt_retire(m);
-    if (m->doomed)
-        mqtt_submit(m, close_work, close_done);
-    else if (m->link)
-        send_batch(m);
-    else
+static void on_linger_over(struct ev_loop *loop, ev_timer *w, int events) {
+    (void)loop, (void)events;
+    free_client(w->data);
+}
+
+/* All is with paho, and paho has sent it. */
+static bool is_drained(const struct mqtt *m) {
+    return !m->link || (!m->out.first && mqtt_link_unsent(m->link) == 0);
+}
+
+/* Events of a client that is closed. */
+static void on_last_words(void *owner, const struct mqtt_event *e) {
+    struct mqtt *m = owner;
+    free(e->message);
+    send_queued(m);
+    if (e->kind == MQTT_LOST || is_drained(m))
         free_client(m);
 }
 
-void mqtt_pump(struct mqtt *m) {
-    if (m->busy)
+void mqtt_close(struct mqtt *m) {
+    loop_release();
+    m->state = MQTT_CLOSED;
+    if (is_drained(m)) {
+        free_client(m);
         return;
-    if (m->closed) {
-        pump_closed(m);
-    } else if (m->doomed) {
-        mqtt_submit(m, close_work, close_done);
-    } else if (m->phase == PHASE_DUE) {
-        m->state = MQTT_CONNECTING;
-        changed(m);
-        mqtt_attempt_begin(m);
-    } else if (m->phase == PHASE_CONNECTING && !m->opened) {
-        mqtt_attempt_open(m);
-    } else if (m->phase == PHASE_UP) {
-        send_batch(m);
     }
+    mqtt_link_hand_over(m->link, on_last_words, m);
+    ev_set_cb(&m->timer, on_linger_over);
+    set_timer(m, LINGER_S);
+}
+
+void mqtt_shutdown(void) {
+    double deadline = loop_now() + SHUTDOWN_S;
+    while ((clients > 0 || transport_leaving()) && loop_now() < deadline)
+        loop_turn(deadline);
 }
 
 /* -- for others ------------------------------------------------------------------------------ */
@@ -297,28 +297,14 @@ int mqtt_open(struct mqtt **out, const struct mqtt_options *options, struct mqtt
     m->options.pass = copy(options->pass);
     m->options.client_id = options->client_id ? copy(options->client_id) : random_id();
     m->events = events;
-    m->config.options = &m->options;
     m->backoff = BACKOFF_MIN_S;
     m->code = "";
     ev_init(&m->timer, on_timer);
     m->timer.data = m;
-    mqtt_paho_enter();
+    clients++;
     loop_hold();
-    m->phase = PHASE_DUE;
-    m->state = MQTT_CONNECTING;
-    mqtt_pump(m);
+    begin(m);
     return 0;
-}
-
-void mqtt_close(struct mqtt *m) {
-    m->closed = true;
-    m->state = MQTT_CLOSED;
-    m->events = (struct mqtt_events){0};
-    mqtt_probe_stop(&m->probe);
-    mqtt_queue_clear(&m->in);
-    loop_release();
-    mqtt_set_timer(m, LINGER_S);
-    mqtt_pump(m);
 }
 
 enum mqtt_state mqtt_state(const struct mqtt *m) {
@@ -357,7 +343,7 @@ struct mqtt_stats mqtt_stats(struct mqtt *m) {
 }
 
 void mqtt_subscribe(struct mqtt *m, const char *topic) {
-    struct mqtt_topic **at = &m->topics;
+    struct topic **at = &m->topics;
     for (; *at; at = &(*at)->next)
         if (strcmp((*at)->name, topic) == 0)
             return;
@@ -365,10 +351,10 @@ void mqtt_subscribe(struct mqtt *m, const char *topic) {
     if (!*at)
         abort();
     strcpy((*at)->name, topic);
-    if (m->phase != PHASE_UP)
+    if (!m->link)
         return;
     request(m, topic);
-    mqtt_pump(m);
+    send_queued(m);
 }
 
 int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t len, int expiry_s) {
@@ -381,7 +367,7 @@ int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t 
     struct mqtt_message *message = mqtt_message_new(topic, strlen(topic), payload, len);
     message->expiry_s = expiry_s;
     mqtt_queue_push(&m->out, message);
-    mqtt_pump(m);
+    send_queued(m);
     return 0;
 }
 

@@ -1,23 +1,13 @@
 /* MQTT clients: each stays connected to one broker until it is closed. */
-#ifndef P2PD_MQTT_H
-#define P2PD_MQTT_H
+#ifndef P2PD_HOST_MQTT_H
+#define P2PD_HOST_MQTT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "host/mqtt/options.h"
 #include "host/mqtt/queue.h"
-
-struct mqtt_options {
-    const char *host;
-    int port;
-    bool tls;
-    const char *ca;          /* PEM file; NULL: the system's store */
-    const char *user, *pass; /* NULL: none */
-    const char *client_id;   /* NULL: random */
-    int keepalive_s;
-    double connect_timeout_s; /* from the first SYN to the CONNACK */
-};
 
 enum mqtt_state { MQTT_CONNECTING, MQTT_ONLINE, MQTT_OFFLINE, MQTT_CLOSED };
 
@@ -60,5 +50,8 @@ int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t 
 /* The oldest message that waits, or NULL; it goes with mqtt_drop_first(). */
 const struct mqtt_message *mqtt_first(const struct mqtt *m);
 void mqtt_drop_first(struct mqtt *m);
+
+/* Before the process ends: turns the loop until closed clients are gone, for one second at most. */
+void mqtt_shutdown(void);
 
 #endif

@@ -25,8 +25,6 @@ int thread_start(void *(*run)(void *unused), const struct thread_options *option
         return -err;
     set_attributes(&attr, options);
     sigfillset(&deaf);
-    if (options->open_signal)
-        sigdelset(&deaf, options->open_signal);
     pthread_sigmask(SIG_SETMASK, &deaf, &before);
     err = pthread_create(&thread, &attr, run, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

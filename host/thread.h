@@ -6,9 +6,8 @@
 #include <stddef.h>
 
 struct thread_options {
-    size_t stack;    /* bytes */
-    bool real_time;  /* SCHED_FIFO, lowest priority; -EPERM where not allowed */
-    int open_signal; /* one that it and what it starts hear all the same; 0: none */
+    size_t stack;   /* bytes */
+    bool real_time; /* SCHED_FIFO, lowest priority; -EPERM where not allowed */
 };
 
 /* 0 or -errno. */

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
@@ -96,8 +95,7 @@ static void *run(void *unused) {
     return NULL;
 }
 
-/* SIGURG is for the threads of paho that come from these: see mqtt_wake.c */
-static const struct thread_options THREAD = {.stack = WORKER_STACK, .open_signal = SIGURG};
+static const struct thread_options THREAD = {.stack = WORKER_STACK};
 
 /* Under the lock. A job that finds other threads at work can wait for one of them. */
 static int provide_thread(void) {

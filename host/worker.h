@@ -1,4 +1,4 @@
-/* Threads for calls that block: name resolution, paho's, UPnP discovery. */
+/* Threads for calls that block: name resolution, UPnP discovery. */
 #ifndef P2PD_HOST_WORKER_H
 #define P2PD_HOST_WORKER_H
 

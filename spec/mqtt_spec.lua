@@ -99,6 +99,19 @@ describe("p2pd.mqtt", function()
       assert.equal("words", select(2, b:receive(WAIT)))
     end))
 
+    it("wait for a broker that pauses, and send everything", helper.task(function()
+      local broker <close> = helper.mosquitto {}
+      local a <close> = online(to(broker))
+      local b <close> = subscriber(broker, "spec/end")
+      broker:signal "STOP"
+      local sent = 0 -- as much as every buffer on the way holds, and a full queue
+      while a:publish("spec/pause", ("x"):rep(60000)) do sent = sent + 1 end
+      broker:signal "CONT"
+      helper.wait_until(function() return a:stats().sent == sent end)
+      assert.equal("end", select(2, exchange(a, b, "spec/end", "end")))
+      assert.equal(0, a:stats().dropped)
+    end))
+
     it("refuse a payload over 64 KiB", helper.task(function()
       local a <close> = online(to(first))
       local b <close> = subscriber(first, "spec/big")

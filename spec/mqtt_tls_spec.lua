@@ -4,6 +4,27 @@ local mqtt = require "spec.mqtt"
 
 local WAIT, online, exchange = mqtt.WAIT, mqtt.online, mqtt.exchange
 
+local function output(command)
+  local pipe <close> = assert(io.popen(command))
+  return pipe:read "a"
+end
+
+-- How a process ends that goes online with the system's authorities, as its environment names them.
+local function in_child(env, port)
+  local script = [[
+    local core = require "p2pd.core"
+    core.task.run(function()
+      local client <close> = core.mqtt.open { host = "localhost", port = %d, tls = true }
+      assert(client:wait_online(5))
+    end)
+  ]]
+  env.LUA_CPATH = package.cpath
+  local child <close> = assert(core.process.spawn {
+    "lua5.4", "-e", script:format(port), env = env, stderr = "null",
+  })
+  return child:wait(WAIT)
+end
+
 describe("p2pd.mqtt", function()
   describe("TLS", function()
     local secure
@@ -24,29 +45,55 @@ describe("p2pd.mqtt", function()
       end
     end))
 
-    local function refused(options)
+    local function refused(options, expected)
       local client <close> = core.mqtt.open(options)
       local ok, message, code = client:wait_online(WAIT)
       assert.is_nil(ok)
-      assert.equal("EPROTO", code)
+      assert.equal(expected or "EACCES", code)
       return message
     end
 
     it("refuses a certificate of another ca", helper.task(function()
       local ca = helper.certificate(helper.scratch())
       local message = refused { host = "localhost", port = secure.port, tls = true, ca = ca }
-      assert.matches("TLS handshake: certificate verify failed", message)
+      assert.matches("TLS: the server's certificate is not good: self%-signed certificate", message)
     end))
 
     it("refuses a certificate that the system does not know", helper.task(function()
       local message = refused { host = "localhost", port = secure.port, tls = true }
-      assert.matches("TLS handshake: certificate verify failed", message)
+      assert.matches("TLS: the server's certificate is not good: self%-signed certificate", message)
     end))
 
     it("refuses a certificate for another host", helper.task(function()
       local options = { host = "127.0.0.2", port = secure.other, tls = true, ca = secure.ca }
       local message = refused(options)
-      assert.matches("certificate is not for 127.0.0.2", message)
+      assert.matches("TLS: the server's certificate is not good: IP address mismatch", message)
+    end))
+
+    it("reports that the broker wants a certificate of ours", helper.task(function()
+      local lines = "require_certificate true\ncafile cert.pem\n"
+      local broker <close> = helper.mosquitto { tls = true, config = lines }
+      local options = { host = "127.0.0.1", port = broker.port, tls = true, ca = broker.ca }
+      assert.matches("refused by the peer", (refused(options)))
+    end))
+
+    it("trusts the system's certificates, from a folder or a file", helper.task(function()
+      local folder = helper.scratch()
+      local name = output("openssl x509 -noout -hash -in " .. secure.ca):gsub("%s+", "") .. ".0"
+      assert(os.execute(("cp %s %s/%s"):format(secure.ca, folder, name)))
+      for variable, value in pairs { SSL_CERT_DIR = folder, SSL_CERT_FILE = secure.ca } do
+        assert.same({ "exit", 0 }, { in_child({ [variable] = value }, secure.port) })
+      end
+      assert.same({ "exit", 1 }, { in_child({}, secure.port) })
+    end))
+
+    it("ends what is published before a close", helper.task(function()
+      local options = { host = "127.0.0.1", port = secure.port, tls = true, ca = secure.ca }
+      local b <close> = online(options, function(client) client:subscribe "spec/last" end)
+      local a = online(options)
+      for i = 1, 20 do assert(a:publish("spec/last", tostring(i))) end
+      a:close()
+      for i = 1, 20 do assert.equal(tostring(i), select(2, b:receive(WAIT))) end
     end))
 
     it("tells a broker that closes from one with a wrong certificate", helper.task(function()
@@ -58,8 +105,8 @@ describe("p2pd.mqtt", function()
           stream:recv()
         end
       end)
-      local message = refused { host = "127.0.0.1", port = port, tls = true }
-      assert.matches("TLS handshake: unexpected eof", message)
+      local message = refused({ host = "127.0.0.1", port = port, tls = true }, "ECONNRESET")
+      assert.matches("TLS: the peer hung up in the TLS handshake", message)
     end))
   end)
 end)

@@ -100,6 +100,46 @@ describe("p2pd.mqtt", function()
   end)
 
   describe("the connection", function()
+    it("is made by IPv6 as well", helper.task(function()
+      local broker <close> = helper.mosquitto { host = "::1" }
+      local a <close> = online(to(broker))
+      local b <close> = subscriber(broker, "spec/family")
+      assert.equal("six", select(2, exchange(a, b, "spec/family", "six")))
+    end))
+
+    it("goes to the broker, whatever proxies the environment names", helper.task(function()
+      local script = [[
+        local core = require "p2pd.core"
+        core.task.run(function()
+          local client <close> = core.mqtt.open { host = "127.0.0.1", port = %d }
+          assert(client:wait_online(5))
+        end)
+      ]]
+      local proxy = "http://127.0.0.1:" .. helper.free_port()
+      local child <close> = assert(core.process.spawn {
+        "lua5.4", "-e", script:format(first.port),
+        env = { LUA_CPATH = package.cpath, http_proxy = proxy, https_proxy = proxy },
+      })
+      assert.same({ "exit", 0 }, { child:wait(WAIT) })
+    end))
+
+    it("says why it ended", helper.task(function()
+      local broker <close> = helper.mosquitto {}
+      local client <close> = online(to(broker))
+      broker:stop()
+      wait_for(client, "offline")
+      assert.equal("the broker closed the connection", select(2, client:state()))
+    end))
+
+    it("ends when the broker has gone silent", helper.task(function()
+      local broker <close> = helper.mosquitto {}
+      local client <close> = online(to(broker, { keepalive = 1 }))
+      broker:signal "STOP"
+      wait_for(client, "offline")
+      assert.matches("the broker does not answer", select(2, client:state()))
+      broker:signal "CONT"
+    end))
+
     it("comes back with its topics when the broker was restarted", helper.task(function()
       local broker <close> = helper.mosquitto {}
       local a <close> = online(to(broker))

@@ -1,58 +1,62 @@
 /*
- * One attempt to bring a client online: the name is resolved, its addresses are probed, and the
- * first that answers is left to paho. Each step says in its own words why it failed. A broker that
- * refuses MQTT 5, or closes the connection when it sees it, is asked once more by MQTT 3.1.1 within
- * the same attempt; what it has accepted once is what it is asked by from then on.
+ * Each step says in its own words why it failed. A broker that refuses MQTT 5, or closes the
+ * connection when it sees it, is asked once more by MQTT 3.1.1 within the same attempt; what it has
+ * accepted once is what it is asked by from then on.
  */
+#include "host/mqtt/attempt.h"
+
 #include <errno.h>
-#include <netdb.h>
+#include <ev.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "host/mqtt/client.h"
-#include "host/mqtt/nudge.h"
+#include "host/log.h"
+#include "host/loop.h"
+#include "host/mqtt/carrier.h"
 
 #define REFUSED_VERSION 1     /* MQTT 3.1.1 §3.2.2.3 */
 #define REFUSED_VERSION5 0x84 /* MQTT 5 §3.2.2.2 */
+#define TEXT_MAX 384
 
-static void nudge(struct mqtt *m, bool on) {
-    if (on)
-        mqtt_nudge_begin();
-    if (m->nudging)
-        mqtt_nudge_end();
-    m->nudging = on;
+struct mqtt_attempt {
+    const struct mqtt_options *options;
+    void (*on_done)(void *owner, const struct mqtt_outcome *outcome);
+    void *owner;
+    int version; /* that is asked for */
+    bool version_known;
+    struct mqtt_carrier *carrier; /* at first */
+    struct mqtt_link *link;       /* then */
+    ev_timer limit;
+};
+
+static void set_limit(struct mqtt_attempt *a) {
+    ev_now_update(loop_get());
+    ev_timer_stop(loop_get(), &a->limit);
+    ev_timer_set(&a->limit, a->options->connect_timeout_s, 0);
+    ev_timer_start(loop_get(), &a->limit);
 }
 
-/* -- paho ------------------------------------------------------------------------------------ */
-
-static void open_work(void *arg) {
-    struct mqtt *m = arg;
-    m->open_error = mqtt_link_open(m->job_link);
+static void finish(struct mqtt_attempt *a, const struct mqtt_outcome *outcome) {
+    void (*on_done)(void *, const struct mqtt_outcome *) = a->on_done;
+    void *owner = a->owner;
+    if (outcome->link)
+        a->link = NULL;
+    mqtt_attempt_stop(a);
+    on_done(owner, outcome);
 }
 
-static void open_done(void *arg) {
-    struct mqtt *m = arg;
-    m->busy = false;
-    if (m->open_error && m->link == m->job_link && !m->closed)
-        mqtt_fail(m, "EPROTO", "paho cannot start to connect");
-    mqtt_pump(m);
+/* The reason must not be the attempt's: it is gone when it is read. */
+static void fail(struct mqtt_attempt *a, const char *code, const char *reason) {
+    finish(a, &(struct mqtt_outcome){.code = code, .reason = reason});
 }
 
-void mqtt_attempt_open(struct mqtt *m) {
-    m->opened = true;
-    nudge(m, true);
-    mqtt_submit(m, open_work, open_done);
-}
+/* -- MQTT ------------------------------------------------------------------------------------ */
 
-/* Should a former handle still be there, mqtt_pump() has it destroyed before this one is opened. */
-static void new_link(struct mqtt *m) {
-    m->link = mqtt_link_new(&m->config, m, mqtt_on_link_event);
-    m->opened = false;
-    m->phase = PHASE_CONNECTING;
-    mqtt_set_timer(m, m->options.connect_timeout_s);
-}
+static void start_carrier(struct mqtt_attempt *a);
 
-static const char *failure_code(const struct mqtt_link_event *e) {
+static const char *failure_code(const struct mqtt_attempt *a, const struct mqtt_event *e) {
+    int error = mqtt_link_error(a->link);
     switch (e->code) {
     case 4: /* MQTT 3.1.1 §3.2.2.3: bad user name or password, not authorised */
     case 5:
@@ -60,107 +64,99 @@ static const char *failure_code(const struct mqtt_link_event *e) {
     case 0x87:
         return "EACCES";
     default:
-        return e->closed_early ? "ECONNRESET" : e->code > 0 ? "ECONNREFUSED" : "EPROTO";
+        if (e->code > 0)
+            return "ECONNREFUSED";
+        return error && error != -ENODATA ? strerrorname_np(-error)
+               : e->closed_early          ? "ECONNRESET"
+                                          : "EPROTO";
     }
 }
 
-static bool refuses_version(const struct mqtt *m, const struct mqtt_link_event *e) {
-    if (m->config.version != 5)
+static bool refuses_version(const struct mqtt_attempt *a, const struct mqtt_event *e) {
+    if (a->version != 5)
         return false;
     return e->code == REFUSED_VERSION || e->code == REFUSED_VERSION5 ||
-           (e->closed_early && !m->version_known);
+           (e->closed_early && !a->version_known);
 }
 
-void mqtt_attempt_failed(struct mqtt *m, const struct mqtt_link_event *e) {
-    if (!refuses_version(m, e)) {
-        mqtt_fail(m, failure_code(e), e->text);
+static void refused(struct mqtt_attempt *a, const struct mqtt_event *e) {
+    if (!refuses_version(a, e)) {
+        fail(a, failure_code(a, e), e->text);
         return;
     }
-    mqtt_log(m, LOG_DEBUG, "MQTT 5 is refused, trying 3.1.1");
-    mqtt_retire(m);
-    m->config.version = 4;
-    new_link(m);
+    log_write(LOG_DEBUG, "mqtt %s port %d: MQTT 5 is refused, trying 3.1.1", a->options->host,
+              a->options->port);
+    mqtt_link_close(a->link);
+    a->link = NULL;
+    a->version = 4;
+    start_carrier(a);
 }
 
-/* -- the broker's address -------------------------------------------------------------------- */
+static void on_link(void *owner, const struct mqtt_event *e) {
+    struct mqtt_attempt *a = owner;
+    if (e->kind == MQTT_UP)
+        finish(a, &(struct mqtt_outcome){.link = a->link, .version = a->version});
+    else if (e->kind == MQTT_FAILED)
+        refused(a, e);
+    else
+        free(e->message);
+}
 
-static void on_probe(struct mqtt_probe *p, int result) {
-    struct mqtt *m = (struct mqtt *)((char *)p - offsetof(struct mqtt, probe));
-    if (result < 0) {
-        char text[128];
-        snprintf(text, sizeof text, "TCP connect: %s", strerror(-result));
-        mqtt_fail(m, strerrorname_np(-result), text);
-    } else {
-        m->config.addr = p->at;
-        new_link(m);
+/* -- the stream ------------------------------------------------------------------------------ */
+
+static void on_carrier(void *owner, struct stream *stream,
+                       const struct mqtt_carrier_failure *failure) {
+    struct mqtt_attempt *a = owner;
+    a->carrier = NULL;
+    if (failure) {
+        fail(a, failure->code, failure->reason);
+        return;
     }
-    mqtt_pump(m);
+    set_limit(a);
+    a->link = mqtt_link_new(stream, a->options, a->version, on_link, a);
+    if (!a->link)
+        fail(a, "EPROTO", "paho cannot start to connect");
 }
 
-static void start_probe(struct mqtt *m) {
-    m->phase = PHASE_PROBING;
-    mqtt_probe_start(&m->probe, m->config.addrs, m->config.addr_count, on_probe);
+static void start_carrier(struct mqtt_attempt *a) {
+    set_limit(a);
+    a->carrier = mqtt_carrier_start(a->options, on_carrier, a);
 }
 
-static int resolve(struct mqtt *m, int flags) {
-    struct mqtt_link_config *c = &m->config;
-    int n = mqtt_resolve(m->options.host, m->options.port, flags, c->addrs, MQTT_LINK_ADDRS_MAX);
-    c->addr_count = n > 0 ? n : 0;
-    return n > 0 ? 0 : n;
-}
-
-static void resolve_work(void *arg) {
-    struct mqtt *m = arg;
-    m->resolve_error = resolve(m, AI_ADDRCONFIG);
-    m->resolve_errno = errno;
-}
-
-static void resolve_failed(struct mqtt *m) {
-    int e = m->resolve_error;
-    const char *code = e == EAI_SYSTEM  ? strerrorname_np(m->resolve_errno)
-                       : e == EAI_AGAIN ? "EAGAIN"
-                                        : "ENOENT";
-    char text[300];
-    snprintf(text, sizeof text, "cannot resolve '%.200s': %s", m->options.host, gai_strerror(e));
-    mqtt_fail(m, code, text);
-}
-
-static void resolve_done(void *arg) {
-    struct mqtt *m = arg;
-    m->busy = false;
-    if (m->phase == PHASE_RESOLVING && !m->closed) {
-        if (m->resolve_error)
-            resolve_failed(m);
-        else
-            start_probe(m);
-    }
-    mqtt_pump(m);
+static void on_limit(struct ev_loop *loop, ev_timer *w, int events) {
+    (void)loop, (void)events;
+    struct mqtt_attempt *a = w->data;
+    char text[TEXT_MAX] = "CONNECT: the broker does not answer in time";
+    if (a->carrier)
+        snprintf(text, sizeof text, "%s: timed out", mqtt_carrier_step(a->carrier));
+    fail(a, "ETIMEDOUT", text);
 }
 
 /* -- begin and end --------------------------------------------------------------------------- */
 
-void mqtt_attempt_begin(struct mqtt *m) {
-    if (!m->version_known)
-        m->config.version = 5;
-    mqtt_set_timer(m, m->options.connect_timeout_s);
-    if (resolve(m, AI_NUMERICHOST) == 0) {
-        start_probe(m);
+struct mqtt_attempt *mqtt_attempt_start(const struct mqtt_options *options, int version,
+                                        void (*on_done)(void *, const struct mqtt_outcome *),
+                                        void *owner) {
+    struct mqtt_attempt *a = calloc(1, sizeof *a);
+    if (!a)
+        abort();
+    a->options = options;
+    a->version = version ? version : 5;
+    a->version_known = version != 0;
+    a->on_done = on_done;
+    a->owner = owner;
+    ev_init(&a->limit, on_limit);
+    a->limit.data = a;
+    start_carrier(a);
+    return a;
+}
+
+void mqtt_attempt_stop(struct mqtt_attempt *a) {
+    if (!a)
         return;
-    }
-    m->phase = PHASE_RESOLVING;
-    mqtt_submit(m, resolve_work, resolve_done);
-}
-
-void mqtt_attempt_time_out(struct mqtt *m) {
-    static const char *const LIMITS[] = {
-        [PHASE_RESOLVING] = "cannot resolve the name: timed out",
-        [PHASE_PROBING] = "TCP connect: timed out",
-        [PHASE_CONNECTING] = "CONNECT: the broker does not answer in time",
-    };
-    mqtt_fail(m, "ETIMEDOUT", LIMITS[m->phase]);
-}
-
-void mqtt_attempt_end(struct mqtt *m) {
-    mqtt_probe_stop(&m->probe);
-    nudge(m, false);
+    ev_timer_stop(loop_get(), &a->limit);
+    mqtt_carrier_stop(a->carrier);
+    if (a->link)
+        mqtt_link_close(a->link);
+    free(a);
 }

@@ -1,6 +1,6 @@
 /* MQTT messages, and the bounded queues they wait in. */
-#ifndef P2PD_MQTT_QUEUE_H
-#define P2PD_MQTT_QUEUE_H
+#ifndef P2PD_HOST_MQTT_QUEUE_H
+#define P2PD_HOST_MQTT_QUEUE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,0 +1,18 @@
+/* Which broker a client belongs to, and how it is spoken to. */
+#ifndef P2PD_HOST_MQTT_OPTIONS_H
+#define P2PD_HOST_MQTT_OPTIONS_H
+
+#include <stdbool.h>
+
+struct mqtt_options {
+    const char *host;
+    int port;
+    bool tls;
+    const char *ca;          /* PEM file; NULL: the system's store */
+    const char *user, *pass; /* NULL: none */
+    const char *client_id;   /* NULL: random */
+    int keepalive_s;
+    double connect_timeout_s; /* for the name, TCP and TLS, and again for CONNECT's answer */
+};
+
+#endif
