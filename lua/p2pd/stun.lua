@@ -1,4 +1,4 @@
---- What address does the outside see us at? Binding requests to STUN servers (RFC 8489).
+--- A STUN client: Binding requests (RFC 8489), whose answers tell our external address.
 -- @module p2pd.stun
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"

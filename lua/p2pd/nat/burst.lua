@@ -1,4 +1,4 @@
---- Probes from local ports of our choice: what external ports does a NAT give them?
+--- Bursts of probes from chosen local ports, which show what external ports a NAT gives them.
 -- @module p2pd.nat.burst
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"

@@ -1,5 +1,5 @@
---- Which external port does a NAT give out next? The rule, from mappings whose local ports and order are
--- known. What is measured is never clean: probes get lost, other programs take ports in between, a range of
+--- Infers a NAT's rule for external ports from mappings whose local ports and order are known.
+-- What is measured is never clean: probes get lost, other programs take ports in between, a range of
 -- ports ends and begins again. So each rule is held against all pairs of neighbours, and most of them decide.
 -- @module p2pd.nat.delta
 local nat = require "p2pd.nat"
@@ -112,24 +112,24 @@ local function count_near(seen, unit)
   return count
 end
 
--- The most links of a chain of these runs that a counter may have made, from one to another: those with a
--- mapping of old, which is no news, are passed over.
+-- The most successions of a chain of these runs that a counter may have made, from one to another: those with
+-- a mapping of old, which is no news, are passed over.
 local function chain(runs, from, to, unit)
-  local links, most = {}, 0
+  local successions, most = {}, 0
   for i = from, to do
-    links[i] = 0
+    successions[i] = 0
     for j = from, i - 1 do
       local mappings = runs[i].first_at - runs[j].last_at
       local is_next = is_count(runs[i].first - runs[j].last, unit, mappings)
-      if is_next then links[i] = math.max(links[i], links[j] + 1) end
+      if is_next then successions[i] = math.max(successions[i], successions[j] + 1) end
     end
-    most = math.max(most, links[i])
+    most = math.max(most, successions[i])
   end
   return most
 end
 
 -- A counter may begin again once.
-local function count_links(seen, unit)
+local function count_successions(seen, unit)
   local count, of = 0, 0
   for _, runs in ipairs(seen.bursts) do
     local most = 0
@@ -166,10 +166,11 @@ local function find_units(seen, direction)
   return divisor, steps
 end
 
--- How many neighbours and links a unit leaves unexplained, or nil when too many.
+-- How many neighbours and successions a unit leaves unexplained, or nil when too many.
 local function count_misses(seen, unit)
-  local near, links, of = count_near(seen, unit), count_links(seen, unit)
-  if is_enough(near, #seen.near) and is_enough(links, of) then return #seen.near - near + of - links end
+  local near, successions, of = count_near(seen, unit), count_successions(seen, unit)
+  if not is_enough(near, #seen.near) or not is_enough(successions, of) then return nil end
+  return #seen.near - near + of - successions
 end
 
 -- A mapping of old between two new ones spoils a divisor, but others' traffic hardly leaves all steps but a
@@ -230,8 +231,8 @@ function delta.infer(bursts)
     local kind, value = rule(seen)
     if kind then return kind, value end
   end
-  local _, links = count_links(seen, 1)
-  if #seen.near < LEAST or links < LEAST then return nil, "too many mappings are unknown" end
+  local _, successions = count_successions(seen, 1)
+  if #seen.near < LEAST or successions < LEAST then return nil, "too many mappings are unknown" end
   return nat.DELTA_RANDOM, 0
 end
 

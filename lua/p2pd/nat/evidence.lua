@@ -1,5 +1,5 @@
---- From what several servers said about one NAT to one verdict: liars are outvoted, and what nobody could
--- tell is named. Pure; p2pd.nat.classify gathers the evidence.
+--- Judges a NAT by what several STUN servers have observed of it: a majority outvotes a server that lies, and
+-- what remains unknown is named. Pure; p2pd.nat.classify gathers the evidence.
 -- @module p2pd.nat.evidence
 local delta = require "p2pd.nat.delta"
 local list = require "p2pd.list"

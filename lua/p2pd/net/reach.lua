@@ -1,7 +1,6 @@
---- Which addresses a stranger may have us connect to.
--- Who asks us to connect back, or to punch, names an address; a firewall that keeps him out of our network
--- must not be walked around through us. So never this machine (unless the node was told to use the loopback
--- interface), never many machines at once, and of inner networks none but our own.
+--- Access control for the addresses that peers name: whoever asks us to connect back, to punch or to come to
+-- a relay must not reach through us what a firewall keeps from him. Refused are this machine (unless the node
+-- uses the loopback interface), multicast and broadcast, and private networks other than our own.
 -- @module p2pd.net.reach
 local core = require "p2pd.core"
 

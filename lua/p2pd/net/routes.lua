@@ -126,7 +126,7 @@ local function complete_unasked(self, route)
   self.changed(route)
 end
 
--- A server that nobody reaches tells nothing of an address that needs none to be known.
+-- What is known of a global IPv6 address when no server answered.
 local function doubt(found)
   local unsure = nat.firewall()
   unsure.missing = { "whether anything is let in is not known: " .. found.reason }
@@ -180,9 +180,9 @@ end
 -- the route they share it with.
 local function add_further(self, found, family)
   local searches = {}
-  local mine = list.filter(found, function(route) return route.family == family end)
-  local count = #mine
-  for _, route in ipairs(mine) do
+  local of_family = list.filter(found, function(route) return route.family == family end)
+  local count = #of_family
+  for _, route in ipairs(of_family) do
     local by_external = { [route.external] = route }
     for _, further in ipairs(route.further or {}) do
       local known = not further.external_known and route or by_external[further.external]

@@ -1,4 +1,4 @@
---- A relay of ours for one pipe: an allocation that lets the peer in.
+--- The local relay of one pipe: an allocation of this node that lets the peer in.
 -- @module p2pd.relay.local_relay
 local core = require "p2pd.core"
 local endpoint = require "p2pd.endpoint"
@@ -120,7 +120,7 @@ end
 --- Waits for whoever comes to it, until `verify` lets one through. The allocation ends with the stream.
 -- @tparam allocation allocation
 -- @tparam string pipe_id
--- @tparam string role ours: "dialer" or "answerer"
+-- @tparam string role this side's: "dialer" or "answerer"
 -- @tparam function verify gets a stream; returns it, or nil, message, code (ECANCELED ends the wait)
 -- @treturn stream a verified one; or nil, message, code
 function local_relay.receive(allocation, pipe_id, role, verify)

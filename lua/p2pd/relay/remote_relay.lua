@@ -1,4 +1,5 @@
---- Coming to the relay that the peer has: we need no credentials for it.
+--- The remote relay of one pipe: connecting to the address that the peer has allocated, which needs no
+-- credentials.
 -- @module p2pd.relay.remote_relay
 local core = require "p2pd.core"
 local endpoint = require "p2pd.endpoint"
@@ -20,7 +21,7 @@ end
 -- @tparam node node
 -- @tparam table m the message that names the relay: `relayed`, `udp`
 -- @tparam string pipe_id
--- @tparam string role ours: "dialer" or "answerer"
+-- @tparam string role this side's: "dialer" or "answerer"
 -- @treturn stream one on which nothing has been said; or nil, message, code
 function remote_relay.connect(node, m, pipe_id, role)
   local ip, port = endpoint.parse(m.relayed)

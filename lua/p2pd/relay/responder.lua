@@ -12,7 +12,7 @@ local SAY_S = 0.3     -- for a connection that is refused: then that is the answ
 local ATTEMPTS = 3    -- to come to a relay
 local AGAIN_S = 0.1   -- between them, and more each time
 
--- -- a relay of ours
+-- -- a local relay
 
 -- Says it again as long as nobody has come: an answer may be lost.
 local function keep_offering(node, m, allocation)

@@ -1,6 +1,6 @@
---- STUN requests side by side over one datagram socket, each with its own timer (RFC 8489 section 6.2.1) and
--- its own idea of who may answer. Where p2pd.stun takes the first good answer of many servers, this gives
--- each request its own answer.
+--- Several STUN transactions at once over one datagram socket, each with its own timer (RFC 8489 section
+-- 6.2.1), answer, and rule for the sources from which that may come. (p2pd.stun takes the first good answer
+-- of several servers.)
 -- @module p2pd.stun.exchange
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"

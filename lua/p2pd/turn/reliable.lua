@@ -1,5 +1,5 @@
---- A stream through a TURN server that relays datagrams only: core.reliable over a UDP allocation of one
--- side. The other side needs none: its datagrams go to the relayed address as they are.
+--- A stream through a TURN server that relays datagrams only: a reliable link (core.reliable) over a UDP
+-- allocation of one side. The other side needs none: its datagrams go to the relayed address as they are.
 -- @module p2pd.turn.reliable
 local core = require "p2pd.core"
 local task = require "p2pd.task"
@@ -25,7 +25,7 @@ end
 --- Waits for the peer's datagrams at the relayed address of an allocation, which ends with the stream.
 -- @tparam allocation allocation
 -- @tparam string pipe_id
--- @tparam string role ours: "dialer" or "answerer"
+-- @tparam string role this side's: "dialer" or "answerer"
 -- @tparam number timeout seconds for each step
 -- @treturn stream one on which nothing has been said; or nil, message, code
 function reliable.receive(allocation, pipe_id, role, timeout)
@@ -44,7 +44,7 @@ end
 -- @tparam integer port
 -- @tparam ?string from our address
 -- @tparam string pipe_id
--- @tparam string role ours
+-- @tparam string role this side's
 -- @tparam number timeout seconds
 -- @treturn stream one on which nothing has been said; or nil, message, code
 function reliable.connect(ip, port, from, pipe_id, role, timeout)
@@ -62,7 +62,7 @@ end
 -- @tparam string ip the peer's relayed address
 -- @tparam integer port
 -- @tparam string pipe_id
--- @tparam string role ours
+-- @tparam string role this side's
 -- @tparam number timeout seconds
 -- @treturn stream one on which nothing has been said; or nil, message, code
 function reliable.connect_by(allocation, ip, port, pipe_id, role, timeout)
