@@ -114,7 +114,7 @@ describe("p2pd.punch.attempt", function()
     local missed = { at = hit.at, deadline = hit.at + 0.1, gap = 10, mappings = { dead } }
     b.fires[1], b.fires[2], b.waves = missed, hit, 2
     hit.at = missed.deadline
-    a.verify, b.verify = answer, speak
+    a.verify, b.verify, b.choose = answer, speak, true
     local x, y = p2pd.all(function() return attempt.open(a) end, function() return attempt.open(b) end)
     assert.is_true(core.clock.monotonic() >= missed.deadline)
     x:close()
