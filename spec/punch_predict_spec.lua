@@ -56,12 +56,12 @@ end
 
 local function try(a, b, attempt, seed, foreign)
   local meeting = assert(predict.meeting(a, b))
-  local mine, theirs = new_side(a, meeting, attempt, seed), new_side(b, OPPOSITE[meeting], attempt, seed + 1)
-  aim(mine, theirs)
-  aim(theirs, mine)
-  mine.router:disturb(foreign)
-  theirs.router:disturb((foreign + 1) % predict.SEQUENCE)
-  return oracle.meet(mine, theirs)
+  local near, far = new_side(a, meeting, attempt, seed), new_side(b, OPPOSITE[meeting], attempt, seed + 1)
+  aim(near, far)
+  aim(far, near)
+  near.router:disturb(foreign)
+  far.router:disturb((foreign + 1) % predict.SEQUENCE)
+  return oracle.meet(near, far)
 end
 
 local function externals(mappings)
@@ -84,8 +84,8 @@ describe("p2pd.punch.predict", function()
     it("is seen alike from both sides", function()
       for _, birthday in ipairs { false, true } do
         each_pair(function(a, b)
-          local mine, theirs = predict.meeting(a, b, nil, birthday), predict.meeting(b, a, nil, birthday)
-          assert.equal(OPPOSITE[mine], theirs, text(a) .. " with " .. text(b))
+          local near, far = predict.meeting(a, b, nil, birthday), predict.meeting(b, a, nil, birthday)
+          assert.equal(OPPOSITE[near], far, text(a) .. " with " .. text(b))
         end)
       end
     end)
@@ -162,19 +162,19 @@ describe("p2pd.punch.predict", function()
 
     it("need help: without the peer's SYNs nothing gets in where ports are filtered", function()
       local a, b = named("port-restricted", "equal"), named("port-restricted", "equal")
-      local mine, theirs = new_side(a, "simultaneous", 1, 1), new_side(b, "simultaneous", 1, 2)
-      aim(mine, theirs)
-      theirs.plans = {}
-      assert.is_false(oracle.meet(mine, theirs))
+      local near, far = new_side(a, "simultaneous", 1, 1), new_side(b, "simultaneous", 1, 2)
+      aim(near, far)
+      far.plans = {}
+      assert.is_false(oracle.meet(near, far))
     end)
 
     it("are the local ports for an equal delta, without a probe", function()
-      local ours = named("port-restricted", "equal")
-      local needs = predict.needs(ours, "simultaneous")
+      local one = named("port-restricted", "equal")
+      local needs = predict.needs(one, "simultaneous")
       assert.equal(0, needs.probes)
       assert.same({ { local_port = 5000, reply_port = 0, external_port = 5000 },
         { local_port = 5001, reply_port = 0, external_port = 5001 } },
-        predict.mappings(ours, needs, { ports = { 5000, 5001 } }))
+        predict.mappings(one, needs, { ports = { 5000, 5001 } }))
     end)
 
     it("are looked at the second time", function()
@@ -186,42 +186,42 @@ describe("p2pd.punch.predict", function()
     end)
 
     it("are the held ones for a cone with random ports", function()
-      local ours = named("full cone", "random")
-      local needs = predict.needs(ours, "simultaneous")
+      local one = named("full cone", "random")
+      local needs = predict.needs(one, "simultaneous")
       assert.equal(needs.count, needs.probes)
       assert.is_true(needs.listen)
       assert.same({ { local_port = 5001, reply_port = 0, external_port = 777 } },
-        predict.mappings(ours, needs, { ports = { 5000, 5001 }, held = { [5001] = 777 } }))
+        predict.mappings(one, needs, { ports = { 5000, 5001 }, held = { [5001] = 777 } }))
     end)
 
     it("keep a preserving router's distance", function()
-      local ours = named("symmetric", "preserving")
-      assert.same({ { local_port = 5001, reply_port = 0, external_port = 6001 } }, predict.mappings(ours,
-        predict.needs(ours, "simultaneous"), { ports = { 5001 }, last = { port = 5000, external = 6000 } }))
+      local one = named("symmetric", "preserving")
+      assert.same({ { local_port = 5001, reply_port = 0, external_port = 6001 } }, predict.mappings(one,
+        predict.needs(one, "simultaneous"), { ports = { 5001 }, last = { port = 5000, external = 6000 } }))
     end)
 
     it("aim all for one port of a counter", function()
-      local ours = named("symmetric", "independent", -3)
-      local list = predict.mappings(ours, predict.needs(ours, "simultaneous"),
+      local one = named("symmetric", "independent", -3)
+      local list = predict.mappings(one, predict.needs(one, "simultaneous"),
         { ports = { 1, 2, 3, 4 }, last = { port = 9, external = 5000 } })
       assert.same({ 4988, 4988, 4988, 4988 }, externals(list))
     end)
 
     it("stop at the last port", function()
-      local ours = named("symmetric", "dependent", 2)
-      local needs = predict.needs(ours, "simultaneous")
+      local one = named("symmetric", "dependent", 2)
+      local needs = predict.needs(one, "simultaneous")
       local ports = { 1, 2, 3, 4 }
-      local list = predict.mappings(ours, needs, { ports = ports, last = { port = 9, external = 65530 } })
+      local list = predict.mappings(one, needs, { ports = ports, last = { port = 9, external = 65530 } })
       assert.same({ 65534, 65534, 65534, 65534 }, externals(list))
-      local none, reason = predict.mappings(ours, needs,
+      local none, reason = predict.mappings(one, needs,
         { ports = ports, last = { port = 9, external = 65535 } })
       assert.is_nil(none)
       assert.matches("^not predictable: ", reason)
     end)
 
     it("say 0 for what is not known", function()
-      local ours = named("symmetric", "random")
-      local list = predict.mappings(ours, predict.needs(ours, "birthday local"), { ports = { 5000, 5001 } })
+      local one = named("symmetric", "random")
+      local list = predict.mappings(one, predict.needs(one, "birthday local"), { ports = { 5000, 5001 } })
       assert.same({ 0, 0 }, externals(list))
       assert.equal(1, predict.needs(named("port-restricted", "random"), "birthday remote").probes)
     end)
@@ -249,10 +249,10 @@ describe("p2pd.punch.predict", function()
     end)
 
     it("points anywhere where nothing is known, and leaves its arguments alone", function()
-      local ours = { map(1, 11) }
-      assert.same({ 1 }, replies(ours, {}))
-      assert.same({ 1 }, replies(ours, { map(3, 0) }))
-      assert.equal(0, ours[1].reply_port)
+      local one = { map(1, 11) }
+      assert.same({ 1 }, replies(one, {}))
+      assert.same({ 1 }, replies(one, { map(3, 0) }))
+      assert.equal(0, one[1].reply_port)
     end)
   end)
 end)
