@@ -3,8 +3,8 @@
  * transport is ready, and now and then, because acknowledgements make no descriptor ready. It is
  * given up when nothing has moved for as long as the transport is patient.
  *
- * Steps are taken, and transports freed, only from the timer here or from the call that begins:
- * so none is freed from within a call of its own.
+ * Steps are taken, and transports freed, only from the timer here or from the call that begins: so
+ * none is freed from within a call of its own, unless its owner begins there.
  */
 #include "host/transport.h"
 

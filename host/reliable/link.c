@@ -1,5 +1,6 @@
 /*
- * What is written leaves at the loop's next turn, so that small writes share a datagram.
+ * What is written leaves at the loop's next turn, so that small writes share a datagram. Whoever is
+ * told of something may end the link at that moment: then it is freed when run() is through.
  */
 #include "host/reliable/link.h"
 
@@ -23,6 +24,8 @@ struct reliable_link {
     bool blocked; /* the carrier has no room, or has ended */
     bool ended;   /* the carrier has */
     bool left;
+    bool running; /* run() is on the stack */
+    bool dead;    /* to be freed after that */
 };
 
 static struct reliable_link *self(struct transport *t) {
@@ -92,13 +95,25 @@ static void send_all(struct reliable_link *l) {
         l->carrier->ops->flush(l->carrier);
 }
 
+static void destroy(struct reliable_link *l) {
+    ev_timer_stop(loop_get(), &l->timer);
+    l->carrier->ops->free(l->carrier);
+    reliable_free(l->machine);
+    free(l);
+}
+
 static void run(struct reliable_link *l) {
+    l->running = true;
     notify(l);
     enum reliable_state before = reliable_state(l->machine);
     send_all(l);
     if (reliable_state(l->machine) != before)
         notify(l);
-    arm(l);
+    l->running = false;
+    if (l->dead)
+        destroy(l);
+    else
+        arm(l);
 }
 
 /* A carrier that stays blocked must not keep a link that was left: time goes on for the machine. */
@@ -249,10 +264,10 @@ static void link_abort(struct transport *t) {
 
 static void link_free(struct transport *t) {
     struct reliable_link *l = self(t);
-    ev_timer_stop(loop_get(), &l->timer);
-    l->carrier->ops->free(l->carrier);
-    reliable_free(l->machine);
-    free(l);
+    l->base.on_ready = NULL;
+    l->dead = true;
+    if (!l->running)
+        destroy(l);
 }
 
 static const struct transport_ops OPS = {
