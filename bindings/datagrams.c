@@ -6,6 +6,7 @@
 /***
 Carriers of datagrams to one peer: a UDP socket's, a TURN channel's, or a script's.
 @module p2pd.core.datagrams
+@pragma nostrip
 */
 #include "bindings/datagrams.h"
 

@@ -1,6 +1,7 @@
 /***
 The line editor on the terminal.
 @module p2pd.core.editline
+@pragma nostrip
 */
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,9 @@
-/*
- * core.mqtt: clients that stay connected. Two kinds of tasks wait on a client: those that receive,
- * of whom a message wakes one, and those that watch its state, who are all woken by a change.
- */
+/* Two kinds of tasks wait on a client: those that receive, of whom a message wakes one, and those
+ * that watch its state, who are all woken by a change. */
+/***
+MQTT clients that stay connected.
+@module p2pd.core.mqtt
+*/
 #include "host/mqtt.h"
 
 #include <errno.h>

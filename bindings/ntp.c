@@ -2,6 +2,7 @@
 NTP (RFC 5905): packets, one server's client, and the vote among servers. The script has the
 sockets and the clock.
 @module p2pd.core.ntp
+@pragma nostrip
 */
 #include "host/ntp.h"
 

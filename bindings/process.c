@@ -8,6 +8,7 @@
 /***
 Child processes.
 @module p2pd.core.process
+@pragma nostrip
 */
 #include "host/process.h"
 

@@ -1,6 +1,7 @@
 /***
 Streams: reading by Lua's io formats, writing that waits while the peer is slow.
 @module p2pd.core.stream
+@pragma nostrip
 */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,7 @@
 /***
 Tasks: coroutines run by the host.
 @module p2pd.core.task
+@pragma nostrip
 */
 #include <errno.h>
 #include <lauxlib.h>

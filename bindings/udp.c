@@ -1,6 +1,7 @@
 /***
 UDP sockets; only receiving waits.
 @module p2pd.core.udp
+@pragma nostrip
 */
 #include "host/udp.h"
 
