@@ -6,6 +6,7 @@ local json = require "dkjson"
 local pretty = require "pl.pretty"
 
 local SLOWEST = 5
+local INTERRUPTED = 130 -- the shell's status for SIGINT
 local MARKS = { success = ".", failure = "F", error = "E", pending = "s" }
 
 local function text_of(message)
@@ -61,6 +62,16 @@ return function(options)
   local handler = require "busted.outputHandlers.base"()
   local durations = {}
 
+  -- Whoever presses Ctrl-C has seen enough. The servers and folders of the specs go with the process.
+  local function on_failure(_, _, message)
+    if type(message) ~= "string" then message = type(message) == "table" and message.message end
+    if type(message) == "string" and message:find "interrupted!" then
+      io.write "\ninterrupted\n"
+      os.exit(INTERRUPTED, true)
+    end
+    return nil, true
+  end
+
   local function on_test_end(element, _, status)
     io.write(MARKS[status] or "?")
     io.flush()
@@ -94,6 +105,8 @@ return function(options)
   end
 
   busted.subscribe({ "test", "end" }, on_test_end, { predicate = handler.cancelOnPending })
+  busted.subscribe({ "failure" }, on_failure)
+  busted.subscribe({ "error" }, on_failure)
   busted.subscribe({ "exit" }, on_exit)
   handler.options = options
   return handler
