@@ -81,6 +81,17 @@ describe("p2pd.nat.behaviour", function()
     assert.same({}, found.filtering)
   end))
 
+  it("proves nothing with a server that has fallen silent", task(function()
+    local greeted = false
+    local server <close> = stuns.open { mapped = stuns.open_internet, reply = function() return greeted end }
+    local socket <close> = open()
+    local found = assert(greet(socket, server))
+    greeted = true
+    behaviour.examine(socket, found, OURS)
+    assert.same({ filtering = {}, mapping = 1 }, { filtering = found.filtering, mapping = #found.mapping,
+      again = found.again })
+  end))
+
   it("takes no other address but one of the same kind", function()
     local here = { ip = "198.51.100.1", port = 3478 }
     local function other(ip, port) return behaviour.other_address({ ip = ip, port = port }, here, "ipv4") end

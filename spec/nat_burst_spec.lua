@@ -57,6 +57,19 @@ describe("p2pd.nat.burst", function()
     end
   end))
 
+  it("run() does not begin with a second burst ahead when the first one shows the rule", task(function()
+    local server <close> = serve(stuns.allot.equal())
+    local bursts = burst.run(burst.tcp, { ip = "127.0.0.1", is_eager = true }, target(server), WAIT, limit())
+    assert.same({ 1, delta.RUNS * delta.RUN_LENGTH }, { #bursts, server.connections })
+  end))
+
+  it("run() has a second burst ahead where there may be no rule", task(function()
+    local server <close> = serve(stuns.allot.random())
+    local bursts = burst.run(burst.tcp, { ip = "127.0.0.1", is_eager = true }, target(server), 0.01, limit())
+    assert.same({ nat.DELTA_RANDOM, 0 }, { delta.infer(bursts) })
+    assert.equal(2, #bursts)
+  end))
+
   it("run() gives up in time when nothing comes back", task(function()
     local server <close> = stuns.open { mapped = function() end }
     local bursts = burst.run(burst.tcp, OURS, target(server), 0.001, deadline.after(0.02))

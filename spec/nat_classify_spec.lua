@@ -184,6 +184,29 @@ describe("p2pd.nat.classify", function()
       end))
     end)
 
+    it("asks nobody for a hairpin unless it is told to", task(function()
+      local server <close> = behind("none", equal())
+      assert.is_nil(run({ server }).hairpin)
+      assert.is_false(run({ server }, { hairpin = true }).hairpin)
+    end))
+
+    it("tells the external address as soon as somebody has", task(function()
+      local server <close> = behind("none", equal())
+      local told = {}
+      local result = run({ server }, { on_external = function(ip) told[#told + 1] = ip end })
+      assert.same({ stuns.OUTSIDE }, told)
+      assert.equal(stuns.OUTSIDE, result.external)
+    end))
+
+    it("compares servers that have no other address by their own", task(function()
+      local mapped = stuns.nat("port", random())
+      local one <close> = stuns.open { mapped = mapped, behaviour = false }
+      local two <close> = stuns.open { mapped = mapped, behaviour = false, net = 2 }
+      local result = run { one, two }
+      assert.equal(nat.TYPES.symmetric, result.type)
+      assert.equal(PORT, result.tcp_mapping)
+    end))
+
     describe("with liars", function()
       -- Three servers before one NAT; the first one lies.
       local function with_liar(lie, script, allot)

@@ -19,6 +19,8 @@ local HAIRPIN = { rto = 0.015, rc = 3 } -- its timer: the way to the NAT and bac
 local UNREACHABLE = { unspecified = true, multicast = true, broadcast = true }
 local CHANGES = { both = { ip = true, port = true }, port = { port = true } } -- what a filter is tested with
 local TRIES = 4           -- of such a request
+local PLAIN_LEAST = 2     -- plain answers that show that the way is open
+local PATIENCE = 0.15     -- seconds more than a round trip, while they do not show it
 local TRY_SPACING = 1 / 8 -- of a round trip, between them
 local LATE = 0.02         -- seconds, or half a round trip: how much later than a plain one such an answer is
 
@@ -29,7 +31,7 @@ end
 
 -- The timer of a request that is sent once.
 local function once(rtt)
-  return { rto = 1.5 * rtt + DELAY, rc = 1, rm = 1 }
+  return { rto = 1.5 * rtt + PATIENCE, rc = 1, rm = 1 }
 end
 
 --- Could that be an address of ours, or a server's?
@@ -133,44 +135,57 @@ local function open_apart(options)
   return exchange.open(options)
 end
 
--- Sends each request several times, and after each time one for a plain answer: once those are there, the
--- others would be there too. Fills in what each of CHANGES brought, and returns how many plain answers came.
-local function send_tries(socket, server, brought)
-  local children <close> = task.group()
-  local changed, pending, plain = task.condition(), TRIES, 0
-  local function is_over()
-    return pending == 0 or brought.both ~= nil and brought.port ~= nil
-  end
-  for i = 1, TRIES do
-    children:spawn(function()
-      task.sleep((i - 1) * server.rtt * TRY_SPACING)
-      for name, change in pairs(CHANGES) do
-        children:spawn(function()
-          local came = try_filter(socket, server, change)
-          if came ~= nil and not brought[name] then brought[name] = came end
-          changed:signal()
-        end)
-      end
-      local answer = socket:ask({ ip = server.ip, port = server.server_port }, once(server.rtt))
-      if answer then plain = plain + 1 end
-      pending = pending - 1
-      changed:signal()
+local function is_known(brought)
+  return brought.both ~= nil and brought.port ~= nil
+end
+
+-- One try: both requests, and one for a plain answer.
+local function try_once(self)
+  local server = self.server
+  for name, change in pairs(CHANGES) do
+    self.children:spawn(function()
+      local came = try_filter(self.socket, server, change)
+      if came ~= nil and not self.brought[name] then self.brought[name] = came end
+      self.changed:signal()
     end)
   end
-  while not is_over() do changed:wait() end
-  local late = deadline.after(math.max(LATE, server.rtt / 2))
-  while plain > 0 and not late:has_passed() and not (brought.both ~= nil and brought.port ~= nil) do
-    changed:wait(late:left())
+  local answer = self.socket:ask({ ip = server.ip, port = server.server_port }, once(server.rtt))
+  if answer then self.plain = self.plain + 1 end
+  self.pending = self.pending - 1
+  self.changed:signal()
+end
+
+-- Sends each request several times, and each time one for a plain answer: once those are there, the others
+-- would be there too. What each of CHANGES brought, and how many plain answers came.
+local function send_tries(socket, server)
+  local children <close> = task.group()
+  local self = { socket = socket, server = server, children = children, changed = task.condition(),
+    brought = {}, pending = TRIES, plain = 0 }
+  local spacing, late = server.rtt * TRY_SPACING, math.max(LATE, server.rtt / 2)
+  for i = 1, TRIES do
+    children:spawn(function()
+      task.sleep((i - 1) * spacing)
+      try_once(self)
+    end)
   end
-  return plain
+  local expected = deadline.after((TRIES - 1) * spacing + server.rtt + late)
+  while self.pending > 0 and not is_known(self.brought) do
+    local is_alive = self.plain >= PLAIN_LEAST
+    if is_alive and expected:has_passed() then break end
+    self.changed:wait(is_alive and expected:left() or nil)
+  end
+  local tail = deadline.after(self.pending == 0 and late or 0)
+  while self.plain > 0 and not tail:has_passed() and not is_known(self.brought) do
+    self.changed:wait(tail:left())
+  end
+  return self.brought, self.plain
 end
 
 -- From a socket that sends to nobody else, so that no other packet of ours opens the filter.
 local function test_filters(server, options)
   local socket <close> = open_apart(options)
   if not socket then return end
-  local brought = {}
-  local plain = send_tries(socket, server, brought)
+  local brought, plain = send_tries(socket, server)
   for name in pairs(CHANGES) do
     if brought[name] then
       server.filtering[name] = true
