@@ -110,10 +110,12 @@ int mqtt_link_error(const struct mqtt_link *link) {
     return mqtt_tunnel_error(link->tunnel);
 }
 
+/* When all messages have arrived there is only paho's DISCONNECT left, which nobody waits for. */
 void mqtt_link_close(struct mqtt_link *link) {
+    bool idle = link->handle && mqtt_link_unsent(link) == 0 && mqtt_tunnel_is_idle(link->tunnel);
     if (link->handle)
         paho_handle_close(link->handle);
     if (link->tunnel)
-        mqtt_tunnel_close(link->tunnel);
+        mqtt_tunnel_close(link->tunnel, !idle);
     free(link);
 }

@@ -129,12 +129,17 @@ static void take_rest(struct stream *near, struct stream *far) {
     }
 }
 
-void mqtt_tunnel_close(struct mqtt_tunnel *t) {
+bool mqtt_tunnel_is_idle(const struct mqtt_tunnel *t) {
+    const struct transport *far = t->far->transport;
+    return mqtt_tunnel_waiting(t) == 0 && t->far->out.len == 0 && far->ops->unsent(far) == 0;
+}
+
+void mqtt_tunnel_close(struct mqtt_tunnel *t, bool orderly) {
     take_rest(t->near, t->far);
     stream_abort(t->near);
-    if (t->error)
-        stream_abort(t->far);
-    else
+    if (orderly && !t->error)
         stream_close(t->far);
+    else
+        stream_abort(t->far);
     free(t);
 }

@@ -19,7 +19,11 @@ size_t mqtt_tunnel_waiting(const struct mqtt_tunnel *t);
 int mqtt_tunnel_error(const struct mqtt_tunnel *t);
 const char *mqtt_tunnel_reason(const struct mqtt_tunnel *t); /* the same in words, or NULL */
 
-/* Frees it. What the near end's peer has written before it closed that goes out. */
-void mqtt_tunnel_close(struct mqtt_tunnel *t);
+/* All that came from the near end has arrived at the broker. */
+bool mqtt_tunnel_is_idle(const struct mqtt_tunnel *t);
+
+/* Frees it. What the near end's peer has written before it closed that goes out; `orderly`: with
+ * care that it arrives, see transport_leave(). */
+void mqtt_tunnel_close(struct mqtt_tunnel *t, bool orderly);
 
 #endif
