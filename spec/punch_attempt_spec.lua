@@ -117,6 +117,7 @@ describe("p2pd.punch.attempt", function()
     a.verify, b.verify, b.choose = answer, speak, true
     local x, y = p2pd.all(function() return attempt.open(a) end, function() return attempt.open(b) end)
     assert.is_true(core.clock.monotonic() >= missed.deadline)
+    assert(x, y)
     x:close()
     y:close()
   end))

