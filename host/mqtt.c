@@ -261,7 +261,8 @@ void mqtt_close(struct mqtt *m) {
 
 void mqtt_shutdown(void) {
     double deadline = loop_now() + SHUTDOWN_S;
-    while ((clients > 0 || transport_leaving()) && loop_now() < deadline)
+    int others = transport_leaving();
+    while ((clients > 0 || transport_leaving() > others) && loop_now() < deadline)
         loop_turn(deadline);
 }
 
