@@ -278,6 +278,7 @@ describe("p2pd.strategy.relay", function()
   it("says so when the peer cannot reach the relay", pair(ours "tcp", none, function(alice, bob)
     local routes = bob.routes
     local peer = bob.address
+    bob.signal.address = function() return peer end
     bob.network.routes = {}
     local _, err = alice:connect(peer, ONLY_RELAY)
     bob.network.routes = routes

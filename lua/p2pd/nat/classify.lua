@@ -17,6 +17,7 @@ classify.TIMEOUT = 0.8         -- seconds for all of it, unless all servers are 
 local ROUND_TRIPS = 10         -- that it may take, with a few losses
 local TIMEOUT_MAX = connections.TIMEOUT_MAX -- seconds, however far they are
 
+local LAST_LOOK = 0.001 -- seconds
 local GRACE = connections.GRACE -- seconds at least that others have after the first one that answered
 local LAST_REQUEST = behaviour.WAITS[#behaviour.WAITS] -- seconds until a silent server has got all of them
 
@@ -110,10 +111,16 @@ local function is_settled(self)
   return udp and tcp and self.pending.hairpin == 0
 end
 
+-- What has come already, while nobody had time to read it, still counts.
+local function is_silent(self)
+  task.sleep(LAST_LOOK)
+  return not self.first_udp
+end
+
 local function observe(self)
   repeat
     self.alarm = self.limit.at
-    if is_settled(self) then return end
+    if is_settled(self) and (self.first_udp or is_silent(self)) then return end
     self.changed:wait(deadline.at(self.alarm):left())
   until self.limit:has_passed()
 end
