@@ -174,9 +174,11 @@ demo: all | deps-demo
 test: all man $(SPEC_NATIVE) | deps-test
 	@$(RUN_ENV) $(SAN_ENV) $(LUA) $(SUITE) $(SPECS)
 
-# Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes.
+# Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes. That
+# needs a processor for each file.
 gcstress: all man $(SPEC_NATIVE) | deps-test
-	@$(RUN_ENV) P2PD_SPEC_SECONDS=3600 $(LUA) $(SUITE) -e "collectgarbage('incremental', 1, 1000, 6)" $(SPECS)
+	@$(RUN_ENV) P2PD_SPEC_SECONDS=3600 $(LUA) $(SUITE) $(if $(JOBS),,-j "$$(nproc)") \
+		-e "collectgarbage('incremental', 1, 1000, 6)" $(SPECS)
 
 bench: all | deps-all
 	@$(RUN_ENV) $(LUA) spec/bench/run.lua
