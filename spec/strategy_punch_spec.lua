@@ -2,6 +2,7 @@ local address = require "p2pd.address"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
+local loopback = require "spec.loopback"
 local nat = require "p2pd.nat"
 local p2pd = require "p2pd"
 local punch = require "p2pd.strategy.punch"
@@ -41,33 +42,10 @@ local function many_mappings(n)
 end
 
 describe("p2pd.strategy.punch", function()
-  local broker, settings, level
+  local world = loopback.new(setup, teardown)
 
-  setup(function()
-    level = core.log.level()
-    core.log.level "error"
-    broker = helper.mosquitto {}
-    settings = select(2, helper.settings { brokers = { broker } })
-  end)
-
-  teardown(function()
-    core.log.level(level)
-    helper.close_all()
-  end)
-
-  local function start(options)
-    local given = { settings = settings, interfaces = { "lo" } }
-    for key, value in pairs(options or {}) do given[key] = value end
-    return assert(p2pd.node(given))
-  end
-
-  local function pair(fn, options)
-    return task(function()
-      local alice <close> = start(options)
-      local bob <close> = start(options)
-      fn(alice, bob)
-    end)
-  end
+  local function start(options) return world:start(options) end
+  local function pair(fn, options) return world:pair(fn, options) end
 
   -- Bob's node answers every request so.
   local function answer_with(bob, fields)
@@ -204,7 +182,7 @@ describe("p2pd.strategy.punch", function()
     end))
 
     it("refuses what is no flag", task(function()
-      assert.error_matches(function() p2pd.node { settings = settings, birthday = 1 } end,
+      assert.error_matches(function() p2pd.node { settings = world.settings, birthday = 1 } end,
         "birthday is 1, and not true or false")
     end))
   end)
