@@ -23,6 +23,10 @@ depends=$(sed -n 's/^shlibs:Depends=//p' "$work/substvars")
 gzip -9nf "$root/usr/share/man/man1/p2pd.1" "$doc/CHANGELOG.md"
 mv "$doc/CHANGELOG.md.gz" "$doc/changelog.gz"
 mv "$doc/LICENSE" "$doc/copyright"
+# What is linked statically, with its own terms.
+for package in libpaho-mqtt-dev liblua5.4-dev; do
+	cp "/usr/share/doc/$package/copyright" "$doc/copyright.$package"
+done
 
 sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@DEPENDS@/$depends/" \
 	-e "s/@SIZE@/$(du -sk "$root" | cut -f1)/" "$here/control.in" >"$root/DEBIAN/control"
