@@ -18,6 +18,7 @@ local MAX_TARGETS = 4     -- addresses of one server's name that are asked
 local HAIRPIN = { rto = 0.015, rc = 3 } -- its timer: the way to the NAT and back is short
 local UNREACHABLE = { unspecified = true, multicast = true, broadcast = true }
 local CHANGES = { both = { ip = true, port = true }, port = { port = true } } -- what a filter is tested with
+local ORDERS = { { "both", "port" }, { "port", "both" } } -- by turns: a loss that recurs hits either
 local TRIES = 4           -- of such a request
 local PLAIN_LEAST = 2     -- plain answers that show that the way is open
 local PATIENCE = 0.15     -- seconds more than a round trip, while they do not show it
@@ -139,20 +140,22 @@ local function is_known(brought)
   return brought.both ~= nil and brought.port ~= nil
 end
 
--- One try: both requests, and one for a plain answer.
-local function try_once(self)
+-- One try: both requests, and after them one for a plain answer.
+local function try_once(self, order)
   local server = self.server
-  for name, change in pairs(CHANGES) do
+  for _, name in ipairs(order) do
     self.children:spawn(function()
-      local came = try_filter(self.socket, server, change)
+      local came = try_filter(self.socket, server, CHANGES[name])
       if came ~= nil and not self.brought[name] then self.brought[name] = came end
       self.changed:signal()
     end)
   end
-  local answer = self.socket:ask({ ip = server.ip, port = server.server_port }, once(server.rtt))
-  if answer then self.plain = self.plain + 1 end
-  self.pending = self.pending - 1
-  self.changed:signal()
+  self.children:spawn(function()
+    local answer = self.socket:ask({ ip = server.ip, port = server.server_port }, once(server.rtt))
+    if answer then self.plain = self.plain + 1 end
+    self.pending = self.pending - 1
+    self.changed:signal()
+  end)
 end
 
 -- Sends each request several times, and each time one for a plain answer: once those are there, the others
@@ -165,7 +168,7 @@ local function send_tries(socket, server)
   for i = 1, TRIES do
     children:spawn(function()
       task.sleep((i - 1) * spacing)
-      try_once(self)
+      try_once(self, ORDERS[i % #ORDERS + 1])
     end)
   end
   local expected = deadline.after((TRIES - 1) * spacing + server.rtt + late)
