@@ -5,6 +5,8 @@ Node keys, the files they live in, and what is sealed with them.
 #include "bindings/keys.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <string.h>
 
 #include "bindings/bind.h"
@@ -366,6 +368,24 @@ static int l_hpke_open(lua_State *L) {
     return error ? push_unsealed(L, error) : 1;
 }
 
+/***
+HMAC-SHA256 (RFC 2104).
+@function mac
+@tparam string secret
+@tparam string data
+@treturn string 32 bytes
+*/
+static int l_mac(lua_State *L) {
+    struct hpke_text secret = check_text(L, 1), data = check_text(L, 2);
+    uint8_t mac[EVP_MAX_MD_SIZE];
+    unsigned len;
+    luaL_argcheck(L, secret.len <= 1024, 1, "longer than 1 KiB");
+    if (!HMAC(EVP_sha256(), secret.data, (int)secret.len, data.data, data.len, mac, &len))
+        return luaL_error(L, "OpenSSL has no HMAC-SHA256");
+    lua_pushlstring(L, (const char *)mac, len);
+    return 1;
+}
+
 static const luaL_Reg METHODS[] = {
     {"seal_hidden", m_seal_hidden},
     {"open_hidden", m_open_hidden},
@@ -380,10 +400,15 @@ static const luaL_Reg METHODS[] = {
 static const luaL_Reg META[] = {
     {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
 static const luaL_Reg FUNCTIONS[] = {
-    {"generate", l_generate},   {"from_seed", l_from_seed},
-    {"load", l_load},           {"make_folders", l_make_folders},
-    {"is_id", l_is_id},         {"hpke_seal", l_hpke_seal},
-    {"hpke_open", l_hpke_open}, {NULL, NULL},
+    {"generate", l_generate},
+    {"from_seed", l_from_seed},
+    {"load", l_load},
+    {"make_folders", l_make_folders},
+    {"is_id", l_is_id},
+    {"hpke_seal", l_hpke_seal},
+    {"hpke_open", l_hpke_open},
+    {"mac", l_mac},
+    {NULL, NULL},
 };
 
 int bind_keys(lua_State *L) {

@@ -69,6 +69,23 @@ describe("core.keys", function()
     end)
   end)
 
+  describe("mac()", function()
+    local function hex(text) return (text:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end
+    it("gives what RFC 4231 has", function()
+      assert.equal("b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+        hex(keys.mac(("\x0b"):rep(20), "Hi There")))
+      assert.equal("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        hex(keys.mac("Jefe", "what do ya want for nothing?")))
+      assert.equal("60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+        hex(keys.mac(("\xaa"):rep(131), "Test Using Larger Than Block-Size Key - Hash Key First")))
+    end)
+    it("takes what is empty, and strings alone", function()
+      assert.equal(32, #keys.mac("", ""))
+      assert.has_error(function() keys.mac("key") end)
+      assert.has_error(function() keys.mac(("x"):rep(1025), "") end)
+    end)
+  end)
+
   describe("generate()", function()
     it("makes another key each time", function()
       local one, other = keys.generate(), keys.generate()
