@@ -31,13 +31,21 @@ static int m_close(lua_State *L) {
 The certificate of a node key, and TLS's settings. One serves every stream of the node.
 @function context
 @tparam p2pd.key key
+@tparam[opt] table options key_records: how many records are sent under one key, 1 to 2^23 (the
+default)
 @treturn p2pd.tls.context the context; or nil, message, code
 */
 static int l_context(lua_State *L) {
     const struct keys *keys = check_keys(L, 1);
+    lua_Integer records = opt_integer(L, 2, "key_records", TLS_KEY_RECORDS_MAX);
+    luaL_argcheck(L, records > 0 && records <= (lua_Integer)TLS_KEY_RECORDS_MAX, 2,
+                  "option 'key_records' out of range");
     struct lua_context *self = bind_new(L, CONTEXT_CLASS, sizeof *self);
     self->context = tls_context_new(keys);
-    return self->context ? 1 : push_failure(L, "EIO", "no TLS context: OpenSSL failed");
+    if (!self->context)
+        return push_failure(L, "EIO", "no TLS context: OpenSSL failed");
+    tls_context_limit(self->context, (uint64_t)records);
+    return 1;
 }
 
 /***
@@ -193,12 +201,37 @@ static int l_server(lua_State *L) {
 }
 
 /***
+Whether the record that a TLS stream begins with (RFC 8446 §5.1) is a ClientHello of somebody who
+knows the id of the context's node. @{server} finds that out by itself; this is for deciding about
+a stream before.
+@function proved
+@tparam p2pd.tls.context context
+@tparam string record its first bytes, 1 to all
+@treturn boolean
+@treturn ?integer without a proof how many bytes of the record are needed to say more; nil: there
+is no proof
+*/
+static int l_proved(lua_State *L) {
+    const struct lua_context *self = check_context(L, 1);
+    luaL_argcheck(L, !self->trusting, 1, "the context of a node expected");
+    size_t len;
+    const char *record = luaL_checklstring(L, 2, &len);
+    ssize_t size = tls_proof_size(record, len);
+    bool complete = size == (ssize_t)len && len > TLS_PROOF_HEADER;
+    lua_pushboolean(L,
+                    complete && tls_proof_check(tls_context_proof_key(self->context), record, len));
+    if (complete || size < (ssize_t)len)
+        return 1;
+    lua_pushinteger(L, (lua_Integer)size);
+    return 2;
+}
+
+/***
 Takes new keys for what we send (RFC 8446 §4.6.3). It happens by itself before a key is worn out.
 @function rekey
 @tparam p2pd.stream stream an encrypted one
 @tparam[opt=false] boolean both also asks the peer to take new ones
-@return true; or nil, message, code: EBUSY while a write waits, EOPNOTSUPP without TLS or when the
- kernel encrypts
+@return true; or nil, message, code: EBUSY while a write waits, EOPNOTSUPP without TLS
 */
 static int l_rekey(lua_State *L) {
     struct stream *s = check_stream(L, 1);
@@ -211,9 +244,9 @@ static int l_rekey(lua_State *L) {
 
 static const luaL_Reg CONTEXT_METHODS[] = {{NULL, NULL}};
 static const luaL_Reg CONTEXT_META[] = {{"__gc", m_close}, {NULL, NULL}};
-static const luaL_Reg FUNCTIONS[] = {{"context", l_context}, {"authority", l_authority},
-                                     {"client", l_client},   {"server", l_server},
-                                     {"rekey", l_rekey},     {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {
+    {"context", l_context}, {"authority", l_authority}, {"client", l_client}, {"server", l_server},
+    {"rekey", l_rekey},     {"proved", l_proved},       {NULL, NULL}};
 
 int bind_tls(lua_State *L) {
     bind_class(L, CONTEXT_CLASS, CONTEXT_METHODS, CONTEXT_META);

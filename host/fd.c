@@ -217,8 +217,3 @@ struct transport *fd_transport(int fd, bool owned) {
     f->io.data = f;
     return &f->base;
 }
-
-int fd_socket(const struct transport *t) {
-    const struct fd_transport *f = (const struct fd_transport *)t;
-    return t->ops == &OPS && f->socket && f->owned ? f->fd : -1;
-}

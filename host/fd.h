@@ -13,7 +13,4 @@
  */
 struct transport *fd_transport(int fd, bool owned);
 
-/* The socket of such a transport that owns one; -1 for any other. */
-int fd_socket(const struct transport *t);
-
 #endif

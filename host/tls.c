@@ -1,13 +1,13 @@
 /*
  * TLS as a transport. OpenSSL reads and writes through the wire, which keeps what cannot leave at
- * once; a record counts as written when it has left. Over a plain socket the handshake writes
- * through OpenSSL's own BIO, with which the kernel may take the encryption over; if it has, that
- * one stays, and a write that OpenSSL could not finish is given to it again (`retry`).
+ * once; a record counts as written when it has left. A write that OpenSSL could not finish is given
+ * to it again (`retry`).
  *
  * Readiness is not what it is below: OpenSSL may hold bytes, an end or an error while the
  * descriptor is silent (`more`: a zero timer tells the stream) and may have to write in order to
- * read (`read_needs`). A key's limit (RFC 8446 §5.5) is kept by a key update that asks nothing of
- * the peer, because one whose kernel encrypts could not answer.
+ * read (`read_needs`). A key's limit (RFC 8446 §5.5) is kept by a key update, for which nothing is
+ * asked of the peer. That is also why the kernel does not encrypt: OpenSSL 3.0 could not give it a
+ * new key.
  */
 #include "host/tls.h"
 
@@ -16,15 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host/fd.h"
 #include "host/loop.h"
 #include "host/tls/context.h"
 #include "host/tls/failure.h"
 #include "host/tls/wire.h"
 
-#define RECORD_MAX (16 * 1024)       /* RFC 8446 §5.1 */
-#define KEY_RECORDS_MAX (1ULL << 23) /* below the 2^24.5 of RFC 8446 §5.5 */
-#define KEY_UPDATES_MAX 32           /* in a row: each costs as much as a hundred records */
+#define RECORD_MAX (16 * 1024) /* RFC 8446 §5.1 */
+#define KEY_UPDATES_MAX 32     /* in a row: each costs as much as a hundred records */
+#define NO_PROOF "no proof that the peer knows the node id"
 
 struct tls {
     struct transport base;
@@ -35,6 +34,7 @@ struct tls {
     struct tls_failure failure; /* nothing is read or written any more */
     ev_timer kick;
     uint64_t records;    /* sent under the present key */
+    uint64_t keys;       /* that we have sent with, of the application's data */
     int key_updates;     /* received since the last application data */
     size_t sealed;       /* bytes of the record that waits in `out` */
     size_t retry;        /* bytes of the write that OpenSSL could not finish */
@@ -42,7 +42,7 @@ struct tls {
     int read_needs;      /* what a read waits for below */
     int handshake_needs; /* what the handshake does */
     bool started, open;
-    bool ktls;    /* the kernel encrypts what we send */
+    bool heard;   /* the ClientHello has proved that the peer knows the id, or we are the client */
     bool ended;   /* close_notify has come */
     bool closing; /* the local one is to be sent */
     bool closed;  /* it has been given to OpenSSL */
@@ -58,21 +58,8 @@ static struct tls *self(struct transport *t) {
 /* -- the way down -------------------------------------------------------------------------- */
 
 static void attach(struct tls *t) {
-    int fd = fd_socket(t->wire.lower);
-    BIO *own = tls_wire_bio(&t->wire), *out = fd >= 0 ? BIO_new_socket(fd, BIO_NOCLOSE) : own;
-    if (!out)
-        abort();
-    SSL_set_bio(t->ssl, own, out);
-}
-
-/* After the handshake: OpenSSL's own BIO stays only for the kernel's sake. */
-static void choose_output(struct tls *t) {
-    t->ktls = BIO_get_ktls_send(SSL_get_wbio(t->ssl));
-    BIO *own = SSL_get_rbio(t->ssl);
-    if (t->ktls || SSL_get_wbio(t->ssl) == own)
-        return;
-    BIO_up_ref(own);
-    SSL_set0_wbio(t->ssl, own);
+    BIO *bio = tls_wire_bio(&t->wire);
+    SSL_set_bio(t->ssl, bio, bio);
 }
 
 /* A peer that has us derive keys without end is not served: what follows is not even read. */
@@ -124,16 +111,35 @@ static bool is_shaking(const struct tls *t) {
 }
 
 static void finish(struct tls *t) {
-    if (!t->pin.verified) {
+    if (!t->pin.verified || SSL_session_reused(t->ssl)) {
         tls_failure_certificate(&t->failure, &t->pin);
         return;
     }
-    choose_output(t);
+    t->keys = 1;
     t->open = t->more = true;
+}
+
+/* A server hears the ClientHello before OpenSSL does: whoever does not prove that he knows the
+ * node's id gets no byte. 0, -EAGAIN, or why it failed. */
+static int hear_proof(struct tls *t) {
+    const struct buffer *early = &t->wire.early;
+    ssize_t size;
+    do {
+        size = tls_proof_size(buffer_head(early), early->len);
+        int error = size < 0 ? 0 : tls_wire_fill(&t->wire, (size_t)size);
+        if (error)
+            return error == -EAGAIN ? error : tls_failure_below(&t->failure, error, false);
+    } while (size == TLS_PROOF_HEADER);
+    const uint8_t *key = tls_context_proof_key(t->context);
+    t->heard = size > 0 && tls_proof_check(key, buffer_head(early), (size_t)size);
+    return t->heard ? 0 : tls_failure_set(&t->failure, EPROTO, NO_PROOF);
 }
 
 static void advance(struct tls *t) {
     t->started = true;
+    t->handshake_needs = EV_READ;
+    if (!t->heard && hear_proof(t))
+        return;
     prepare(t);
     int result = SSL_do_handshake(t->ssl);
     int need = result == 1 ? EV_WRITE : judge(t, result);
@@ -262,10 +268,8 @@ static ssize_t tls_read(struct transport *base, void *data, size_t len) {
 }
 
 static void renew_key(struct tls *t) {
-    if (t->ktls || ++t->records < KEY_RECORDS_MAX)
-        return;
-    t->records = 0;
-    tls_rekey(&t->base, false);
+    if (++t->records > tls_context_key_records(t->context) && SSL_version(t->ssl) == TLS1_3_VERSION)
+        tls_rekey(&t->base, false);
 }
 
 static ssize_t write_record(struct tls *t, const void *data, size_t len) {
@@ -357,7 +361,7 @@ static void tls_describe(const struct transport *base, transport_tell tell, void
     const struct transport_fact facts[] = {
         {"tls", "protocol", FACT_TEXT, {.text = SSL_get_version(t->ssl)}},
         {"tls", "cipher", FACT_TEXT, {.text = SSL_get_cipher_name(t->ssl)}},
-        {"tls", "ktls", FACT_FLAG, {.flag = t->ktls}},
+        {"tls", "keys", FACT_COUNT, {.count = t->keys}},
     };
     for (size_t i = 0; t->open && i < sizeof facts / sizeof *facts; i++)
         tell(arg, &facts[i]);
@@ -426,6 +430,7 @@ struct transport *tls_transport(struct tls_context *context, enum tls_role role,
                                 const struct tls_expected *expected) {
     struct tls *t = new_tls(context, lower);
     t->wire.early = early;
+    t->heard = role == TLS_CLIENT;
     tls_pin_init(&t->pin, expected);
     t->ssl = tls_context_connection(context, role, &t->pin);
     if (t->ssl) {
@@ -462,7 +467,7 @@ const char *tls_peer(const struct transport *base) {
 
 int tls_rekey(struct transport *base, bool both) {
     struct tls *t = base->ops == &OPS ? self(base) : NULL;
-    if (!t || t->ktls)
+    if (!t)
         return -EOPNOTSUPP;
     if (!t->open || t->failure.code || t->closing || t->closed)
         return t->failure.code ? t->failure.code : -EPIPE;
@@ -471,6 +476,8 @@ int tls_rekey(struct transport *base, bool both) {
     if (t->retry || !SSL_key_update(t->ssl, kind))
         return -EBUSY;
     SSL_do_handshake(t->ssl);
+    t->records = 1; /* the one that is to come */
+    t->keys++;
     update_needs(t);
     return 0;
 }

@@ -25,7 +25,7 @@ int tls_handshake(struct transport *t);
 const char *tls_peer(const struct transport *t);
 
 /* New keys for what we send, and with `both` for what the peer sends (RFC 8446 §4.6.3): 0, -EBUSY
- * while a write waits for the peer, -EOPNOTSUPP when the kernel holds the key or t is not TLS. */
+ * while a write waits for the peer, -EOPNOTSUPP when t is not TLS. */
 int tls_rekey(struct transport *t, bool both);
 
 #endif

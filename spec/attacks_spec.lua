@@ -13,6 +13,7 @@ local wait_until = helper.wait_until
 
 local WAIT = 5
 local SECRET = "attack at dawn"
+local NO_PROOF = "no proof that the peer knows the node id"
 
 describe("an attack:", function()
   local broker, settings, level
@@ -197,12 +198,14 @@ describe("an attack:", function()
     local function check(arguments, reason)
       return task(function()
         local bob <close> = start()
+        local options = arguments.options
+        if arguments.knows then options = table.concat({ options, nodes.proof_options(bob) }, " ") end
         local folder = helper.scratch()
         lines = {}
         bob.refusals.write = function(_, line) lines[#lines + 1] = line end
         local command = ([[cd %s && openssl req -x509 -newkey %s -nodes -keyout key -out cert -subj /CN=node \
           2>/dev/null; exec openssl s_client -connect 127.0.0.1:%d %s </dev/null >/dev/null 2>&1]])
-          :format(folder, arguments.key or "ed25519", port_of(bob), arguments.options)
+          :format(folder, arguments.key or "ed25519", port_of(bob), options)
         local child <close> = assert(core.process.spawn { "sh", "-c", command, env = { LD_PRELOAD = "" } })
         child:wait(WAIT)
         wait_until(function() return bob:stats().turned_away == 1 end)
@@ -212,10 +215,13 @@ describe("an attack:", function()
       end)
     end
 
-    it("and offers TLS 1.2 is refused", check({ options = "-tls1_2" }, "the peer offers TLS 1.2, not 1.3"))
-    it("and has no certificate is refused", check({ options = "-tls1_3" }, "the peer has no certificate"))
-    it("and has one of another kind is refused",
-      check({ options = "-tls1_3 -key key -cert cert", key = "rsa:2048" }, "the peer has no certificate"))
+    it("and not its id is refused", check({ options = "-tls1_3" }, NO_PROOF))
+    it("and offers TLS 1.2 is refused", check({ options = "-tls1_2" }, NO_PROOF))
+    it("and its id, but has no certificate, is refused",
+      check({ options = "-tls1_3", knows = true }, "the peer has no certificate"))
+    it("and its id, and has a certificate of another kind, is refused",
+      check({ options = "-tls1_3 -key key -cert cert", key = "rsa:2048", knows = true },
+        "the peer has no certificate"))
 
     it("and is no dialer of ours takes no pipe", task(function()
       local bob <close> = start()
@@ -248,6 +254,38 @@ describe("an attack:", function()
   end)
 
   describe("who stands between", function()
+    -- An openssl s_server: the port that it listens at.
+    local function s_server(...)
+      local folder, port = helper.scratch(), helper.free_port()
+      local command = ([[cd %s && openssl req -x509 -newkey ed25519 -nodes -keyout key -out cert -subj /CN=x \
+        2>/dev/null; exec openssl s_server -accept 127.0.0.1:%d %s]]):format(folder, port,
+        table.concat({ ... }, " "))
+      local child = assert(core.process.spawn { "sh", "-c", command, stdin = "pipe", stdout = "pipe",
+        stderr = "null", env = { LD_PRELOAD = "" } })
+      repeat until assert(child:stdout():read "l") == "ACCEPT"
+      return child, port
+    end
+
+    local function check_impostor(reason, ...)
+      local options = { ... }
+      return task(function()
+        local alice <close> = start()
+        local bob <close> = start()
+        local proof = { nodes.proof_options(bob) }
+        if options[1] == "-nocert" then table.move(proof, 1, #proof, 2, options) end
+        local child, port = s_server(table.unpack(options))
+        local _ <close> = child
+        local pipe, err = alice:connect(pretend(bob, port), { strategies = { "direct" }, timeout = WAIT })
+        assert.is_nil(pipe)
+        assert.matches(reason, err.direct, 1, true)
+      end)
+    end
+
+    it("and shows a key of his own for the peer's is found out",
+      check_impostor("the peer's certificate is of another node: ", "-key", "key", "-cert", "cert"))
+    it("and takes what the dialer knows of the peer for a proof of the peer's key is found out",
+      check_impostor("the peer's certificate has no node key", "-nocert"))
+
     it("and speaks for the peer is found out", task(function()
       local alice <close> = start()
       local bob <close> = start()
@@ -259,7 +297,7 @@ describe("an attack:", function()
       local ok = core.tls.server(mine, eve.context, nil, WAIT)
       local pipe, err = dialing:join(WAIT)
       assert.is_nil(pipe)
-      assert.matches("the peer's certificate is of another node: " .. eve.id, err.direct, 1, true)
+      assert.matches("the peer hung up in the TLS handshake", err.direct)
       assert.is_nil(ok)
     end))
 

@@ -99,7 +99,7 @@ describe("p2pd.dial", function()
       local pipe, err = alice:connect(bob.address:gsub("%w+$", nodes.new_id()),
         { strategies = { "direct" }, timeout = 0.3 })
       assert.is_nil(pipe)
-      assert.matches("the peer's certificate is of another node: " .. bob.id, err.direct, 1, true)
+      assert.matches("the peer hung up in the TLS handshake: it may be another node$", err.direct)
     end))
 
     it("to nobody ends within its timeout, with each strategy's reason", task(function()
@@ -222,7 +222,7 @@ describe("p2pd.dial", function()
       assert.equal("the node id zmUGXPOFxUBuToh is no key: only with secure = false", tostring(err))
       assert.equal("EINVAL", err.code)
       _, err = alice:connect(foreign, { secure = false, timeout = WAIT, strategies = { "direct" } })
-      assert.equal("refused by the peer: only encrypted pipes here", err.direct)
+      assert.equal("the peer hung up", err.direct)
     end))
   end)
 

@@ -23,7 +23,10 @@ end
 local function answer(stream, about)
   local hello, message, code = handshake.receive(stream)
   if not hello then return nil, message, code end
-  return handshake.answer(stream, hello, about)
+  local found
+  found, message, code = handshake.answer(stream, hello, about)
+  if not found then stream:close() end -- as whoever holds it does
+  return found, message, code
 end
 
 -- Both parts at once, the dialer's with its go: what each returns, in two tables.
@@ -123,9 +126,37 @@ describe("p2pd.handshake", function()
     assert.is_false(theirs[1].insecure)
   end))
 
+  it("does not tell who does not know our id that there is no room", in_task(function()
+    for _, bytes in ipairs { "\x16\3\1\0\5hello", "\x16", "\x16\3\1\0\100" .. ("x"):rep(100),
+      ("P2PD/1 dial pipe1 %s %s\n"):format(alice.id, eve.id), "P2PD/1 back pipe1\n" } do
+      local _ <close>, near, far = streams.pair()
+      near:write(bytes)
+      near:shutdown()
+      handshake.refuse_busy(far, assert(handshake.receive(far)), answerer())
+      far:close()
+      assert.equal("", near:read "a")
+    end
+    local _ <close>, near, far = streams.pair()
+    local busy <close> = task.spawn(function()
+      handshake.refuse_busy(far, (handshake.receive(far)), answerer())
+      far:close()
+    end)
+    assert.equal("ECONNRESET", select(3, handshake.dial(near, dialer { to = eve.id })))
+    assert(busy)
+  end))
+
+  it("tells who speaks without TLS and knows our id", in_task(function()
+    local _ <close>, near, far = streams.pair()
+    near:write(("P2PD/1 dial pipe1 %s %s\n"):format(alice.id, bob.id))
+    handshake.refuse_busy(far, assert(handshake.receive(far)), answerer())
+    assert.equal("P2PD/1 refused too busy", near:read "l")
+  end))
+
   it("tells a TLS client, too, that there is no room", in_task(function()
     local _ <close>, near, far = streams.pair()
-    local busy <close> = task.spawn(function() handshake.refuse_busy(far, (handshake.receive(far))) end)
+    local busy <close> = task.spawn(function()
+      handshake.refuse_busy(far, (handshake.receive(far)), answerer())
+    end)
     local _, message, code = handshake.dial(near, dialer())
     assert.matches("refused by the peer: it is too busy", message)
     assert.equal("EACCES", code)

@@ -38,6 +38,12 @@ function nodes.open(node, payload)
   return message.decode(text, node.id, core.clock.realtime())
 end
 
+--- The arguments with which openssl's programs prove that they know a node's id (docs/protocol.md).
+function nodes.proof_options(node)
+  local psk = core.keys.mac("p2pd node id 1", node.key:public())
+  return "-psk", (psk:gsub(".", function(c) return ("%02x"):format(c:byte()) end)), "-psk_identity", "p2pd"
+end
+
 --- Both handshakes at once; what they return, in two tables.
 -- @tparam table client stream, node, and peer: whose id it expects
 -- @tparam table server the same

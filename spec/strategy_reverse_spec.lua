@@ -93,7 +93,7 @@ describe("p2pd.strategy.reverse", function()
     stranger:write(("P2PD/1 back %s\n"):format((next(alice.expected))))
     local ok, reason = core.tls.server(stranger, carol.tls, alice.id, WAIT)
     assert.is_nil(ok)
-    assert.matches("refused by the peer", reason)
+    assert.matches("no proof that the peer knows the node id", reason)
     assert.is_nil((dialing:join(WAIT)))
   end))
 

@@ -4,7 +4,7 @@ local nodes = require "spec.nodes"
 local task = require "p2pd.task"
 local in_task = helper.task
 
-local alice, bob = nodes.new(("a"):rep(32)), nodes.new(("b"):rep(32))
+local alice, bob, eve = nodes.new(("a"):rep(32)), nodes.new(("b"):rep(32)), nodes.new()
 
 describe("p2pd.core.tls", function()
   describe("openssl", function()
@@ -45,18 +45,45 @@ describe("p2pd.core.tls", function()
       return child, assert(listener:accept(10))
     end
 
+    local function append(list, ...)
+      return table.unpack(table.move({ ... }, 1, select("#", ...), #list + 1, list))
+    end
+
     local function serve(...)
-      local child, stream = s_client(...)
+      local child, stream = s_client(append({ nodes.proof_options(bob) }, ...))
       local _ <close> = task.hold(child, stream)
       return core.tls.server(stream, bob.context, alice.id, 5)
     end
 
-    it("with TLS 1.2 is refused", in_task(function()
-      local key, cert = certificate("alice", alice)
-      local ok, message, code = serve("-tls1_2", "-key", key, "-cert", cert)
+    -- What s_client tells of a server of ours, and what that says.
+    local function scan(...)
+      local child, stream = s_client("-msg", ...)
+      local _ <close> = task.hold(child, stream)
+      local result = table.pack(core.tls.server(stream, bob.context, nil, 5))
+      child:stdin():close()
+      return child:stdout():read "a", table.unpack(result, 1, result.n)
+    end
+
+    for what, options in pairs {
+      ["without a proof that it knows our id"] = { "-tls1_3" },
+      ["with TLS 1.2"] = { "-tls1_2" },
+      ["with a proof that it knows another id"] = { nodes.proof_options(eve) },
+    } do
+      it(what .. " gets no byte", in_task(function()
+        local key, cert = certificate("alice", alice)
+        local said, ok, message, code = scan("-key", key, "-cert", cert, table.unpack(options))
+        assert.is_nil(ok)
+        assert.matches("no proof that the peer knows the node id", message)
+        assert.equal("EPROTO", code)
+        assert.matches("SSL handshake has read 0 bytes", said)
+        assert.is_nil(said:find("<<<", 1, true))
+      end))
+    end
+
+    it("with the proof learns who we are", in_task(function()
+      local said, ok = scan(nodes.proof_options(bob))
       assert.is_nil(ok)
-      assert.matches("the peer offers TLS 1.2", message)
-      assert.equal("EPROTO", code)
+      assert.matches("<<< TLS 1.3.-Certificate", said)
     end))
 
     it("without a certificate is refused", in_task(function()
@@ -88,7 +115,7 @@ describe("p2pd.core.tls", function()
 
     it("with the right certificate is taken, also when it updates its keys", in_task(function()
       local key, cert = certificate("alice", alice)
-      local child, stream = s_client("-key", key, "-cert", cert)
+      local child, stream = s_client("-key", key, "-cert", cert, nodes.proof_options(bob))
       local _ <close> = task.hold(child, stream)
       assert.is_true(core.tls.server(stream, bob.context, alice.id, 5))
       local input = child:stdin()
@@ -117,6 +144,12 @@ describe("p2pd.core.tls", function()
       local key, cert = certificate "other"
       local _, message, code = dial("-key", key, "-cert", cert)
       assert.matches("of another node", message)
+      assert.equal("EACCES", code)
+    end))
+
+    it("as a server that knows whom we want, and proves nothing else, is refused", in_task(function()
+      local _, message, code = dial("-nocert", nodes.proof_options(bob))
+      assert.matches("has no node key", message)
       assert.equal("EACCES", code)
     end))
 

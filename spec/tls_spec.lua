@@ -76,7 +76,7 @@ describe("p2pd.core.tls", function()
       local tls = near:stats().tls
       assert.equal("TLSv1.3", tls.protocol)
       assert.matches("^TLS_.+_SHA", tls.cipher)
-      assert.is_boolean(tls.ktls)
+      assert.equal(1, tls.keys)
     end))
 
     it("show nothing of what is written on the way", in_task(function()
@@ -345,14 +345,15 @@ describe("p2pd.core.tls", function()
   end)
 
   describe("another node", function()
-    it("as the server is refused, with its id", in_task(function()
+    it("as the server hangs up: the client does not know its id", in_task(function()
       local _ <close>, near, far = streams.pair()
       local mine, theirs = nodes.shake({ stream = near, node = alice, peer = bob.id },
         { stream = far, node = eve, peer = alice.id })
       assert.is_nil(mine[1])
-      assert.matches("of another node: " .. eve.id, mine[2], 1, true)
-      assert.equal("EACCES", mine[3])
-      assert.matches("refused by the peer", theirs[2])
+      assert.matches("hung up in the TLS handshake", mine[2])
+      assert.equal("ECONNRESET", mine[3])
+      assert.matches("no proof that the peer knows the node id", theirs[2])
+      assert.equal("EPROTO", theirs[3])
       assert.equal("EBADF", select(3, near:read "l"))
     end))
 
@@ -419,6 +420,35 @@ describe("p2pd.core.tls", function()
         assert.equal("y", near:read "l")
       end
     end))
+
+    it("happens by itself when a key has been used for so many records", in_task(function()
+      local worn = { key = alice.key, id = alice.id,
+        context = assert(core.tls.context(alice.key, { key_records = 3 })) }
+      local _ <close>, near, far = streams.pair()
+      nodes.encrypt(near, worn, far, bob)
+      for i = 1, 10 do
+        assert(near:write(i, "\n"))
+        assert.equal(tostring(i), far:read "l")
+        assert.equal((i + 2) // 3, near:stats().tls.keys)
+      end
+      local up, down = ("u"):rep(20 * MEGABYTE), ("d"):rep(20 * MEGABYTE)
+      local _ <close> = task.spawn(function() assert(near:write(up)) near:shutdown() end)
+      local other <close> = task.spawn(function() assert(far:write(down)) far:shutdown() end)
+      local reader <close> = task.spawn(far.read, far, "a")
+      assert.is_true(near:read "a" == down)
+      assert.is_true(reader:join() == up)
+      assert.is_true(near:stats().tls.keys > 20 * MEGABYTE // 16384 // 3)
+      assert.equal(1, far:stats().tls.keys)
+      other:join()
+    end))
+
+    it("happens after 1 to 2^23 records", function()
+      for _, records in ipairs { 0, -1, 2 ^ 23 + 1 } do
+        local options = { key_records = math.tointeger(records) }
+        assert.error_matches(function() core.tls.context(alice.key, options) end, "out of range")
+      end
+      assert(core.tls.context(alice.key, { key_records = 1 << 23 }))
+    end)
 
     it("is refused without TLS and after the end", in_task(function()
       local _ <close>, near, far = streams.pair()

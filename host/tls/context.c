@@ -24,6 +24,8 @@
 struct tls_context {
     SSL_CTX *ssl;
     bool trusting; /* authorities, for servers with names */
+    uint8_t proof_key[TLS_PROOF_KEY];
+    uint64_t key_records;
     int references;
 };
 
@@ -142,7 +144,7 @@ static bool set_protocol(SSL_CTX *ssl) {
 }
 
 static void set_behaviour(SSL_CTX *ssl) {
-    SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET | SSL_OP_ENABLE_KTLS);
+    SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
     SSL_CTX_clear_options(ssl, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ssl, 0);
@@ -173,12 +175,19 @@ static struct tls_context *new_context(SSL_CTX *ssl, bool trusting) {
     context->ssl = ssl;
     context->trusting = trusting;
     context->references = 1;
+    context->key_records = TLS_KEY_RECORDS_MAX;
     return context;
 }
 
 struct tls_context *tls_context_new(const struct keys *keys) {
     SSL_CTX *ssl = new_ssl(keys);
-    return ssl ? new_context(ssl, false) : NULL;
+    if (!ssl)
+        return NULL;
+    struct tls_context *context = new_context(ssl, false);
+    if (tls_proof_key(keys_public(keys), context->proof_key))
+        return context;
+    tls_context_unref(context);
+    return NULL;
 }
 
 struct tls_context *tls_context_trusting(const char *ca) {
@@ -202,6 +211,18 @@ void tls_context_unref(struct tls_context *context) {
     free(context);
 }
 
+void tls_context_limit(struct tls_context *context, uint64_t key_records) {
+    context->key_records = key_records;
+}
+
+uint64_t tls_context_key_records(const struct tls_context *context) {
+    return context->key_records;
+}
+
+const uint8_t *tls_context_proof_key(const struct tls_context *context) {
+    return context->trusting ? NULL : context->proof_key;
+}
+
 SSL *tls_context_connection(struct tls_context *context, enum tls_role role, struct tls_pin *pin) {
     SSL *ssl = SSL_new(context->ssl);
     if (!ssl || context->trusting != (pin->host[0] != 0) ||
@@ -210,6 +231,8 @@ SSL *tls_context_connection(struct tls_context *context, enum tls_role role, str
         return NULL;
     }
     SSL_set_app_data(ssl, pin);
+    if (role == TLS_CLIENT && !context->trusting)
+        SSL_set_psk_use_session_callback(ssl, tls_proof_offer);
     if (role == TLS_CLIENT)
         SSL_set_connect_state(ssl);
     else

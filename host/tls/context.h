@@ -6,6 +6,9 @@
 
 #include "host/keys.h"
 #include "host/tls/pin.h"
+#include "host/tls/proof.h"
+
+#define TLS_KEY_RECORDS_MAX (1ULL << 23) /* below the 2^24.5 of RFC 8446 §5.5 */
 
 enum tls_role { TLS_CLIENT, TLS_SERVER };
 
@@ -22,6 +25,14 @@ struct tls_context *tls_context_trusting(const char *ca);
 
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context *context); /* NULL is fine */
+
+/* How many records are sent under one key before there is a new one: TLS_KEY_RECORDS_MAX unless
+ * less is said. */
+void tls_context_limit(struct tls_context *context, uint64_t key_records);
+uint64_t tls_context_key_records(const struct tls_context *context);
+
+/* Of the proofs that are meant for its node (host/tls/proof.h), borrowed; NULL when it has none. */
+const uint8_t *tls_context_proof_key(const struct tls_context *context);
 
 /* A connection, the caller's, that takes nobody but whom pin expects; pin must outlive it. NULL
  * when OpenSSL fails. */

@@ -96,6 +96,19 @@ void tls_wire_prepare(struct tls_wire *wire) {
     wire->error = 0;
 }
 
+int tls_wire_fill(struct tls_wire *wire, size_t size) {
+    char data[2048];
+    while (wire->early.len < size) {
+        size_t missing = size - wire->early.len;
+        ssize_t n = wire->lower->ops->read(wire->lower, data,
+                                           missing < sizeof data ? missing : sizeof data);
+        if (n <= 0)
+            return n ? (int)n : -ECONNRESET;
+        buffer_append(&wire->early, data, (size_t)n);
+    }
+    return 0;
+}
+
 int tls_wire_flush(struct tls_wire *wire) {
     while (wire->out.len) {
         ssize_t n = send_some(wire, buffer_head(&wire->out), wire->out.len);

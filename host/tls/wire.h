@@ -23,6 +23,9 @@ BIO *tls_wire_bio(struct tls_wire *wire);
 /* Before each call of OpenSSL. */
 void tls_wire_prepare(struct tls_wire *wire);
 
+/* Reads until `early` has `size` bytes: 0, -EAGAIN, -errno, or -ECONNRESET at the end. */
+int tls_wire_fill(struct tls_wire *wire, size_t size);
+
 /* Sends what waits: 0 when nothing is left, -EAGAIN, -errno. */
 int tls_wire_flush(struct tls_wire *wire);
 

@@ -55,10 +55,28 @@ function handshake.refuse(stream, reason)
   return preamble.refuse(stream, reason)
 end
 
---- Turns away a stream for which there is no room, in the words that it began with.
-function handshake.refuse_busy(stream, hello)
-  if hello.role == "tls" then return stream:write(TLS_BUSY) end
-  return handshake.refuse(stream, "too busy")
+-- Whether the ClientHello that a stream begins with is of somebody who knows our id. It stays where it is.
+local function has_proof(stream, context)
+  local proved
+  local size = 5
+  repeat
+    local bytes = stream:peek(size)
+    if not bytes or #bytes < size then return false end
+    proved, size = core.tls.proved(context, bytes)
+  until proved or not size
+  return proved
+end
+
+--- Turns away a stream for which there is no room, in the words that it began with; without a word when
+-- whoever sent these does not know our id.
+-- @tparam stream stream
+-- @tparam table hello what the stream began with
+-- @tparam table about to (our id), context (of TLS)
+function handshake.refuse_busy(stream, hello, about)
+  if hello.role == "tls" then
+    return has_proof(stream, about.context) and stream:write(TLS_BUSY)
+  end
+  return hello.to == about.to and handshake.refuse(stream, "too busy")
 end
 
 -- -- the dialer's part
@@ -80,8 +98,13 @@ end
 -- @tparam table about pipe (id), from (our id), to (the peer's), context (of TLS), insecure (no TLS)
 -- @return true, or nil, message, code
 function handshake.dial(stream, about)
-  if not about.insecure then return core.tls.client(stream, about.context, about.to) end
-  local ok, message, code = preamble.write(stream, "dial", about.pipe, about.from, about.to)
+  local ok, message, code
+  if not about.insecure then
+    ok, message, code = core.tls.client(stream, about.context, about.to)
+    if code == "ECONNRESET" then message = message .. ": it may be another node" end
+    return ok, message, code
+  end
+  ok, message, code = preamble.write(stream, "dial", about.pipe, about.from, about.to)
   if ok then ok, message, code = verify_insecure(stream, about) end
   return ok, message, code
 end
@@ -108,13 +131,12 @@ local function wait_for_go(stream)
 end
 
 local function answer_insecure(stream, hello, about)
+  if hello.to ~= about.to then -- who does not know our id gets no byte
+    return nil, "meant for another node: " .. preamble.printable(hello.to or "?"), "EPROTO"
+  end
   if not about.insecure then
     handshake.refuse(stream, NOT_INSECURE)
     return nil, "a stream without TLS", "EPROTO"
-  end
-  if hello.to ~= about.to then
-    handshake.refuse(stream, "no such node here")
-    return nil, "meant for another node: " .. hello.to, "EPROTO"
   end
   if about.from and hello.from ~= about.from or about.pipe and hello.pipe ~= about.pipe then
     handshake.refuse(stream, "nobody waits for this pipe")

@@ -91,9 +91,9 @@ local function endpoint_of(stream, which)
 end
 
 --- What is known of the pipe.
--- @treturn table strategy, peer, id, secure, tls (protocol, cipher, ktls), interface, local and remote
--- ("ip:port"), received and sent (bytes), queued (bytes not yet taken by the kernel), rtt and age (seconds);
--- or nil, message, code once closed
+-- @treturn table strategy, peer, id, secure, tls (protocol, cipher, keys: how many it has sent with),
+-- interface, local and remote ("ip:port"), received and sent (bytes), queued (bytes not yet taken by the
+-- kernel), rtt and age (seconds); or nil, message, code once closed
 function methods:info()
   local stats, message, code = self.stream:stats()
   if not stats then return nil, message, code end

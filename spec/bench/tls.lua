@@ -100,8 +100,8 @@ local function throughput_row()
     { by_stream, function() return by_openssl(folder, tls.cipher) end })
   scratch.remove_all()
   return {
-    what = ("TLS throughput, 64 KiB writes, against openssl s_client and s_server (%s%s)")
-      :format(tls.cipher, tls.ktls and ", in the kernel" or ""),
+    what = ("TLS throughput, 64 KiB writes, against openssl s_client and s_server (%s)")
+      :format(tls.cipher),
     ours = ("%.0f MB/s"):format(found.medians[1] / 1e6),
     theirs = ("%.0f MB/s"):format(found.medians[2] / 1e6),
     ratio = found.ratios[2], goal = ">= 0.9", met = found.ratios[2] >= GOAL,

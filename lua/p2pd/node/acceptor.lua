@@ -51,7 +51,7 @@ end
 -- The dialer has connected to us. Returns who takes the stream over.
 local function answer_dial(node, stream, hello)
   if #node.accepted >= acceptor.ACCEPTED_MAX then
-    handshake.refuse_busy(stream, hello)
+    handshake.refuse_busy(stream, hello, { to = node.id, context = node.tls })
     return nil, "too many pipes wait to be accepted", "EBUSY"
   end
   local found, reason, code = handshake.answer(stream, hello, {
@@ -69,7 +69,6 @@ end
 local function meet_dial(node, stream, hello)
   local entry = node.expected[hello.pipe]
   if not entry or entry.ended then
-    handshake.refuse(stream, "nobody waits for this pipe")
     return nil, "an unexpected connection", "EPROTO"
   end
   local ok, reason, code = entry.dial:secure(stream)
