@@ -54,10 +54,12 @@ static int l_parse(lua_State *L) {
 }
 
 /***
-What kind of address it is.
+What kind of address it is. An IPv6 address that leads to an IPv4 one, see @{embedded}, is of that
+one's kind when this is not global.
 @function class
 @tparam string ip
-@treturn string "global", "private", "loopback" and so on; or nil, message, code
+@treturn string "global", "private", "shared", "link-local", "loopback", "multicast", "broadcast",
+"unspecified" or "reserved"; or nil, message, code
 @treturn string the family
 */
 static int l_class(lua_State *L) {
@@ -84,6 +86,42 @@ static int l_same_subnet(lua_State *L) {
     if (!parse_text(L, 1, &a) || !parse_text(L, 2, &b))
         return push_no_address(L);
     lua_pushboolean(L, inet_same_subnet(&a, &b, (int)prefix));
+    return 1;
+}
+
+/***
+Whether an address is the broadcast address of a subnet.
+@function is_subnet_broadcast
+@tparam string ip
+@tparam string member an address in that subnet
+@tparam integer prefix its length in bits
+@treturn boolean false for IPv6; or nil, message, code
+*/
+static int l_is_subnet_broadcast(lua_State *L) {
+    struct inet_addr addr, member;
+    lua_Integer prefix = luaL_checkinteger(L, 3);
+    luaL_argcheck(L, prefix >= 0 && prefix <= 128, 3, "a prefix length expected");
+    if (!parse_text(L, 1, &addr) || !parse_text(L, 2, &member))
+        return push_no_address(L);
+    lua_pushboolean(L, inet_is_subnet_broadcast(&addr, &member, (int)prefix));
+    return 1;
+}
+
+/***
+The IPv4 address in an IPv6 one: IPv4-mapped, IPv4-compatible, NAT64 (RFC 6052, RFC 8215), 6to4
+(RFC 3056), Teredo (RFC 4380), ISATAP (RFC 5214).
+@function embedded
+@tparam string ip
+@treturn ?string the IPv4 address, nil when there is none; or nil, message, code
+*/
+static int l_embedded(lua_State *L) {
+    struct inet_addr addr, v4;
+    if (!parse_text(L, 1, &addr))
+        return push_no_address(L);
+    if (inet_embedded(&addr, &v4))
+        push_ip(L, &v4);
+    else
+        lua_pushnil(L);
     return 1;
 }
 
@@ -176,6 +214,8 @@ static const luaL_Reg META[] = {{"__gc", m_close}, {"__close", m_close}, {NULL, 
 static const luaL_Reg FUNCTIONS[] = {{"parse", l_parse},
                                      {"class", l_class},
                                      {"same_subnet", l_same_subnet},
+                                     {"is_subnet_broadcast", l_is_subnet_broadcast},
+                                     {"embedded", l_embedded},
                                      {"resolve", l_resolve},
                                      {NULL, NULL}};
 

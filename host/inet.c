@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <net/if.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +52,7 @@ static const struct range RANGES4[] = {
 static const struct range RANGES6[] = {
     {{0}, 128, INET_UNSPECIFIED},
     {{[15] = 1}, 128, INET_LOOPBACK},
-    {{0x00, 0x64, 0xff, 0x9b}, 96, INET_GLOBAL}, /* NAT64, RFC 6052 */
+    {{0x00, 0x64, 0xff, 0x9b}, 96, INET_GLOBAL}, /* NAT64, RFC 6052; that of RFC 8215 is local */
     {{0x20, 0x01, 0x00, 0x00}, 32, INET_GLOBAL}, /* Teredo, RFC 4380 */
     {{0x20, 0x01, 0x00, 0x20}, 28, INET_GLOBAL}, /* ORCHIDv2, RFC 7343 */
     {{0x20, 0x01, 0x00}, 23, INET_RESERVED},
@@ -183,15 +184,94 @@ bool inet_same_subnet(const struct inet_addr *a, const struct inet_addr *b, int 
     return has_prefix(address_bytes(a), address_bytes(b), prefix);
 }
 
-enum inet_class inet_classify(const struct inet_addr *addr) {
-    const uint8_t *bytes = address_bytes(addr);
-    if (addr->any.sa_family == AF_INET)
-        return find_class(RANGES4, bytes);
+bool inet_is_subnet_broadcast(const struct inet_addr *addr, const struct inet_addr *member,
+                              int prefix) {
+    if (addr->any.sa_family != AF_INET || prefix > 30 || !inet_same_subnet(addr, member, prefix))
+        return false;
+    uint32_t hosts = UINT32_MAX >> prefix;
+    return (ntohl(addr->v4.sin_addr.s_addr) & hosts) == hosts;
+}
+
+/* -- IPv4 inside IPv6 ---------------------------------------------------------------------- */
+
+/* `invert`: the bits are stored inverted. `at`: where the IPv4 address begins. */
+struct embedding {
+    uint8_t prefix[12];
+    uint8_t bits, at;
+    bool invert;
+};
+
+static const struct embedding EMBEDDINGS[] = {
+    {{[10] = 0xff, 0xff}, 96, 12, false},            /* IPv4-mapped */
+    {{0}, 96, 12, false},                            /* IPv4-compatible */
+    {{0x00, 0x64, 0xff, 0x9b}, 96, 12, false},       /* NAT64 */
+    {{0x00, 0x64, 0xff, 0x9b, 0, 1}, 48, 12, false}, /* NAT64 of a site */
+    {{0x20, 0x02}, 16, 2, false},                    /* 6to4 */
+    {{0x20, 0x01, 0x00, 0x00}, 32, 12, true},        /* Teredo: the client */
+};
+
+static const struct embedding *find_embedding(const struct in6_addr *ip) {
+    for (size_t i = 0; i < sizeof EMBEDDINGS / sizeof *EMBEDDINGS; i++)
+        if (has_prefix(ip->s6_addr, EMBEDDINGS[i].prefix, EMBEDDINGS[i].bits))
+            return &EMBEDDINGS[i];
+    return NULL;
+}
+
+/* The universal/local bit may be set. */
+static bool is_isatap(const struct in6_addr *ip) {
+    static const uint8_t IDENTIFIER[] = {0x00, 0x00, 0x5e, 0xfe};
+    const uint8_t *bytes = ip->s6_addr + 8;
+    return (bytes[0] & ~0x02) == 0 && memcmp(bytes + 1, IDENTIFIER + 1, 3) == 0;
+}
+
+static void set_v4(struct inet_addr *v4, const uint8_t *bytes, bool invert) {
+    memset(v4, 0, sizeof *v4);
+    v4->v4.sin_family = AF_INET;
+    v4->len = sizeof v4->v4;
+    uint8_t *to = (uint8_t *)&v4->v4.sin_addr;
+    for (int i = 0; i < 4; i++)
+        to[i] = invert ? (uint8_t)~bytes[i] : bytes[i];
+}
+
+bool inet_embedded(const struct inet_addr *addr, struct inet_addr *v4) {
     if (addr->any.sa_family != AF_INET6)
-        return INET_UNSPECIFIED;
+        return false;
+    const struct in6_addr *ip = &addr->v6.sin6_addr;
+    if (IN6_IS_ADDR_UNSPECIFIED(ip) || IN6_IS_ADDR_LOOPBACK(ip))
+        return false;
+    const struct embedding *e = find_embedding(ip);
+    if (!e && !is_isatap(ip))
+        return false;
+    set_v4(v4, ip->s6_addr + (e ? e->at : 12), e && e->invert);
+    return true;
+}
+
+/* -- classes ------------------------------------------------------------------------------- */
+
+static bool is_teredo(const uint8_t *bytes) {
+    static const uint8_t PREFIX[] = {0x20, 0x01, 0x00, 0x00};
+    return has_prefix(bytes, PREFIX, 32);
+}
+
+static enum inet_class classify_v6(const struct inet_addr *addr) {
+    const uint8_t *bytes = address_bytes(addr);
+    enum inet_class outer = find_class(RANGES6, bytes), inner;
+    struct inet_addr v4;
+    if (!inet_embedded(addr, &v4))
+        return outer;
+    inner = find_class(RANGES4, address_bytes(&v4));
+    if (inner == INET_GLOBAL && is_teredo(bytes)) /* its server is written to as well */
+        inner = find_class(RANGES4, bytes + 4);
     if (IN6_IS_ADDR_V4MAPPED(&addr->v6.sin6_addr))
-        return find_class(RANGES4, bytes + 12);
-    return find_class(RANGES6, bytes);
+        return inner;
+    bool outer_may_lead = outer == INET_GLOBAL || outer == INET_RESERVED;
+    return outer_may_lead && inner != INET_GLOBAL ? inner : outer;
+}
+
+enum inet_class inet_classify(const struct inet_addr *addr) {
+    if (addr->any.sa_family == AF_INET)
+        return find_class(RANGES4, address_bytes(addr));
+    return addr->any.sa_family == AF_INET6 ? classify_v6(addr) : INET_UNSPECIFIED;
 }
 
 const char *inet_class_name(enum inet_class class) {

@@ -29,6 +29,16 @@ int inet_port(const struct inet_addr *addr);
 void inet_set_port(struct inet_addr *addr, int port);
 bool inet_equal(const struct inet_addr *a, const struct inet_addr *b); /* address and port */
 
+/* The broadcast address of the subnet of `prefix` bits that `member` is in (RFC 919): IPv4 alone,
+ * and no subnet of one or two addresses (RFC 3021) has one. */
+bool inet_is_subnet_broadcast(const struct inet_addr *addr, const struct inet_addr *member,
+                              int prefix);
+
+/* The IPv4 address in an IPv6 one, to which packets for it may be taken in the end: IPv4-mapped and
+ * -compatible (RFC 4291), NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380), ISATAP
+ * (RFC 5214). False when there is none; `v4` has port 0. */
+bool inet_embedded(const struct inet_addr *addr, struct inet_addr *v4);
+
 /* Same family and the same first `prefix` bits; false when there are not so many. */
 bool inet_same_subnet(const struct inet_addr *a, const struct inet_addr *b, int prefix);
 
@@ -45,8 +55,10 @@ enum inet_class {
     INET_GLOBAL,
 };
 
-enum inet_class inet_classify(const struct inet_addr *addr); /* an IPv4-mapped one as its IPv4 */
-const char *inet_class_name(enum inet_class class);          /* "loopback", "link-local", ... */
-const char *inet_family_name(int family);                    /* AF_INET: "ipv4"; AF_INET6: "ipv6" */
+/* An IPv6 address that leads to an IPv4 one, see inet_embedded(), is of that one's class when this
+ * is not global; a mapped one always. */
+enum inet_class inet_classify(const struct inet_addr *addr);
+const char *inet_class_name(enum inet_class class); /* "loopback", "link-local", ... */
+const char *inet_family_name(int family);           /* AF_INET: "ipv4"; AF_INET6: "ipv6" */
 
 #endif

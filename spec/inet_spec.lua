@@ -59,13 +59,30 @@ describe("p2pd.core.inet", function()
         "240.0.0.1", "2001:db8::1", "3fff::1", "100::1", "4000::1", "fec0::1" },
       ["global"] = { "1.1.1.1", "9.255.255.255", "11.0.0.1", "100.63.255.255", "100.128.0.1", "172.15.0.1",
         "172.32.0.1", "192.167.1.1", "198.20.0.1", "223.255.255.255",
-        "2606:4700::1", "3ffe::1", "64:ff9b::1" },
+        "2606:4700::1", "3ffe::1", "64:ff9b::8.8.8.8" },
     }
     for class, ips in pairs(CLASSES) do
       it("knows " .. class .. " addresses", function()
         for _, ip in ipairs(ips) do assert.equal(class, (inet.class(ip)), ip) end
       end)
     end
+
+    it("is the embedded IPv4 address's, where that is not global", function()
+      for ip, class in pairs {
+        ["::127.0.0.1"] = "loopback", ["::8.8.8.8"] = "reserved", ["::10.0.0.1"] = "private",
+        ["::ffff:10.0.0.1"] = "private", ["::ffff:8.8.8.8"] = "global",
+        ["::ffff:255.255.255.255"] = "broadcast",
+        ["64:ff9b::127.0.0.1"] = "loopback", ["64:ff9b::192.168.7.1"] = "private",
+        ["64:ff9b::100.64.0.1"] = "shared", ["64:ff9b::224.0.0.1"] = "multicast",
+        ["64:ff9b::8.8.8.8"] = "global",
+        ["64:ff9b:1::10.0.0.1"] = "private", ["64:ff9b:1::8.8.8.8"] = "reserved",
+        ["2002:7f00:1::"] = "loopback", ["2002:c0a8:701::1"] = "private", ["2002:808:808::1"] = "global",
+        ["2001:0:808:808::f7f7:f7f7"] = "global", ["2001:0:808:808::f5ff:fffe"] = "private",
+        ["2001:0:a00:1::f7f7:f7f7"] = "private", ["2606:4700::5efe:10.0.0.1"] = "private",
+        ["2606:4700::200:5efe:8.8.8.8"] = "global", ["fe80::5efe:8.8.8.8"] = "link-local",
+        ["fd00::5efe:127.0.0.1"] = "private", ["ff02::5efe:10.0.0.1"] = "multicast",
+      } do assert.equal(class, (inet.class(ip)), ip) end
+    end)
 
     it("tells the family too", function()
       assert.same({ "global", "ipv6" }, { inet.class "2606:4700::1" })
@@ -75,6 +92,52 @@ describe("p2pd.core.inet", function()
     it("refuses what is no address", function()
       assert_fails("EINVAL", inet.class "nobody")
       assert_fails("EINVAL", inet.class "1.2.3.4\0")
+    end)
+  end)
+
+  describe("embedded()", function()
+    it("finds the IPv4 address", function()
+      for ip, expected in pairs {
+        ["::ffff:1.2.3.4"] = "1.2.3.4", ["::1.2.3.4"] = "1.2.3.4", ["64:ff9b::102:304"] = "1.2.3.4",
+        ["64:ff9b:1::102:304"] = "1.2.3.4", ["64:ff9b:1:ffff::102:304"] = "1.2.3.4",
+        ["2002:102:304::9"] = "1.2.3.4", ["2001:0:808:808:8000:63bf:fefd:fcfb"] = "1.2.3.4",
+        ["2606:4700::5efe:102:304"] = "1.2.3.4", ["fe80::200:5efe:102:304%lo"] = "1.2.3.4",
+      } do assert.equal(expected, inet.embedded(ip), ip) end
+    end)
+
+    it("finds none in others", function()
+      for _, ip in ipairs { "::", "::1", "1.2.3.4", "2606:4700::1", "64:ff9b:2::1", "64:ff9b::1:0:0",
+        "2003::1", "2001:1::1", "fe80::1:5efe:102:304", "::fffe:1.2.3.4" } do
+        assert.is_nil((inet.embedded(ip)), ip)
+      end
+    end)
+
+    it("refuses what is no address", function()
+      assert_fails("EINVAL", inet.embedded "nobody")
+    end)
+  end)
+
+  describe("is_subnet_broadcast()", function()
+    it("compares the bits of hosts", function()
+      assert.is_true(inet.is_subnet_broadcast("10.0.0.255", "10.0.0.1", 24))
+      assert.is_true(inet.is_subnet_broadcast("10.0.3.255", "10.0.0.1", 22))
+      assert.is_true(inet.is_subnet_broadcast("10.0.0.3", "10.0.0.1", 30))
+      assert.is_true(inet.is_subnet_broadcast("255.255.255.255", "10.0.0.1", 0))
+      assert.is_false(inet.is_subnet_broadcast("10.0.0.255", "10.0.0.1", 22))
+      assert.is_false(inet.is_subnet_broadcast("10.0.1.255", "10.0.0.1", 24))
+      assert.is_false(inet.is_subnet_broadcast("10.0.0.254", "10.0.0.1", 24))
+    end)
+
+    it("is false where there is none", function()
+      assert.is_false(inet.is_subnet_broadcast("10.0.0.1", "10.0.0.0", 31))
+      assert.is_false(inet.is_subnet_broadcast("10.0.0.1", "10.0.0.1", 32))
+      assert.is_false(inet.is_subnet_broadcast("2001:db8::ffff", "2001:db8::1", 112))
+      assert.is_false(inet.is_subnet_broadcast("10.0.0.255", "2001:db8::1", 24))
+    end)
+
+    it("refuses what is no address, and raises for no prefix", function()
+      assert_fails("EINVAL", inet.is_subnet_broadcast("x", "10.0.0.1", 24))
+      assert.has_error(call(inet.is_subnet_broadcast, "10.0.0.1", "10.0.0.1", 129))
     end)
   end)
 

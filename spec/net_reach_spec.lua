@@ -8,6 +8,7 @@ local function route(fields)
 end
 
 local V6 = { family = "ipv6", nic = "2001:db8::2", prefix = 64, external = "2001:db8::2" }
+local GLOBAL_V6 = { family = "ipv6", nic = "2606:4700::2", prefix = 64, external = "2606:4700::2" }
 local LO = { nic = "127.0.0.1", prefix = 8, external = "127.0.0.1", loopback = true }
 
 describe("p2pd.net.reach", function()
@@ -29,6 +30,16 @@ describe("p2pd.net.reach", function()
   it("allows this machine to a node that uses lo", check(LO, { "127.0.0.1", "127.0.0.5" }, {}))
   it("refuses what is many machines, or none", check({}, {},
     { "224.0.0.1", "255.255.255.255", "0.0.0.0", "239.1.2.3" }))
+  it("refuses what nobody routes, unless we are in such a range ourselves", function()
+    local reserved = { "240.0.0.1", "192.0.0.8", "198.18.0.1", "203.0.113.7" }
+    check({ external = "8.8.4.4" }, { "8.8.8.8" }, reserved)()
+    check({ external = "203.0.113.1" }, { "203.0.113.7" }, { "255.255.255.255" })()
+  end)
+  it("refuses the broadcast address of our subnet", check({}, { "192.168.1.254" }, { "192.168.1.255" }))
+  it("refuses IPv6 addresses that lead to inner IPv4 ones", check(GLOBAL_V6,
+    { "64:ff9b::808:808", "2002:808:808::1" }, { "::ffff:127.0.0.1", "::7f00:1", "64:ff9b::7f00:1",
+      "64:ff9b::c0a8:701", "64:ff9b:1::a00:1", "2002:7f00:1::", "2002:c0a8:701::1", "fec0::1",
+      "2001:0:808:808::f5ff:fffe", "2001:0:a00:1::f7f7:f7f7", "2001:db8:1::5efe:10.0.0.1" }))
   it("refuses another family and what is no address", check({}, {}, { "2001:db8::1", "localhost", "" }))
   it("knows the same of IPv6", check(V6, { "2001:db8:1::1", "2001:db8::5", "fe80::5%eth0" },
     { "::1", "ff02::1", "::", "fd00::1", "8.8.8.8" }))
