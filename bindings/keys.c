@@ -85,6 +85,12 @@ static int l_from_seed(lua_State *L) {
     return self->keys ? 1 : push_failure(L, "EIO", "no key could be made: OpenSSL failed");
 }
 
+static int push_file_error(lua_State *L, int error, const char *path, const char *reason) {
+    if (reason)
+        return push_failure(L, strerrorname_np(-error), "key file %s: %s", path, reason);
+    return push_error(L, error, "key file %s", path);
+}
+
 /***
 Reads a key file.
 @function load
@@ -95,25 +101,22 @@ static int l_load(lua_State *L) {
     const char *path = check_path(L, 1), *reason;
     struct key *self = new_key(L);
     int error = keyfile_load(path, &self->keys, &reason);
-    if (!error)
-        return 1;
-    if (reason)
-        return push_failure(L, strerrorname_np(-error), "key file %s: %s", path, reason);
-    return push_error(L, error, "key file %s", path);
+    return error ? push_file_error(L, error, path, reason) : 1;
 }
 
 /***
 Writes a key file that only its owner can read.
 @function key:save
 @tparam string path
-@return true; or nil, message, code: EEXIST: there is a file, which stays as it is
+@return true; or nil, message, code: EEXIST: there is a file, which stays as it is; EACCES, EPERM:
+for the folder as @{load} has it
 */
 static int m_save(lua_State *L) {
     const struct keys *keys = check_keys(L, 1);
-    const char *path = check_path(L, 2);
-    int error = keyfile_save(path, keys);
+    const char *path = check_path(L, 2), *reason;
+    int error = keyfile_save(path, keys, &reason);
     if (error)
-        return push_error(L, error, "save key file %s", path);
+        return push_file_error(L, error, path, reason);
     lua_pushboolean(L, 1);
     return 1;
 }

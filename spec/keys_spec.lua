@@ -213,6 +213,34 @@ describe("core.keys", function()
       end
       refused("EPERM", "another user")
     end)
+    for _, mode in ipairs { "770", "720", "702", "777", "1777", "2775" } do
+      it("refuse a folder that others can write to: mode " .. mode, function()
+        assert(key_of(first):save(path))
+        shell("chmod %s '%s'", mode, folder)
+        refused("EACCES", "key file .*: others can write to its folder")
+        local ok, message, code = key_of(first):save(folder .. "/bob.key")
+        assert.is_nil(ok)
+        assert.matches("key file .*bob.key: others can write to its folder", message)
+        assert.equal("EACCES", code)
+        shell("chmod 755 '%s'", folder)
+        assert(keys.load(path))
+        assert.same({ "alice.key" }, names(folder))
+      end)
+    end
+    it("refuse a folder of somebody else's", function()
+      assert(key_of(first):save(path))
+      if not os.execute(("LD_PRELOAD= chown %d '%s' 2>/dev/null"):format(OTHER_USER, folder)) then
+        pending "only root can give a folder away"
+      end
+      refused("EPERM", "its folder belongs to another user")
+      assert.equal("EPERM", select(3, key_of(first):save(folder .. "/bob.key")))
+    end)
+    it("need no right to list the folder", function()
+      assert(key_of(first):save(path))
+      shell("chmod 100 '%s'", folder)
+      assert(keys.load(path))
+      shell("chmod 700 '%s'", folder)
+    end)
     it("load() refuses every truncation", function()
       for length = 0, #line_of(first) - 1 do
         write(line_of(first):sub(1, length))

@@ -115,6 +115,50 @@ static int read_line(int fd, char line[LINE_SIZE], size_t *len) {
     return 0;
 }
 
+/* Whoever can write to the folder can put another file in the key's place, also in a sticky one
+ * before the key is there. */
+static int check_folder(int fd, const char **reason) {
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return refuse(reason, -EPERM, "its folder belongs to another user");
+    if (st.st_mode & (S_IWGRP | S_IWOTH))
+        return refuse(reason, -EACCES, "others can write to its folder");
+    return 0;
+}
+
+/* Splits a path: its folder goes to `folder`, and where its name starts is returned; NULL when it
+ * has none. */
+static const char *split(const char *path, char folder[PATH_MAX]) {
+    const char *slash = strrchr(path, '/');
+    size_t len = slash ? (size_t)(slash - path) : 0;
+    const char *name = slash ? slash + 1 : path;
+    if (!*name || strlen(path) >= PATH_MAX)
+        return NULL;
+    snprintf(folder, PATH_MAX, "%.*s", (int)len, path);
+    if (!len)
+        strcpy(folder, slash ? "/" : ".");
+    return name;
+}
+
+/* The folder of a path, open and nobody else's to write to, and the name in it: a descriptor or
+ * -errno. */
+static int open_folder(const char *path, int flags, const char **name, const char **reason) {
+    char folder[PATH_MAX];
+    *name = split(path, folder);
+    if (!*name)
+        return -EINVAL;
+    int fd = open(folder, flags | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int error = check_folder(fd, reason);
+    if (!error)
+        return fd;
+    close(fd);
+    return error;
+}
+
 static int load_fd(int fd, struct keys **keys, const char **reason) {
     char line[LINE_SIZE];
     size_t len;
@@ -129,12 +173,18 @@ static int load_fd(int fd, struct keys **keys, const char **reason) {
 }
 
 int keyfile_load(const char *path, struct keys **keys, const char **reason) {
+    const char *name;
     *reason = NULL;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ELOOP ? refuse(reason, -ELOOP, "it is a symbolic link") : -errno;
-    int error = load_fd(fd, keys, reason);
-    close(fd);
+    int folder = open_folder(path, O_PATH, &name, reason);
+    if (folder < 0)
+        return folder;
+    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int error = fd < 0 ? -errno : load_fd(fd, keys, reason);
+    if (error == -ELOOP)
+        refuse(reason, error, "it is a symbolic link");
+    if (fd >= 0)
+        close(fd);
+    close(folder);
     return error;
 }
 
@@ -189,30 +239,14 @@ static int save_in(int folder, const char *name, const struct keys *keys) {
     return error;
 }
 
-/* Splits a path: its folder goes to `folder`, and where its name starts is returned; NULL when it
- * has none. */
-static const char *split(const char *path, char folder[PATH_MAX]) {
-    const char *slash = strrchr(path, '/');
-    size_t len = slash ? (size_t)(slash - path) : 0;
-    const char *name = slash ? slash + 1 : path;
-    if (!*name || strlen(path) >= PATH_MAX)
-        return NULL;
-    snprintf(folder, PATH_MAX, "%.*s", (int)len, path);
-    if (!len)
-        strcpy(folder, slash ? "/" : ".");
-    return name;
-}
-
-int keyfile_save(const char *path, const struct keys *keys) {
-    char folder[PATH_MAX];
-    const char *name = split(path, folder);
-    if (!name)
-        return -EINVAL;
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int error = save_in(fd, name, keys);
-    close(fd);
+int keyfile_save(const char *path, const struct keys *keys, const char **reason) {
+    const char *name;
+    *reason = NULL;
+    int folder = open_folder(path, O_RDONLY, &name, reason);
+    if (folder < 0)
+        return folder;
+    int error = save_in(folder, name, keys);
+    close(folder);
     return error;
 }
 
