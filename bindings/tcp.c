@@ -14,6 +14,7 @@ TCP: connect and listen; both give streams.
 #include "bindings/stream.h"
 #include "host/fd.h"
 #include "host/loop.h"
+#include "host/reserve.h"
 
 #define CONNECTOR_CLASS "p2pd.tcp.connector"
 #define LISTENER_CLASS "p2pd.tcp.listener"
@@ -56,11 +57,14 @@ Closes the listener; whoever waits learns that. It can be called twice.
 */
 static int m_close(lua_State *L) {
     struct socket *self = luaL_testudata(L, 1, CONNECTOR_CLASS);
-    if (!self)
+    bool listens = !self;
+    if (listens)
         self = luaL_checkudata(L, 1, LISTENER_CLASS);
     if (!self->fd)
         return 0;
     close(give_up(self));
+    if (listens)
+        reserve_release();
     task_wake_all(&self->waiters);
     return 0;
 }
@@ -168,6 +172,7 @@ static int l_listen(lua_State *L) {
     if (fd < 0)
         return push_error(L, fd, "listen on %s", inet_format(&local, text));
     adopt(self, fd, EV_READ);
+    reserve_hold();
     return 1;
 }
 
@@ -214,7 +219,8 @@ static int accept_k(lua_State *L, int status, lua_KContext ctx) {
 Waits for a connection.
 @function listener:accept
 @tparam[opt] number timeout seconds
-@return a stream, the ip and the port of the other end; or nil, message, code
+@return a stream, the ip and the port of the other end; or nil, message, code: EMFILE and ENFILE
+when no descriptor is left; the connection was reset then, and one may go on
 */
 static int m_accept(lua_State *L) {
     struct socket *self = check_listener(L);

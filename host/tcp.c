@@ -9,6 +9,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "host/reserve.h"
+
 #define KEEPALIVE_IDLE_S 60
 #define KEEPALIVE_INTERVAL_S 10
 #define KEEPALIVE_PROBES 3
@@ -84,15 +86,34 @@ int tcp_listen(const struct tcp_options *options, int backlog) {
     return err;
 }
 
-int tcp_accept(int fd, struct inet_addr *remote) {
+static int accept_client(int fd, struct inet_addr *remote) {
     remote->len = sizeof remote->v6;
     int client;
     do
         client = accept4(fd, &remote->any, &remote->len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     while (client < 0 && (errno == EINTR || errno == ECONNABORTED));
+    return client < 0 ? -errno : client;
+}
+
+/* The next connection is reset with the descriptor in reserve; `err` when there was one. */
+static int refuse_client(int fd, struct inet_addr *remote, int err) {
+    static const struct linger RESET = {1, 0};
+    int client = accept_client(fd, remote);
     if (client < 0)
-        return -errno;
-    tcp_tune(client);
+        return client;
+    setsockopt(client, SOL_SOCKET, SO_LINGER, &RESET, sizeof RESET);
+    close(client);
+    return err;
+}
+
+int tcp_accept(int fd, struct inet_addr *remote) {
+    int client = accept_client(fd, remote);
+    if ((client == -EMFILE || client == -ENFILE) && reserve_spend()) {
+        client = refuse_client(fd, remote, client);
+        reserve_restore();
+    }
+    if (client >= 0)
+        tcp_tune(client);
     return client;
 }
 

@@ -24,6 +24,10 @@ int tcp_connect(int fd, const struct inet_addr *remote);
 int tcp_connected(int fd);
 
 int tcp_listen(const struct tcp_options *options, int backlog);
+
+/* The next connection: a descriptor, -EAGAIN or -errno. When there are no descriptors left, -EMFILE
+ * or -ENFILE, the next connection was reset with the one in reserve (host/reserve.h), so that the
+ * listener does not stay readable; without a reserve it still waits. */
 int tcp_accept(int fd, struct inet_addr *remote);
 
 int tcp_local(int fd, struct inet_addr *addr);

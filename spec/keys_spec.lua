@@ -213,10 +213,10 @@ describe("core.keys", function()
       end
       refused("EPERM", "another user")
     end)
-    for _, mode in ipairs { "770", "720", "702", "777", "1777", "2775" } do
-      it("refuse a folder that others can write to: mode " .. mode, function()
+    for _, wide in ipairs { "770", "720", "702", "777", "1777", "2775" } do
+      it("refuse a folder that others can write to: mode " .. wide, function()
         assert(key_of(first):save(path))
-        shell("chmod %s '%s'", mode, folder)
+        shell("chmod %s '%s'", wide, folder)
         refused("EACCES", "key file .*: others can write to its folder")
         local ok, message, code = key_of(first):save(folder .. "/bob.key")
         assert.is_nil(ok)

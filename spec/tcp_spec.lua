@@ -204,6 +204,35 @@ describe("p2pd.core.tcp", function()
       ]], { shell = "ulimit -n 40" })
       assert.equal("EMFILE\tEMFILE\ttrue\n", result.out)
     end))
+
+    it("resets whom it has no descriptor for, and then waits for others", in_task(function()
+      local result = child.run([[
+        print(task.run(function()
+          local listener <close> = core.tcp.listen { ip = "127.0.0.1" }
+          local _, port = listener:getsockname()
+          local open = {}
+          repeat
+            local stream = core.tcp.connect("127.0.0.1", port)
+            open[#open + 1] = stream
+          until not stream
+          local refused, code = -1
+          repeat
+            refused, code = refused + 1, select(3, listener:accept(0.05))
+          until code ~= "EMFILE"
+          local reset = 0
+          for _, s in ipairs(open) do
+            local _, _, why = s:read(1)
+            if why == "ECONNRESET" then reset = reset + 1 end
+            s:abort()
+          end
+          local near <close> = assert(core.tcp.connect("127.0.0.1", port))
+          local far <close> = assert(listener:accept(1))
+          near:write "hello\n"
+          return code, refused == #open, reset == #open, far:read "l"
+        end))
+      ]], { shell = "ulimit -n 40" })
+      assert.equal("ETIMEDOUT\ttrue\ttrue\thello\n", result.out)
+    end))
   end)
 
   describe("close()", function()
