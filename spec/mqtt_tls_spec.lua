@@ -73,8 +73,12 @@ describe("p2pd.mqtt", function()
     it("reports that the broker wants a certificate of ours", helper.task(function()
       local lines = "require_certificate true\ncafile cert.pem\n"
       local broker <close> = helper.mosquitto { tls = true, config = lines }
-      local options = { host = "127.0.0.1", port = broker.port, tls = true, ca = broker.ca }
-      assert.matches("refused by the peer", (refused(options)))
+      local client <close> = core.mqtt.open { host = "127.0.0.1", port = broker.port, tls = true,
+        ca = broker.ca }
+      local ok, message, code = client:wait_online(WAIT)
+      assert.is_nil(ok)
+      -- The broker's alert comes after the handshake, and may be lost with the connection that it ends.
+      assert.is_true(code == "EACCES" and message:find "refused by the peer" ~= nil or code == "ECONNRESET")
     end))
 
     it("trusts the system's certificates, from a folder or a file", helper.task(function()

@@ -55,7 +55,8 @@ local function parse_ip(text, family)
   if found ~= family or family == "ipv6" and is_mapped(text) then
     return nil, ("%s is not %s"):format(show(text), FAMILY_NAMES[family])
   end
-  if UNREACHABLE[class] then return nil, ("%s is %s"):format(show(text), class) end
+  local leads_elsewhere = not text:find "^::" and core.inet.embedded(text) -- to IPv4, by 6to4 and the like
+  if UNREACHABLE[class] and not leads_elsewhere then return nil, ("%s is %s"):format(show(text), class) end
   return text
 end
 
