@@ -168,11 +168,34 @@ RUNTIMES = $(foreach s,$(subst $(comma), ,$(SAN)),$(shell $(CC) -print-file-name
 SAN_ENV = $(if $(SAN),LD_PRELOAD="$(RUNTIMES)" P2PD_SAN="$(SAN)" UBSAN_OPTIONS=print_stacktrace=1 \
 	ASAN_OPTIONS=detect_leaks=1:leak_check_at_exit=0:detect_stack_use_after_return=1)
 
+# ThreadSanitizer's library is not for children, dash does not live with it: there every lua5.4, found in
+# PATH, gets it, and nobody else. (The other sanitizers' specs know that children have theirs.)
+SAN_LUA := $(OUT)/sanitized/$(LUA)
+ifeq ($(SAN),thread)
+SAN_ENV = PATH="$(abspath $(dir $(SAN_LUA))):$$PATH" P2PD_SAN="$(SAN)" P2PD_SPEC_LUA=$(LUA) \
+	TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1
+test: $(SAN_LUA)
+endif
+
+$(OUT)/sanitized/unpreload.so: spec/sanitizer/unpreload.c
+	@mkdir -p $(@D)
+	$(CC) $(WARNINGS) -fPIC -shared -o $@ $<
+
+$(SAN_LUA): $(OUT)/sanitized/unpreload.so
+	printf '#!/bin/sh\nLD_PRELOAD="%s %s" exec %s "$$@"\n' "$(RUNTIMES)" $(abspath $<) "$$(command -v $(LUA))" >$@
+	chmod +x $@
+
 demo: all | deps-demo
 	./$(EXE) demo
 
 test: all man $(SPEC_NATIVE) | deps-test
 	@$(RUN_ENV) $(SAN_ENV) $(LUA) $(SUITE) $(SPECS)
+
+# The specs of what has threads: the broker clients, the punches, the resolver; and nodes as they are used.
+THREAD_SPECS = $(wildcard spec/mqtt*_spec.lua spec/punch_spec.lua spec/punch_attempt_spec.lua spec/inet_spec.lua) \
+	spec/attacks_spec.lua
+test-threads:
+	@$(MAKE) --no-print-directory test SAN=thread SPECS="$(THREAD_SPECS)"
 
 # Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes. That
 # needs a processor for each file.
@@ -245,6 +268,7 @@ format: | deps-all
 # The manual and the completion are made of what `--help` is made of.
 MAN := $(OUT)/p2pd.1
 COMPLETION := $(OUT)/p2pd.bash
+$(MAN) $(COMPLETION): $(if $(filter thread,$(SAN)),$(SAN_LUA))
 
 man: $(MAN) $(COMPLETION)
 
@@ -320,6 +344,7 @@ help:
 	@echo 'make                 builds ./p2pd and build/p2pd/core.so (installs what is missing first)'
 	@echo 'make demo            two peers, connected in every way: on loopback, and behind two NATs'
 	@echo 'make test            the specs; SAN=address,undefined runs them under the sanitizers'
+	@echo 'make test-threads    the specs of what has threads, under ThreadSanitizer'
 	@echo 'make gcstress        the specs with the garbage collector always at work'
 	@echo 'make matrix          every NAT dials every NAT by punching; resumable; table in build/matrix.html'
 	@echo 'make matrix-nat      every NAT of the lab recognised, P2PD_RUNS=20 times at two latencies'
@@ -339,4 +364,4 @@ always:
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all always bench clean deb demo deps deps-all deps-build deps-demo deps-test dist docs format \
-	fuzz gcstress help install lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat test
+	fuzz gcstress help install lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat test test-threads

@@ -53,8 +53,8 @@ end
 
 --- The key of a name, made on first use; without a name, a new key that lives as long as it is held.
 -- @tparam[opt] string name see `path`
--- @treturn p2pd.key the key; or nil, message, code: as `path`, or `EACCES` when others can use the file
--- or write to its folder, `EPERM` when one of them belongs to somebody else, `ELOOP` when it is a symbolic
+-- @treturn p2pd.key the key; or nil, message, code: as `path`, or `EACCES` when others can use the file or
+-- write to its folder, `EPERM` when one of them belongs to somebody else, `ELOOP` when it is a symbolic
 -- link, `EINVAL` when it is damaged
 function keyring.open(name)
   if name == nil then return core.keys.generate() end
