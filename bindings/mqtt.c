@@ -151,6 +151,10 @@ static int m_subscribe(lua_State *L) {
 }
 
 static int push_unsent(lua_State *L, const struct client *self, int err) {
+    size_t packet_max = mqtt_packet_max(self->mqtt);
+    if (err == -EMSGSIZE && packet_max)
+        return push_failure(L, "EMSGSIZE", "mqtt %s port %d takes no packet over %d bytes",
+                            self->host, self->port, (int)packet_max);
     if (err == -EMSGSIZE)
         return push_failure(L, "EMSGSIZE", "the payload is over %d bytes", MQTT_PAYLOAD_MAX);
     if (err == -ENOTCONN)
@@ -233,9 +237,6 @@ static int push_offline(lua_State *L, const struct client *self) {
 static int push_online(lua_State *L, const struct client *self, unsigned failures) {
     if (!self->mqtt)
         return push_closed(L);
-    if (mqtt_is_subscribed(self->mqtt) && mqtt_refused(self->mqtt))
-        return push_failure(L, "EACCES", "mqtt %s port %d: the broker refuses topic '%s'",
-                            self->host, self->port, mqtt_refused(self->mqtt));
     if (!mqtt_is_subscribed(self->mqtt) && mqtt_failures(self->mqtt) != failures)
         return push_offline(L, self);
     if (!mqtt_is_subscribed(self->mqtt))
@@ -270,7 +271,8 @@ static int m_wait_online(lua_State *L) {
     return n ? n : task_wait(L, &self->watchers, deadline, (lua_KContext)failures, wait_online_k);
 }
 
-/*** "connecting", "online", "offline" or "closed".
+/*** "connecting", "online", "offline", "refused" (the broker refuses a topic; it is asked again
+ * after a minute) or "closed".
  * @function client:state
  * @treturn string state
  * @treturn string|nil why the last attempt failed or the last connection ended
@@ -305,7 +307,8 @@ static int wait_change_k(lua_State *L, int status, lua_KContext previous) {
  * @treturn string the new state, or nil, message, code
  */
 static int m_wait_change(lua_State *L) {
-    static const char *const STATES[] = {"connecting", "online", "offline", "closed", NULL};
+    static const char *const STATES[] = {"connecting", "online", "offline",
+                                         "refused",    "closed", NULL};
     struct client *self = check_client(L);
     int previous = luaL_checkoption(L, 2, NULL, STATES);
     double deadline = task_deadline(L, 3);

@@ -21,6 +21,8 @@
 #define STABLE_S 10.0 /* a connection that lasted this long resets the back-off */
 #define LINGER_S 1.0  /* what is queued at a close may still go out */
 #define SHUTDOWN_S 1.0
+#define REFUSED_S 60.0  /* until a broker is asked again for a topic that it has refused */
+#define TAKEN_OVER 0x8e /* MQTT 5 §3.14.2.1: somebody else has connected with our client id */
 #define REASON_MAX 720
 
 struct topic {
@@ -42,7 +44,7 @@ struct mqtt {
     struct mqtt_queue in, out;
     struct topic *topics;
     int unacknowledged;
-    char *refused;
+    char *reference; /* the server that the broker has said to ask next time */
 
     /* One of these is on its way; when the client is closed the timer limits how long it lingers.
      */
@@ -81,12 +83,19 @@ static double next_pause(struct mqtt *m) {
     return pause < BACKOFF_MAX_S ? pause : BACKOFF_MAX_S;
 }
 
-static void go_offline(struct mqtt *m, const char *code, const char *reason) {
+static void leave(struct mqtt *m, enum mqtt_state state, const char *code, const char *reason) {
     snprintf(m->reason, sizeof m->reason, "%s", reason);
     m->code = code;
-    m->state = MQTT_OFFLINE;
-    set_timer(m, next_pause(m));
+    m->state = state;
+    set_timer(m, state == MQTT_REFUSED ? REFUSED_S : next_pause(m));
     changed(m);
+}
+
+/* Once an outage. */
+static void warn(struct mqtt *m, const char *what) {
+    if (!m->warned)
+        write_log(m, LOG_WARN, what);
+    m->warned = true;
 }
 
 /* The link, and with it what waits to be sent, is given up. */
@@ -117,22 +126,35 @@ static void request(struct mqtt *m, const char *topic) {
     m->unacknowledged++;
 }
 
-static void on_lost(struct mqtt *m, const char *text) {
-    write_log(m, LOG_INFO, text);
+static void on_lost(struct mqtt *m, const struct mqtt_event *e) {
+    write_log(m, LOG_INFO, e->text);
     if (loop_now() - m->up_since >= STABLE_S)
         m->backoff = BACKOFF_MIN_S;
+    if (e->code == TAKEN_OVER) /* or the two would throw each other out all the time */
+        m->backoff = BACKOFF_MAX_S;
+    free(m->reference);
+    m->reference = e->reference ? strdup(e->reference) : NULL;
     drop_link(m);
-    go_offline(m, "ECONNRESET", text);
+    leave(m, MQTT_OFFLINE, "ECONNRESET", e->text);
+}
+
+static void on_refused(struct mqtt *m, const char *topic) {
+    char text[REASON_MAX];
+    snprintf(text, sizeof text, "the broker refuses topic '%.256s'", topic);
+    warn(m, text);
+    m->failures++;
+    drop_link(m);
+    leave(m, MQTT_REFUSED, "EACCES", text);
 }
 
 static void on_suback(struct mqtt *m, const struct mqtt_event *e) {
     m->unacknowledged--;
     if (e->code) {
-        free(m->refused);
-        m->refused = strdup(e->text);
-        log_write(LOG_WARN, "mqtt %s port %d: the broker refuses topic '%s'", m->options.host,
-                  m->options.port, e->text);
+        on_refused(m, e->text);
+        return;
     }
+    if (m->unacknowledged == 0)
+        m->warned = false;
     changed(m);
 }
 
@@ -159,7 +181,7 @@ static void on_link(void *owner, const struct mqtt_event *e) {
     else if (e->kind == MQTT_ROOM)
         send_queued(m);
     else if (e->kind == MQTT_LOST)
-        on_lost(m, e->text);
+        on_lost(m, e);
 }
 
 static void go_online(struct mqtt *m, const struct mqtt_outcome *outcome) {
@@ -167,13 +189,11 @@ static void go_online(struct mqtt *m, const struct mqtt_outcome *outcome) {
     mqtt_link_hand_over(m->link, on_link, m);
     m->stats.reconnects += m->stats.protocol != 0;
     m->stats.protocol = outcome->version;
-    m->warned = false;
+    m->warned = m->warned && m->topics;
     m->state = MQTT_ONLINE;
     m->up_since = loop_now();
     write_log(m, LOG_INFO, outcome->version == 5 ? "connected, MQTT 5" : "connected, MQTT 3.1.1");
     m->unacknowledged = 0;
-    free(m->refused);
-    m->refused = NULL;
     for (struct topic *t = m->topics; t; t = t->next)
         request(m, t->name);
     send_queued(m);
@@ -189,16 +209,17 @@ static void on_attempt(void *owner, const struct mqtt_outcome *outcome) {
         go_online(m, outcome);
         return;
     }
-    if (!m->warned)
-        write_log(m, LOG_WARN, outcome->reason);
-    m->warned = true;
+    warn(m, outcome->reason);
     m->failures++;
-    go_offline(m, outcome->code, outcome->reason);
+    leave(m, MQTT_OFFLINE, outcome->code, outcome->reason);
 }
 
 static void begin(struct mqtt *m) {
     m->state = MQTT_CONNECTING;
-    m->attempt = mqtt_attempt_start(&m->options, m->stats.protocol, on_attempt, m);
+    struct mqtt_known known = {.version = m->stats.protocol, .reference = m->reference};
+    m->attempt = mqtt_attempt_start(&m->options, known, on_attempt, m);
+    free(m->reference);
+    m->reference = NULL;
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *w, int events) {
@@ -221,7 +242,7 @@ static void free_client(struct mqtt *m) {
         free(t);
     }
     const struct mqtt_options *o = &m->options;
-    const void *const STRINGS[] = {o->host, o->ca, o->user, o->pass, o->client_id, m->refused};
+    const void *const STRINGS[] = {o->host, o->ca, o->user, o->pass, o->client_id, m->reference};
     for (size_t i = 0; i < sizeof STRINGS / sizeof *STRINGS; i++)
         free((void *)STRINGS[i]);
     free(m);
@@ -313,7 +334,7 @@ enum mqtt_state mqtt_state(const struct mqtt *m) {
 }
 
 const char *mqtt_state_name(enum mqtt_state state) {
-    static const char *const NAMES[] = {"connecting", "online", "offline", "closed"};
+    static const char *const NAMES[] = {"connecting", "online", "offline", "refused", "closed"};
     return NAMES[state];
 }
 
@@ -333,8 +354,8 @@ bool mqtt_is_subscribed(const struct mqtt *m) {
     return m->state == MQTT_ONLINE && m->unacknowledged == 0;
 }
 
-const char *mqtt_refused(const struct mqtt *m) {
-    return m->refused;
+size_t mqtt_packet_max(const struct mqtt *m) {
+    return m->link ? mqtt_link_packet_max(m->link) : 0;
 }
 
 struct mqtt_stats mqtt_stats(struct mqtt *m) {
@@ -358,8 +379,14 @@ void mqtt_subscribe(struct mqtt *m, const char *topic) {
     send_queued(m);
 }
 
+/* MQTT 5 §3.3: type and length, topic, properties, payload. */
+static size_t packet_size(const char *topic, size_t len, int expiry_s) {
+    return 1 + 4 + 2 + strlen(topic) + 1 + (expiry_s > 0 ? 5 : 0) + len;
+}
+
 int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t len, int expiry_s) {
-    if (len > MQTT_PAYLOAD_MAX)
+    if (len > MQTT_PAYLOAD_MAX ||
+        (mqtt_packet_max(m) && packet_size(topic, len, expiry_s) > mqtt_packet_max(m)))
         return -EMSGSIZE;
     if (m->state != MQTT_ONLINE)
         return -ENOTCONN;

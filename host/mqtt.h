@@ -9,7 +9,9 @@
 #include "host/mqtt/options.h"
 #include "host/mqtt/queue.h"
 
-enum mqtt_state { MQTT_CONNECTING, MQTT_ONLINE, MQTT_OFFLINE, MQTT_CLOSED };
+/* MQTT_REFUSED: the broker takes us, and refuses a topic; it is asked again after a minute or so.
+ */
+enum mqtt_state { MQTT_CONNECTING, MQTT_ONLINE, MQTT_OFFLINE, MQTT_REFUSED, MQTT_CLOSED };
 
 struct mqtt_stats {
     uint64_t received, sent, dropped, reconnects;
@@ -34,11 +36,11 @@ void mqtt_close(struct mqtt *m);
 
 enum mqtt_state mqtt_state(const struct mqtt *m);
 const char *mqtt_state_name(enum mqtt_state state);
-const char *mqtt_reason(const struct mqtt *m);  /* of the last failure, "" before any */
-const char *mqtt_code(const struct mqtt *m);    /* its errno's name */
-unsigned mqtt_failures(const struct mqtt *m);   /* attempts that have failed so far */
-bool mqtt_is_subscribed(const struct mqtt *m);  /* online, and every topic acknowledged */
-const char *mqtt_refused(const struct mqtt *m); /* a topic this broker refused, or NULL */
+const char *mqtt_reason(const struct mqtt *m); /* of the last failure, "" before any */
+const char *mqtt_code(const struct mqtt *m);   /* its errno's name */
+unsigned mqtt_failures(const struct mqtt *m);  /* attempts that have failed so far */
+bool mqtt_is_subscribed(const struct mqtt *m); /* online, and every topic acknowledged */
+size_t mqtt_packet_max(const struct mqtt *m);  /* bytes that the broker takes; 0: any number */
 struct mqtt_stats mqtt_stats(struct mqtt *m);
 
 /* Remembers the topic for this connection and all later ones. */

@@ -1,5 +1,6 @@
 --- What the MQTT specs share: clients of a broker on loopback, and how they talk.
 local core = require "p2pd.core"
+local helper = require "spec.helper"
 
 local mqtt = { WAIT = 8 } -- seconds that an event on loopback may take, back-off included
 
@@ -12,6 +13,24 @@ function mqtt.online(options, setup)
   if setup then setup(client) end
   assert(client:wait_online(mqtt.WAIT))
   return client
+end
+
+local DYNAMIC_SECURITY = [[
+{ "defaultACLAccess": { "publishClientSend": true, "publishClientReceive": true, "subscribe": false },
+  "clients": [],
+  "groups": [{ "groupname": "all", "roles": [{ "rolename": "all" }] }], "anonymousGroup": "all",
+  "roles": [{ "rolename": "all",
+    "acls": [{ "acltype": "subscribePattern", "topic": "%s", "priority": 0, "allow": true }] }] }
+]]
+
+--- A broker that refuses subscriptions, but for one pattern. (Its ACL files only hold messages back.)
+-- @tparam string pattern
+-- @treturn server
+function mqtt.picky_broker(pattern)
+  local listing <close> = assert(io.popen "LD_PRELOAD= ls /usr/lib/*/mosquitto_dynamic_security.so")
+  local plugin = listing:read "l"
+  local path = helper.write(helper.scratch() .. "/security.json", DYNAMIC_SECURITY:format(pattern))
+  return helper.mosquitto { config = ("plugin %s\nplugin_opt_config_file %s"):format(plugin, path) }
 end
 
 --- The options that lead to a broker.

@@ -2,6 +2,7 @@ local core = require "p2pd.core"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local message = require "p2pd.signal.message"
+local mqtt = require "spec.mqtt"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local brokers = require "p2pd.signal.brokers"
@@ -98,6 +99,26 @@ describe("p2pd.signal", function()
       assert.equal("hello", alice:echo(bob.address:gsub("^0", "3"), "hello"))
     end))
 
+    it("goes by a broker that takes it, however large", task(function()
+      local small <close> = helper.mosquitto { config = "max_packet_size 2000\n" }
+      local both = select(2, helper.settings { brokers = { small, first } })
+      local alice <close> = start(both)
+      local bob <close> = start(both)
+      local bytes = ("x"):rep(3000)
+      assert.equal(bytes, alice:echo(bob.address, bytes))
+    end))
+
+    it("says that it is too large for every broker", task(function()
+      local small <close> = helper.mosquitto { config = "max_packet_size 2000\n" }
+      local only = select(2, helper.settings { brokers = { small } })
+      local alice <close> = start(only)
+      local bob <close> = start(only)
+      local ok, reason, code = alice:echo(bob.address, ("x"):rep(3000))
+      assert.is_nil(ok)
+      assert.matches("takes no packet over 2000 bytes", reason)
+      assert.equal("EMSGSIZE", code)
+    end))
+
     it("says that a peer does not answer", task(function()
       local alice <close> = start(settings)
       local nobody = alice.address:gsub("%w+$", nodes.new_id())
@@ -172,6 +193,14 @@ describe("p2pd.signal", function()
       local bob <close> = start(one_broker())
       assert.matches("^0,1%-", alice.address)
       assert.equal("hello", alice:echo(bob.address, "hello"))
+    end))
+
+    it("does not advertise a broker that refuses our topic", task(function()
+      local picky <close> = mqtt.picky_broker "nothing"
+      local alice <close> = start(select(2, helper.settings { brokers = { picky, first, picky, first } }))
+      helper.wait_until(function() return alice.address:match "^1,3%-" or alice.address:match "^3,1%-" end)
+      local bob <close> = start(select(2, helper.settings { brokers = { picky, first } }))
+      assert.equal("hello", bob:echo(alice.address:gsub("^[13,]+", "1", 1), "hello"))
     end))
 
     it("does not wait for a silent broker when another answers", task(function()

@@ -1,7 +1,8 @@
 /*
- * Each step says in its own words why it failed. A broker that refuses MQTT 5, or closes the
- * connection when it sees it, is asked once more by MQTT 3.1.1 within the same attempt; what it has
- * accepted once is what it is asked by from then on.
+ * Each step says in its own words why it failed. A broker that refuses MQTT 5, closes the
+ * connection when it sees it, or says nothing, is asked once more by MQTT 3.1.1 within the same
+ * attempt; what it has accepted once is what it is asked by from then on. A broker that names
+ * another one (MQTT 5 §4.13) is believed once.
  */
 #include "host/mqtt/attempt.h"
 
@@ -14,26 +15,28 @@
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/mqtt/carrier.h"
+#include "host/mqtt/connack.h"
 
 #define REFUSED_VERSION 1     /* MQTT 3.1.1 §3.2.2.3 */
 #define REFUSED_VERSION5 0x84 /* MQTT 5 §3.2.2.2 */
 #define TEXT_MAX 384
 
 struct mqtt_attempt {
-    const struct mqtt_options *options;
+    struct mqtt_options options;
     void (*on_done)(void *owner, const struct mqtt_outcome *outcome);
     void *owner;
     int version; /* that is asked for */
-    bool version_known;
-    struct mqtt_carrier *carrier; /* at first */
-    struct mqtt_link *link;       /* then */
+    bool version_known, redirected;
+    char host[MQTT_REFERENCE_MAX + 1]; /* the one that it is redirected to */
+    struct mqtt_carrier *carrier;      /* at first */
+    struct mqtt_link *link;            /* then */
     ev_timer limit;
 };
 
 static void set_limit(struct mqtt_attempt *a) {
     ev_now_update(loop_get());
     ev_timer_stop(loop_get(), &a->limit);
-    ev_timer_set(&a->limit, a->options->connect_timeout_s, 0);
+    ev_timer_set(&a->limit, a->options.connect_timeout_s, 0);
     ev_timer_start(loop_get(), &a->limit);
 }
 
@@ -54,6 +57,32 @@ static void fail(struct mqtt_attempt *a, const char *code, const char *reason) {
 /* -- MQTT ------------------------------------------------------------------------------------ */
 
 static void start_carrier(struct mqtt_attempt *a);
+
+static void restart(struct mqtt_attempt *a) {
+    mqtt_link_close(a->link);
+    a->link = NULL;
+    start_carrier(a);
+}
+
+static void downgrade(struct mqtt_attempt *a) {
+    log_write(LOG_DEBUG, "mqtt %s port %d: MQTT 5 is refused, trying 3.1.1", a->options.host,
+              a->options.port);
+    a->version = 4;
+    restart(a);
+}
+
+/* Whether the reference makes sense. */
+static bool redirect(struct mqtt_attempt *a, const char *reference) {
+    int port = a->options.port;
+    a->redirected = mqtt_reference_parse(reference, a->host, &port);
+    if (!a->redirected)
+        return false;
+    log_write(LOG_INFO, "mqtt %s port %d: says to ask %s port %d", a->options.host, a->options.port,
+              a->host, port);
+    a->options.host = a->host;
+    a->options.port = port;
+    return true;
+}
 
 static const char *failure_code(const struct mqtt_attempt *a, const struct mqtt_event *e) {
     int error = mqtt_link_error(a->link);
@@ -80,16 +109,12 @@ static bool refuses_version(const struct mqtt_attempt *a, const struct mqtt_even
 }
 
 static void refused(struct mqtt_attempt *a, const struct mqtt_event *e) {
-    if (!refuses_version(a, e)) {
+    if (refuses_version(a, e))
+        downgrade(a);
+    else if (e->reference && !a->redirected && redirect(a, e->reference))
+        restart(a);
+    else
         fail(a, failure_code(a, e), e->text);
-        return;
-    }
-    log_write(LOG_DEBUG, "mqtt %s port %d: MQTT 5 is refused, trying 3.1.1", a->options->host,
-              a->options->port);
-    mqtt_link_close(a->link);
-    a->link = NULL;
-    a->version = 4;
-    start_carrier(a);
 }
 
 static void on_link(void *owner, const struct mqtt_event *e) {
@@ -113,19 +138,23 @@ static void on_carrier(void *owner, struct stream *stream,
         return;
     }
     set_limit(a);
-    a->link = mqtt_link_new(stream, a->options, a->version, on_link, a);
+    a->link = mqtt_link_new(stream, &a->options, a->version, on_link, a);
     if (!a->link)
         fail(a, "EPROTO", "paho cannot start to connect");
 }
 
 static void start_carrier(struct mqtt_attempt *a) {
     set_limit(a);
-    a->carrier = mqtt_carrier_start(a->options, on_carrier, a);
+    a->carrier = mqtt_carrier_start(&a->options, on_carrier, a);
 }
 
 static void on_limit(struct ev_loop *loop, ev_timer *w, int events) {
     (void)loop, (void)events;
     struct mqtt_attempt *a = w->data;
+    if (a->link && a->version == 5 && !a->version_known) {
+        downgrade(a);
+        return;
+    }
     char text[TEXT_MAX] = "CONNECT: the broker does not answer in time";
     if (a->carrier)
         snprintf(text, sizeof text, "%s: timed out", mqtt_carrier_step(a->carrier));
@@ -134,19 +163,21 @@ static void on_limit(struct ev_loop *loop, ev_timer *w, int events) {
 
 /* -- begin and end --------------------------------------------------------------------------- */
 
-struct mqtt_attempt *mqtt_attempt_start(const struct mqtt_options *options, int version,
+struct mqtt_attempt *mqtt_attempt_start(const struct mqtt_options *options, struct mqtt_known known,
                                         void (*on_done)(void *, const struct mqtt_outcome *),
                                         void *owner) {
     struct mqtt_attempt *a = calloc(1, sizeof *a);
     if (!a)
         abort();
-    a->options = options;
-    a->version = version ? version : 5;
-    a->version_known = version != 0;
+    a->options = *options;
+    a->version = known.version ? known.version : 5;
+    a->version_known = known.version != 0;
     a->on_done = on_done;
     a->owner = owner;
     ev_init(&a->limit, on_limit);
     a->limit.data = a;
+    if (known.reference)
+        redirect(a, known.reference);
     start_carrier(a);
     return a;
 }

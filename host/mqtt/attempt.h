@@ -14,11 +14,17 @@ struct mqtt_outcome {
     const char *code, *reason;
 };
 
-/* `version`: 5 or 4, which this broker has accepted before; 0: not known. on_done comes from the
+/* What is known of the broker from former times. */
+struct mqtt_known {
+    int version;           /* 5 or 4, which it has accepted before; 0: not known */
+    const char *reference; /* the server that it has said to ask this time, or NULL; copied */
+};
+
+/* on_done comes from the
  * loop, never from here, unless the attempt is stopped before. The options outlive it. Loop thread
  * only. */
 struct mqtt_attempt *
-mqtt_attempt_start(const struct mqtt_options *options, int version,
+mqtt_attempt_start(const struct mqtt_options *options, struct mqtt_known known,
                    void (*on_done)(void *owner, const struct mqtt_outcome *outcome), void *owner);
 
 void mqtt_attempt_stop(struct mqtt_attempt *a); /* NULL is nothing */

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 
 #include "host/fd.h"
+#include "host/loop.h"
+#include "host/mqtt/connack.h"
 #include "host/mqtt/tunnel.h"
 
 #define TEXT_MAX 256
@@ -22,13 +24,46 @@
 #define WINDOW_BYTES (64 * 1024)
 #define SOCKET_BYTES (256 * 1024)
 
+#define KEEPALIVE_PART 0.75 /* of the broker's interval, from one packet to the next */
+
 struct mqtt_link {
     struct paho_handle *handle;
     struct mqtt_tunnel *tunnel;
     size_t handed; /* bytes given to paho since it had sent all */
+    int version, asked_keepalive_s;
+    struct mqtt_connack connack;
+    ev_timer keepalive; /* active when the broker's is shorter than paho's */
     void (*on_event)(void *owner, const struct mqtt_event *event);
     void *owner;
 };
+
+/* -- what the broker asks for ---------------------------------------------------------------- */
+
+/* paho 1.3.12 keeps to its own interval (MQTT 5 §3.2.2.3.14 has the broker's count). */
+static void on_keepalive(struct ev_loop *loop, ev_timer *w, int events) {
+    (void)loop, (void)events;
+    struct mqtt_link *link = w->data;
+    static const uint8_t PINGREQ[] = {0xc0, 0};
+    mqtt_tunnel_insert(link->tunnel, PINGREQ, sizeof PINGREQ);
+}
+
+static void keep_alive(struct mqtt_link *link) {
+    int interval = link->connack.keepalive_s;
+    if (interval <= 0 || interval >= link->asked_keepalive_s)
+        return;
+    ev_timer_set(&link->keepalive, interval * KEEPALIVE_PART, interval * KEEPALIVE_PART);
+    ev_now_update(loop_get());
+    ev_timer_start(loop_get(), &link->keepalive);
+}
+
+static void read_connack(struct mqtt_link *link) {
+    size_t len;
+    const char *head = mqtt_tunnel_head(link->tunnel, &len);
+    mqtt_connack_parse(head, len, &link->connack);
+    mqtt_tunnel_forget_head(link->tunnel);
+}
+
+/* -- events ---------------------------------------------------------------------------------- */
 
 /* Where paho only knows that it is over, the tunnel knows why; NULL: paho knows more. */
 static const char *tunnel_words(const struct mqtt_link *link, const struct mqtt_event *e) {
@@ -49,6 +84,12 @@ static void on_handle(void *owner, const struct mqtt_event *event) {
         snprintf(text, sizeof text, "%s", words);
         e.text = text;
     }
+    if ((e.kind == MQTT_UP || e.kind == MQTT_FAILED) && link->version == 5)
+        read_connack(link);
+    if (e.kind == MQTT_UP)
+        keep_alive(link);
+    if (e.kind == MQTT_FAILED && link->connack.reference[0])
+        e.reference = link->connack.reference;
     link->on_event(link->owner, &e);
 }
 
@@ -65,6 +106,10 @@ struct mqtt_link *mqtt_link_new(struct stream *broker, const struct mqtt_options
     if (!link)
         abort();
     mqtt_link_hand_over(link, on_event, owner);
+    link->version = version;
+    link->asked_keepalive_s = options->keepalive_s;
+    ev_init(&link->keepalive, on_keepalive);
+    link->keepalive.data = link;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0) {
         link->tunnel =
             mqtt_tunnel_new(stream_new(fd_transport(ends[0], true)), broker, on_room, link);
@@ -110,9 +155,14 @@ int mqtt_link_error(const struct mqtt_link *link) {
     return mqtt_tunnel_error(link->tunnel);
 }
 
+size_t mqtt_link_packet_max(const struct mqtt_link *link) {
+    return link->connack.packet_max;
+}
+
 /* When all messages have arrived there is only paho's DISCONNECT left, which nobody waits for. */
 void mqtt_link_close(struct mqtt_link *link) {
     bool idle = link->handle && mqtt_link_unsent(link) == 0 && mqtt_tunnel_is_idle(link->tunnel);
+    ev_timer_stop(loop_get(), &link->keepalive);
     if (link->handle)
         paho_handle_close(link->handle);
     if (link->tunnel)

@@ -26,6 +26,9 @@ void mqtt_link_send(struct mqtt_link *link, const struct mqtt_message *message);
 int mqtt_link_unsent(const struct mqtt_link *link);
 int mqtt_link_take_sent(struct mqtt_link *link); /* how many went out since the last call */
 
+/* Bytes of the largest packet that the broker takes; 0: any. */
+size_t mqtt_link_packet_max(const struct mqtt_link *link);
+
 /* -errno that the connection has ended with; -ENODATA: the broker has ended it; 0: paho has, or
  * nobody. */
 int mqtt_link_error(const struct mqtt_link *link);

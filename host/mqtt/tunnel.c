@@ -14,18 +14,29 @@
 #include "host/tcp.h"
 
 #define CHUNK (16 * 1024) /* bytes */
-#define CHUNKS_MAX 16     /* in a row: others want to run too */
+#define HEAD_MAX 4096
+#define CHUNKS_MAX 16 /* in a row: others want to run too */
 
 struct mqtt_tunnel {
     struct stream *near, *far;
+    struct buffer head; /* what came from the far end first */
+    bool wants_head;
     void (*on_room)(void *owner);
     void *owner;
     int error;
     char reason[160];
 };
 
+static void keep_head(struct mqtt_tunnel *t, const struct stream *from, const char *data,
+                      size_t n) {
+    if (from != t->far || !t->wants_head)
+        return;
+    size_t room = HEAD_MAX - t->head.len;
+    buffer_append(&t->head, data, n < room ? n : room);
+}
+
 /* How many bytes went over; it goes on by itself until `from` has ended or failed. */
-static size_t move(struct stream *from, struct stream *to) {
+static size_t move(struct mqtt_tunnel *t, struct stream *from, struct stream *to) {
     const char *data;
     ssize_t n = -EAGAIN;
     size_t moved = 0;
@@ -34,6 +45,7 @@ static size_t move(struct stream *from, struct stream *to) {
         if (n <= 0)
             break;
         moved += (size_t)n;
+        keep_head(t, from, data, (size_t)n);
         stream_write(to, data, (size_t)n);
     }
     if (to->out.len)
@@ -59,14 +71,14 @@ static void inward(struct mqtt_tunnel *t) {
     struct stream *far = t->far;
     if (t->error)
         return;
-    move(far, t->near);
+    move(t, far, t->near);
     tcp_acknowledge(far->transport->ops->fd(far->transport));
     if (far->read_error || far->ended)
         far_is_over(t, far->read_error ? far->read_error : -ENODATA);
 }
 
 static void outward(struct mqtt_tunnel *t) {
-    size_t moved = move(t->near, t->far);
+    size_t moved = move(t, t->near, t->far);
     if (t->far->write_error)
         far_is_over(t, t->far->write_error);
     if (moved)
@@ -95,6 +107,7 @@ struct mqtt_tunnel *mqtt_tunnel_new(struct stream *near, struct stream *far,
     t->near = near;
     t->far = far;
     t->on_room = on_room;
+    t->wants_head = true;
     t->owner = owner;
     near->owner = far->owner = t;
     near->on_event = on_near;
@@ -109,6 +122,21 @@ size_t mqtt_tunnel_waiting(const struct mqtt_tunnel *t) {
     return ioctl(t->near->transport->ops->fd(t->near->transport), FIONREAD, &waiting) < 0
                ? 0
                : (size_t)waiting;
+}
+
+const char *mqtt_tunnel_head(const struct mqtt_tunnel *t, size_t *len) {
+    *len = t->head.len;
+    return buffer_head(&t->head);
+}
+
+void mqtt_tunnel_forget_head(struct mqtt_tunnel *t) {
+    t->wants_head = false;
+    buffer_fini(&t->head);
+}
+
+void mqtt_tunnel_insert(struct mqtt_tunnel *t, const void *packet, size_t len) {
+    if (mqtt_tunnel_waiting(t) == 0 && t->far->out.len == 0 && !t->error)
+        stream_write(t->far, packet, len);
 }
 
 int mqtt_tunnel_error(const struct mqtt_tunnel *t) {
@@ -141,5 +169,6 @@ void mqtt_tunnel_close(struct mqtt_tunnel *t, bool orderly) {
         stream_close(t->far);
     else
         stream_abort(t->far);
+    buffer_fini(&t->head);
     free(t);
 }

@@ -14,6 +14,13 @@ struct mqtt_tunnel *mqtt_tunnel_new(struct stream *near, struct stream *far,
 /* Bytes that wait in the near socket. */
 size_t mqtt_tunnel_waiting(const struct mqtt_tunnel *t);
 
+/* What the broker has sent first, as far as it fits into 4096 bytes. */
+const char *mqtt_tunnel_head(const struct mqtt_tunnel *t, size_t *len);
+void mqtt_tunnel_forget_head(struct mqtt_tunnel *t);
+
+/* Sends a packet of a few bytes between paho's, unless some of those wait to be sent. */
+void mqtt_tunnel_insert(struct mqtt_tunnel *t, const void *packet, size_t len);
+
 /* Why the broker's end is over: 0 while it is not, -ENODATA when the broker has ended it, else the
  * -errno that it failed with. */
 int mqtt_tunnel_error(const struct mqtt_tunnel *t);

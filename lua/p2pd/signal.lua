@@ -144,22 +144,28 @@ function Signal:reply(m, kind, fields)
   return nil, "no broker takes the answer", "ENOTCONN"
 end
 
--- Publishes one copy on the first of the brokers, from the `turn`-th on, that takes it.
+-- Publishes one copy on the first of the brokers, from the `turn`-th on, that takes it. One for which it is
+-- too large says so; it never goes by that one.
 local function publish_next(self, list, turn, m, payload)
+  local too_large
   for i = 0, #list - 1 do
     local at = (turn + i) % #list
-    if self:publish(list[at + 1], m, payload) then return at + 1 end
+    local ok, reason, code = self:publish(list[at + 1], m, payload)
+    if ok then return at + 1 end
+    if code == "EMSGSIZE" then too_large = reason end
   end
-  return nil
+  return nil, too_large, too_large and "EMSGSIZE"
 end
 
 -- Publishes a copy, or waits until a broker can take one. `at` is the broker that took it; an outage ends it.
 local function send_copy(self, list, turn, m)
   local payload, reason, code = self.admission:pack(m, nil, core.clock.monotonic())
   if not payload then return nil, reason, code end
-  local at = publish_next(self, list, turn, m, payload)
+  local at
+  at, reason, code = publish_next(self, list, turn, m, payload)
   if at then return at end
-  local outage = brokers.find_outage(list)
+  if reason and not brokers.has_hope(list) then return nil, reason, code end
+  local outage = not reason and brokers.find_outage(list)
   if outage then return nil, outage, "ENOTCONN" end
   return false
 end
@@ -210,8 +216,10 @@ function Signal:send(peer, kind, fields)
   local m = compose(self, peer.node_id, kind, fields)
   local payload, reason, code = self.admission:pack(m, nil, core.clock.monotonic())
   if not payload then return nil, reason, code end
-  if publish_next(self, list, 0, m, payload) then return true end
-  return nil, "no broker takes the message", "ENOTCONN"
+  local at
+  at, reason, code = publish_next(self, list, 0, m, payload)
+  if at then return true end
+  return nil, reason or "no broker takes the message", code or "ENOTCONN"
 end
 
 --- Sends a request and waits for its answer; one that has none of its own waits for a refusal.

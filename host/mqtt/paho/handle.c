@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "host/loop.h"
+#include "host/mqtt/connack.h"
 #include "host/mqtt/paho/calls.h"
 
 #define TEXT_MAX 256
@@ -47,7 +48,7 @@ struct paho_handle {
 struct posted {
     struct paho_handle *handle;
     struct mqtt_event event;
-    char text[];
+    char text[]; /* the event's text and reference */
 };
 
 /* -- paho's threads -------------------------------------------------------------------------- */
@@ -69,12 +70,16 @@ static void deliver(void *arg) {
 
 static void post(struct paho_handle *handle, struct mqtt_event event) {
     const char *text = event.text ? event.text : "";
-    struct posted *p = malloc(sizeof *p + strlen(text) + 1);
+    const char *reference = event.reference ? event.reference : "";
+    size_t size = strlen(text) + 1;
+    struct posted *p = malloc(sizeof *p + size + strlen(reference) + 1);
     if (!p)
         abort();
     p->handle = handle;
     p->event = event;
     p->event.text = strcpy(p->text, text);
+    if (event.reference)
+        p->event.reference = strcpy(p->text + size, reference);
     loop_post(deliver, p);
 }
 
@@ -129,13 +134,25 @@ static void on_lost(void *context, char *cause) {
     post(context, (struct mqtt_event){.kind = MQTT_LOST, .text = cause});
 }
 
+static bool read_reference(MQTTProperties *properties, char *out) {
+    const MQTTProperty *p =
+        properties ? MQTTProperties_getPropertyAt(properties, MQTTPROPERTY_CODE_SERVER_REFERENCE, 0)
+                   : NULL;
+    if (!p || p->value.data.len <= 0 || p->value.data.len > MQTT_REFERENCE_MAX)
+        return false;
+    snprintf(out, MQTT_REFERENCE_MAX + 1, "%.*s", p->value.data.len, p->value.data.data);
+    return true;
+}
+
 /* A DISCONNECT from the broker (MQTT 5): paho does not call on_lost() after it. */
 static void on_disconnected(void *context, MQTTProperties *properties, enum MQTTReasonCodes code) {
-    (void)properties;
     const char *reason = MQTTReasonCode_toString(code);
+    char reference[MQTT_REFERENCE_MAX + 1];
+    bool named = read_reference(properties, reference);
     post(context, (struct mqtt_event){.kind = MQTT_LOST,
                                       .code = code,
-                                      .text = reason ? reason : "disconnected by the broker"});
+                                      .text = reason ? reason : "disconnected by the broker",
+                                      .reference = named ? reference : NULL});
 }
 
 static bool too_much(struct paho_handle *handle, size_t size, size_t len) {

@@ -22,6 +22,7 @@ struct mqtt_event {
     int code;          /* the broker's reason code or the CONNACK return code; else paho's, < 0 */
     bool closed_early; /* the connection ended in answer to CONNECT */
     const char *text;
+    const char *reference; /* MQTT_FAILED, MQTT_LOST: the server to ask instead, or NULL */
     struct mqtt_message *message;
 };
 

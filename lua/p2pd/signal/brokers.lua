@@ -42,12 +42,24 @@ local function read(self, broker)
   end
 end
 
+-- Whether the broker lets us have our topic: known once it has answered.
+local function note_subscription(self, broker, state)
+  if state == "online" and broker.client:wait_online() and broker.refused then
+    broker.refused = nil
+    self.changed:broadcast()
+  elseif state == "refused" and not broker.refused then
+    broker.refused = true
+    if broker.is_chosen then self:replace() end
+  end
+end
+
 local function watch(self, broker)
   local state = broker.client:state()
   while state and state ~= "closed" do
+    note_subscription(self, broker, state)
     local was_online = state == "online"
     state = broker.client:wait_change(state)
-    if was_online then broker.left_at = core.clock.monotonic() end
+    if was_online and state ~= "refused" then broker.left_at = core.clock.monotonic() end
     self.changed:broadcast()
   end
 end
@@ -81,16 +93,19 @@ local function is_online(broker)
   return broker ~= nil and broker.client:state() == "online"
 end
 
---- The offsets of our address: brokers that answer first, then those we wait for.
+--- The offsets of our address: brokers that answer first, then those we wait for. One that refuses us our
+-- topic is not among them, unless all do: an address names one at least.
 -- @treturn {integer,...} 1 to 3 of them
 function Brokers:offsets()
   local list = {}
   for _, want in ipairs { true, false } do
     for _, offset in ipairs(self.chosen) do
-      if is_online(self.joined[offset]) == want and #list < WANTED then list[#list + 1] = offset end
+      local broker = self.joined[offset]
+      local is_refused = broker and broker.refused
+      if is_online(broker) == want and not is_refused and #list < WANTED then list[#list + 1] = offset end
     end
   end
-  return list
+  return list[1] and list or { self.chosen[1] }
 end
 
 -- The next server of the list, as one of our address.
@@ -109,6 +124,7 @@ local function find_one(self, offset)
     local broker, reason = self:join(offset)
     local ok
     if broker then ok, reason = broker.client:wait_online(brokers.START_WAIT) end
+    if broker then broker.is_chosen, broker.refused = true, broker.client:state() == "refused" end
     if ok then
       progress.online = progress.online + 1
       break
@@ -118,6 +134,14 @@ local function find_one(self, offset)
   end
   progress.pending = progress.pending - 1
   self.changed:broadcast()
+end
+
+--- Takes the next broker of the list for one that refuses us.
+function Brokers:replace()
+  local progress, offset = self.progress, choose_next(self)
+  if not offset then return end
+  progress.pending = progress.pending + 1
+  self.tasks:spawn(find_one, self, offset)
 end
 
 --- Begins to connect to the brokers of our address.
@@ -150,6 +174,15 @@ function Brokers:route(peer)
   return table.move(others, 1, #others, #online + 1, online)
 end
 
+--- Whether one of some brokers, for which a message is not too large, may come online soon.
+-- @tparam {table,...} list as @{route} gives it
+function brokers.has_hope(list)
+  for _, broker in ipairs(list) do
+    if broker.client:state() == "connecting" then return true end
+  end
+  return false
+end
+
 --- Why none of some brokers can be used, when that is so and is not about to change: each has been tried, and
 -- none was there lately.
 -- @tparam {table,...} list as @{route} gives it
@@ -158,7 +191,8 @@ function brokers.find_outage(list)
   local reasons, now = {}, core.clock.monotonic()
   for _, broker in ipairs(list) do
     local state, reason = broker.client:state()
-    if state ~= "offline" or now - (broker.left_at or -math.huge) < RESTART_S then return nil end
+    local is_down = state == "offline" or state == "refused"
+    if not is_down or now - (broker.left_at or -math.huge) < RESTART_S then return nil end
     reasons[#reasons + 1] = ("%s: %s"):format(broker.name, reason)
   end
   return "no broker of the peer's answers (" .. table.concat(reasons, "; ") .. ")"
