@@ -71,11 +71,35 @@ static const char *check_host(lua_State *L) {
     return host;
 }
 
+/* The proxy: options proxy_host, proxy_port, proxy_user and proxy_pass. */
+static void check_proxy(lua_State *L, struct mqtt_options *o) {
+    o->proxy.host = check_text(L, "proxy_host");
+    o->proxy.port = opt_port(L, 1, "proxy_port", 3128);
+    o->proxy.user = check_text(L, "proxy_user");
+    o->proxy.pass = check_text(L, "proxy_pass");
+    luaL_argcheck(L, o->proxy.port > 0, 1, "option 'proxy_port': 1 to 65535 expected");
+}
+
+static const char *check_path(lua_State *L) {
+    const char *path = check_text(L, "websocket");
+    if (!path)
+        return NULL;
+    luaL_argcheck(L, *path == '/' && strlen(path) <= MQTT_WEBSOCKET_PATH_MAX, 1,
+                  "option 'websocket': a path expected");
+    for (const char *p = path; *p; p++)
+        luaL_argcheck(L, *p > ' ' && *p < 0x7f, 1, "option 'websocket': a path expected");
+    return path;
+}
+
 static struct mqtt_options check_options(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     struct mqtt_options o = {.host = check_host(L), .tls = opt_boolean(L, 1, "tls", false)};
     o.port = opt_port(L, 1, "port", o.tls ? 8883 : 1883);
     o.ca = check_text(L, "ca");
+    o.cert = check_text(L, "cert");
+    o.key = check_text(L, "key");
+    o.websocket = check_path(L);
+    check_proxy(L, &o);
     o.user = check_text(L, "user");
     o.pass = check_text(L, "pass");
     o.client_id = check_text(L, "client_id");
@@ -84,6 +108,8 @@ static struct mqtt_options check_options(lua_State *L) {
     luaL_argcheck(L, o.port > 0, 1, "option 'port': 1 to 65535 expected");
     luaL_argcheck(L, o.user || !o.pass, 1, "option 'pass' needs option 'user'");
     luaL_argcheck(L, o.tls || !o.ca, 1, "option 'ca' needs option 'tls'");
+    luaL_argcheck(L, o.tls || !o.cert, 1, "option 'cert' needs option 'tls'");
+    luaL_argcheck(L, o.cert || !o.key, 1, "option 'key' needs option 'cert'");
     luaL_argcheck(L, keepalive > 0 && keepalive <= UINT16_MAX, 1,
                   "option 'keepalive': 1 to 65535 seconds expected");
     luaL_argcheck(L, o.connect_timeout_s > 0 && o.connect_timeout_s <= 3600, 1,
@@ -94,8 +120,10 @@ static struct mqtt_options check_options(lua_State *L) {
 
 /*** A client for one broker, which it starts to reach at once and stays connected to until closed.
  * @function open
- * @tparam table options host, port (1883, with TLS 8883), tls, ca (PEM file), user, pass,
- * client_id, keepalive (s, 30), connect_timeout (s, 5)
+ * @tparam table options host, port (1883, with TLS 8883), tls, ca (PEM file), cert and
+ * key (PEM files of a certificate of ours; without key it is in the same file), websocket (its
+ * path), proxy_host, proxy_port (3128), proxy_user, proxy_pass (an HTTP proxy that is asked to
+ * CONNECT), user, pass, client_id, keepalive (s, 30), connect_timeout (s, 5)
  * @treturn client or nil, message, code of the ca file
  */
 static int l_open(lua_State *L) {

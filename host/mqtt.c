@@ -242,7 +242,9 @@ static void free_client(struct mqtt *m) {
         free(t);
     }
     const struct mqtt_options *o = &m->options;
-    const void *const STRINGS[] = {o->host, o->ca, o->user, o->pass, o->client_id, m->reference};
+    const void *const STRINGS[] = {o->host,      o->ca,         o->cert,       o->key,
+                                   o->websocket, o->proxy.host, o->proxy.user, o->proxy.pass,
+                                   o->user,      o->pass,       o->client_id,  m->reference};
     for (size_t i = 0; i < sizeof STRINGS / sizeof *STRINGS; i++)
         free((void *)STRINGS[i]);
     free(m);
@@ -315,6 +317,12 @@ int mqtt_open(struct mqtt **out, const struct mqtt_options *options, struct mqtt
     m->options = *options;
     m->options.host = copy(options->host);
     m->options.ca = copy(options->ca);
+    m->options.cert = copy(options->cert);
+    m->options.key = copy(options->key);
+    m->options.websocket = copy(options->websocket);
+    m->options.proxy.host = copy(options->proxy.host);
+    m->options.proxy.user = copy(options->proxy.user);
+    m->options.proxy.pass = copy(options->proxy.pass);
     m->options.user = copy(options->user);
     m->options.pass = copy(options->pass);
     m->options.client_id = options->client_id ? copy(options->client_id) : random_id();

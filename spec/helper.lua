@@ -12,6 +12,7 @@ local helper = {
   mosquitto = servers.mosquitto,
   coturn = servers.coturn,
   chronyd = servers.chronyd,
+  tinyproxy = servers.tinyproxy,
   certificate = servers.certificate,
   settings = servers.settings,
 }

@@ -101,6 +101,14 @@ static const char *failure_code(const struct mqtt_attempt *a, const struct mqtt_
     }
 }
 
+/* A broker that waits for TLS hangs up on what is none. */
+static void fail_by(struct mqtt_attempt *a, const struct mqtt_event *e) {
+    char text[TEXT_MAX];
+    const char *hint = e->closed_early && !a->options.tls ? " (is it for TLS?)" : "";
+    snprintf(text, sizeof text, "%s%s", e->text, hint);
+    fail(a, failure_code(a, e), text);
+}
+
 static bool refuses_version(const struct mqtt_attempt *a, const struct mqtt_event *e) {
     if (a->version != 5)
         return false;
@@ -114,7 +122,7 @@ static void refused(struct mqtt_attempt *a, const struct mqtt_event *e) {
     else if (e->reference && !a->redirected && redirect(a, e->reference))
         restart(a);
     else
-        fail(a, failure_code(a, e), e->text);
+        fail_by(a, e);
 }
 
 static void on_link(void *owner, const struct mqtt_event *e) {

@@ -1,11 +1,13 @@
 /*
  * Addresses are tried in turns, IPv4, IPv6, IPv4 ..., each a quarter of a second after the one
  * before, or at once when that has failed (RFC 8305 §5): the first that accepts is taken. A
- * certificate that is not good ends it, since it would be the same behind another address.
+ * certificate that is not good ends it, since it would be the same behind another address. What
+ * comes between us and the broker is asked in turn, layer by layer: a proxy, TLS, a WebSocket.
  */
 #include "host/mqtt/carrier.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,8 @@
 #include "host/fd.h"
 #include "host/loop.h"
 #include "host/mqtt/authority.h"
+#include "host/mqtt/http.h"
+#include "host/mqtt/websocket.h"
 #include "host/resolve.h"
 #include "host/tcp.h"
 #include "host/tls.h"
@@ -22,6 +26,7 @@
 #define STAGGER_S 0.25 /* RFC 8305 §5 */
 #define STEP_MAX 300
 #define REASON_MAX 400
+#define CREDENTIALS_MAX 510 /* characters of a proxy's user and password, and a colon */
 
 struct mqtt_carrier {
     const struct mqtt_options *options;
@@ -35,7 +40,10 @@ struct mqtt_carrier {
     int pending;                /* how many are */
     int error;                  /* of the last address that failed */
     ev_timer timer;             /* the next address; at first: the beginning */
-    struct stream *stream;      /* while TLS shakes hands */
+    struct stream *stream;      /* from then on */
+    enum { TCP, PROXY, TLS, WEBSOCKET } layer;
+    char key[WEBSOCKET_KEY_SIZE];
+    const char *fault; /* of TLS's files */
 };
 
 static void stop_tries(struct mqtt_carrier *c) {
@@ -55,14 +63,18 @@ static void destroy(struct mqtt_carrier *c) {
     free(c);
 }
 
-static void fail(struct mqtt_carrier *c, int error, const char *reason) {
+static void fail_with(struct mqtt_carrier *c, const char *code, const char *reason) {
     char text[STEP_MAX + REASON_MAX + sizeof ": "];
     snprintf(text, sizeof text, "%s: %.*s", c->step, REASON_MAX, reason);
-    struct mqtt_carrier_failure failure = {strerrorname_np(abs(error)), text};
+    struct mqtt_carrier_failure failure = {code, text};
     void (*on_done)(void *, struct stream *, const struct mqtt_carrier_failure *) = c->on_done;
     void *owner = c->owner;
     destroy(c);
     on_done(owner, NULL, &failure);
+}
+
+static void fail(struct mqtt_carrier *c, int error, const char *reason) {
+    fail_with(c, strerrorname_np(abs(error)), reason);
 }
 
 static void succeed(struct mqtt_carrier *c) {
@@ -75,14 +87,135 @@ static void succeed(struct mqtt_carrier *c) {
     on_done(owner, stream, NULL);
 }
 
+static void next_layer(struct mqtt_carrier *c);
+
+/* -- HTTP: the proxy and the WebSocket ------------------------------------------------------- */
+
+static const char *http_code(int status) {
+    return status == 401 || status == 403 || status == 407 ? "EACCES" : "ECONNREFUSED";
+}
+
+static void fail_by_status(struct mqtt_carrier *c, const struct http_answer *answer) {
+    char text[REASON_MAX];
+    snprintf(text, sizeof text, "%s refuses: %d %s", c->layer == PROXY ? "the proxy" : "the broker",
+             answer->status, answer->reason);
+    fail_with(c, http_code(answer->status), text);
+}
+
+static struct transport *wrap_websocket(struct transport *lower, struct buffer early, void *arg) {
+    (void)arg;
+    return websocket_transport(lower, early);
+}
+
+static void take_proxy(struct mqtt_carrier *c, const struct http_answer *answer) {
+    if (answer->status / 100 != 2)
+        fail_by_status(c, answer);
+    else if (c->stream->in.len > answer->len)
+        fail(c, EPROTO, "what the proxy sends is not expected");
+    else {
+        buffer_consume(&c->stream->in, answer->len);
+        next_layer(c);
+    }
+}
+
+static void take_websocket(struct mqtt_carrier *c, const struct http_answer *answer) {
+    const char *fault = websocket_find_fault(answer, c->key, "mqtt");
+    if (answer->status != 101)
+        fail_by_status(c, answer);
+    else if (fault)
+        fail(c, EPROTO, fault);
+    else {
+        buffer_consume(&c->stream->in, answer->len);
+        stream_wrap(c->stream, wrap_websocket, c);
+        next_layer(c);
+    }
+}
+
+static void fail_to_read(struct mqtt_carrier *c, ssize_t n) {
+    const char *words = transport_reason(c->stream->transport);
+    if (n == 0)
+        fail(c, ECONNRESET, "the connection was closed instead of an answer");
+    else
+        fail(c, (int)n, words ? words : strerror((int)-n));
+}
+
+static void read_answer(struct mqtt_carrier *c) {
+    struct http_answer answer;
+    ssize_t n = stream_fill(c->stream), head;
+    if (n <= 0 && n != -EAGAIN) {
+        fail_to_read(c, n);
+        return;
+    }
+    head = http_parse(buffer_head(&c->stream->in), c->stream->in.len, &answer);
+    if (head == 0)
+        stream_want_read(c->stream);
+    else if (head < 0)
+        fail(c, EPROTO, "this port does not speak HTTP");
+    else if (c->layer == PROXY)
+        take_proxy(c, &answer);
+    else
+        take_websocket(c, &answer);
+}
+
+/* HOST:PORT, as it stands in a request. */
+static void write_authority(const struct mqtt_carrier *c, char *text, size_t size) {
+    bool is_v6 = strchr(c->options->host, ':') != NULL;
+    snprintf(text, size, is_v6 ? "[%.255s]:%d" : "%.255s:%d", c->options->host, c->options->port);
+}
+
+static void ask(struct mqtt_carrier *c, const char *request) {
+    if (stream_write(c->stream, request, strlen(request)) < 0)
+        fail(c, c->stream->write_error, strerror(-c->stream->write_error));
+    else
+        stream_want_read(c->stream);
+}
+
+/* "Proxy-Authorization: Basic ...", or nothing. */
+static void write_credentials(const struct mqtt_carrier *c, char *text, size_t size) {
+    char plain[CREDENTIALS_MAX + 1], coded[CREDENTIALS_MAX * 4 / 3 + 5];
+    *text = '\0';
+    if (!c->options->proxy.user)
+        return;
+    const char *pass = c->options->proxy.pass;
+    int n = snprintf(plain, sizeof plain, "%s:%s", c->options->proxy.user, pass ? pass : "");
+    n = n < CREDENTIALS_MAX ? n : CREDENTIALS_MAX;
+    EVP_EncodeBlock((unsigned char *)coded, (unsigned char *)plain, n);
+    snprintf(text, size, "Proxy-Authorization: Basic %s\r\n", coded);
+}
+
+static void begin_proxy(struct mqtt_carrier *c) {
+    char to[STEP_MAX], credentials[CREDENTIALS_MAX * 2],
+        request[3 * STEP_MAX + CREDENTIALS_MAX * 2];
+    strcpy(c->step, "proxy");
+    write_authority(c, to, sizeof to);
+    write_credentials(c, credentials, sizeof credentials);
+    snprintf(request, sizeof request, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", to, to,
+             credentials);
+    ask(c, request);
+}
+
+static void begin_websocket(struct mqtt_carrier *c) {
+    char to[STEP_MAX], request[2 * STEP_MAX + MQTT_WEBSOCKET_PATH_MAX];
+    strcpy(c->step, "WebSocket");
+    write_authority(c, to, sizeof to);
+    websocket_new_key(c->key);
+    snprintf(request, sizeof request,
+             "GET %.*s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n"
+             "Sec-WebSocket-Protocol: mqtt\r\n\r\n",
+             MQTT_WEBSOCKET_PATH_MAX, c->options->websocket, to, c->key);
+    ask(c, request);
+}
+
 /* -- TLS ------------------------------------------------------------------------------------- */
 
 static struct transport *wrap(struct transport *lower, struct buffer early, void *arg) {
-    const struct mqtt_carrier *c = arg;
-    struct tls_context *context = mqtt_authority(c->options->ca);
+    struct mqtt_carrier *c = arg;
+    const struct mqtt_options *o = c->options;
+    struct tls_context *context = mqtt_authority(o->ca, o->cert, o->key, &c->fault);
     if (!context)
         return lower;
-    struct tls_expected expected = {.host = c->options->host};
+    struct tls_expected expected = {.host = o->host};
     struct transport *t = tls_transport(context, TLS_CLIENT, lower, early, &expected);
     tls_context_unref(context);
     return t;
@@ -91,20 +224,18 @@ static struct transport *wrap(struct transport *lower, struct buffer early, void
 static void shake(struct mqtt_carrier *c) {
     int err = tls_handshake(c->stream->transport);
     if (err == 0) {
-        succeed(c);
+        next_layer(c);
         return;
     }
     if (err == -EAGAIN) {
         stream_want_read(c->stream);
         return;
     }
+    char text[REASON_MAX];
     const char *words = transport_reason(c->stream->transport);
-    fail(c, err, words ? words : strerror(-err));
-}
-
-static void on_stream(struct stream *s, int events) {
-    (void)events;
-    shake(s->owner);
+    snprintf(text, sizeof text, "%s%s", words ? words : strerror(-err),
+             err == -ECONNRESET || err == -EPROTO ? " (does this port speak TLS?)" : "");
+    fail(c, err, text);
 }
 
 static void begin_tls(struct mqtt_carrier *c) {
@@ -112,12 +243,36 @@ static void begin_tls(struct mqtt_carrier *c) {
     const struct transport *plain = c->stream->transport;
     stream_wrap(c->stream, wrap, c);
     if (c->stream->transport == plain) {
-        fail(c, ENOENT, "no certificates of authorities can be read");
+        fail(c, ENOENT, c->fault);
         return;
     }
-    c->stream->owner = c;
-    c->stream->on_event = on_stream;
     shake(c);
+}
+
+/* -- layer by layer -------------------------------------------------------------------------- */
+
+static void on_stream(struct stream *s, int events) {
+    struct mqtt_carrier *c = s->owner;
+    if (c->layer == TLS)
+        shake(c);
+    else if (events & EV_READ)
+        read_answer(c);
+}
+
+static void next_layer(struct mqtt_carrier *c) {
+    const struct mqtt_options *o = c->options;
+    if (c->layer < PROXY && o->proxy.host) {
+        c->layer = PROXY;
+        begin_proxy(c);
+    } else if (c->layer < TLS && o->tls) {
+        c->layer = TLS;
+        begin_tls(c);
+    } else if (c->layer < WEBSOCKET && o->websocket) {
+        c->layer = WEBSOCKET;
+        begin_websocket(c);
+    } else {
+        succeed(c);
+    }
 }
 
 /* -- TCP ------------------------------------------------------------------------------------- */
@@ -127,10 +282,9 @@ static void connect_next(struct mqtt_carrier *c);
 static void connected(struct mqtt_carrier *c, int fd) {
     stop_tries(c);
     c->stream = stream_new(fd_transport(fd, true));
-    if (c->options->tls)
-        begin_tls(c);
-    else
-        succeed(c);
+    c->stream->owner = c;
+    c->stream->on_event = on_stream;
+    next_layer(c);
 }
 
 static void on_writable(struct ev_loop *loop, ev_io *w, int events) {
@@ -182,6 +336,14 @@ static void connect_next(struct mqtt_carrier *c) {
 
 /* -- the name -------------------------------------------------------------------------------- */
 
+static const char *host_to_connect(const struct mqtt_carrier *c) {
+    return c->options->proxy.host ? c->options->proxy.host : c->options->host;
+}
+
+static int port_to_connect(const struct mqtt_carrier *c) {
+    return c->options->proxy.host ? c->options->proxy.port : c->options->port;
+}
+
 /* The at-th address of the family, or NULL. */
 static const struct inet_addr *nth(const struct resolve *r, int family, int at) {
     for (int i = 0; i < resolve_count(r); i++)
@@ -198,7 +360,7 @@ static void take_addresses(struct mqtt_carrier *c) {
         if (!address)
             continue;
         c->addresses[c->count] = *address;
-        inet_set_port(&c->addresses[c->count++], c->options->port);
+        inet_set_port(&c->addresses[c->count++], port_to_connect(c));
     }
 }
 
@@ -210,13 +372,13 @@ static void on_resolved(void *owner) {
         return;
     }
     take_addresses(c);
-    strcpy(c->step, "TCP connect");
+    strcpy(c->step, c->options->proxy.host ? "TCP connect to the proxy" : "TCP connect");
     ev_now_update(loop_get());
     connect_next(c);
 }
 
 static void begin(struct mqtt_carrier *c) {
-    c->resolve = resolve_start(c->options->host, AF_UNSPEC, on_resolved, c);
+    c->resolve = resolve_start(host_to_connect(c), AF_UNSPEC, on_resolved, c);
     if (!c->resolve)
         fail(c, errno, strerror(errno));
     else if (resolve_is_done(c->resolve))
@@ -244,7 +406,7 @@ struct mqtt_carrier *mqtt_carrier_start(const struct mqtt_options *options,
     c->options = options;
     c->on_done = on_done;
     c->owner = owner;
-    snprintf(c->step, sizeof c->step, "cannot resolve '%.255s'", options->host);
+    snprintf(c->step, sizeof c->step, "cannot resolve '%.255s'", host_to_connect(c));
     c->error = -EADDRNOTAVAIL;
     ev_timer_init(&c->timer, on_timer, 0, 0);
     c->timer.data = c;

@@ -1,5 +1,5 @@
-/* A stream to a broker: its name, its addresses, TCP, and TLS where the broker has it. What comes
- * between us and brokers one day (websockets, proxies) belongs here. */
+/* A stream to a broker: its name, its addresses, TCP, and what the broker or the way to it has
+ * besides: a proxy, TLS, a WebSocket. */
 #ifndef P2PD_HOST_MQTT_CARRIER_H
 #define P2PD_HOST_MQTT_CARRIER_H
 

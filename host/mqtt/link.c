@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "host/fd.h"
@@ -56,6 +57,17 @@ static void keep_alive(struct mqtt_link *link) {
     ev_timer_start(loop_get(), &link->keepalive);
 }
 
+/* What answers to a CONNECT that is not MQTT, in words; NULL: it is. */
+static const char *other_protocol(const struct mqtt_link *link) {
+    size_t len;
+    const char *head = mqtt_tunnel_head(link->tunnel, &len);
+    if (len >= 2 && memcmp(head, "\x15\x03", 2) == 0) /* RFC 8446 §5.1: an alert */
+        return "this port speaks TLS";
+    if (len >= 5 && memcmp(head, "HTTP/", 5) == 0)
+        return "this port speaks HTTP";
+    return NULL;
+}
+
 static void read_connack(struct mqtt_link *link) {
     size_t len;
     const char *head = mqtt_tunnel_head(link->tunnel, &len);
@@ -70,6 +82,9 @@ static const char *tunnel_words(const struct mqtt_link *link, const struct mqtt_
     const char *words = mqtt_tunnel_reason(link->tunnel);
     if (e->kind == MQTT_LOST && !*e->text)
         return words ? words : "the broker does not answer";
+    const char *other = e->kind == MQTT_FAILED ? other_protocol(link) : NULL;
+    if (other)
+        return other;
     bool failed = mqtt_tunnel_error(link->tunnel) != -ENODATA;
     return e->kind == MQTT_FAILED && e->closed_early && failed ? words : NULL;
 }

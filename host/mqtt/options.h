@@ -4,11 +4,20 @@
 
 #include <stdbool.h>
 
+#define MQTT_WEBSOCKET_PATH_MAX 1024
+
 struct mqtt_options {
     const char *host;
     int port;
     bool tls;
-    const char *ca;          /* PEM file; NULL: the system's store */
+    const char *ca;         /* PEM file; NULL: the system's store */
+    const char *cert, *key; /* PEM files of a certificate of ours; NULL: none */
+    const char *websocket;  /* its path, "/mqtt"; NULL: MQTT as it is */
+    struct {
+        const char *host; /* NULL: none */
+        int port;
+        const char *user, *pass;
+    } proxy;                 /* that is asked by CONNECT */
     const char *user, *pass; /* NULL: none */
     const char *client_id;   /* NULL: random */
     int keepalive_s;

@@ -199,6 +199,14 @@ struct tls_context *tls_context_trusting(const char *ca) {
     return NULL;
 }
 
+bool tls_context_identify(struct tls_context *context, const char *cert, const char *key) {
+    bool ok = SSL_CTX_use_certificate_chain_file(context->ssl, cert) == 1 &&
+              SSL_CTX_use_PrivateKey_file(context->ssl, key, SSL_FILETYPE_PEM) == 1 &&
+              SSL_CTX_check_private_key(context->ssl) == 1;
+    ERR_clear_error();
+    return ok;
+}
+
 struct tls_context *tls_context_ref(struct tls_context *context) {
     context->references++;
     return context;

@@ -23,6 +23,10 @@ struct tls_context *tls_context_new(const struct keys *keys);
  * of them, NULL the system's. One reference, the caller's; NULL when nothing can be read there. */
 struct tls_context *tls_context_trusting(const char *ca);
 
+/* Has a context that trusts authorities show a certificate of ours (PEM files) to servers that ask
+ * for one. False when they cannot be read, or do not belong together. */
+bool tls_context_identify(struct tls_context *context, const char *cert, const char *key);
+
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context *context); /* NULL is fine */
 

@@ -69,6 +69,8 @@ static bool is_refusal(int alert) {
 static int set_by_alert(struct tls_failure *failure, int alert) {
     if (alert == SSL_AD_PROTOCOL_VERSION)
         return set(failure, EPROTO, "the peer does not speak TLS 1.3");
+    if (alert == SSL_AD_CERTIFICATE_REQUIRED)
+        return set(failure, EACCES, "the server wants a client certificate");
     if (alert == SSL_AD_INTERNAL_ERROR)
         return set(failure, EACCES, "refused by the peer: it is too busy");
     return set(failure, is_refusal(alert) ? EACCES : EPROTO, "refused by the peer: %s",

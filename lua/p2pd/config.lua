@@ -3,12 +3,14 @@
 -- each a list of servers. It sees no globals. Every error names the file, the list and the entry.
 -- @module p2pd.config
 local defaults = require "p2pd.settings"
+local proxy = require "p2pd.proxy"
 
 local config = {}
 
 local MAX_BYTES = 1024 * 1024 -- of a settings file
 local MAX_STEPS = 10000000    -- virtual machine instructions that it may take
 local MAX_HOST = 253          -- characters, RFC 1035 section 2.3.4
+local MAX_PATH = 1024      -- characters of a WebSocket's
 local MAX_SHOWN = 40          -- characters of a bad value that an error repeats
 
 local function show(value)
@@ -50,13 +52,33 @@ local function transport_fault(value)
   if value ~= nil and not TRANSPORTS[value] then return show(value) .. ' is not "udp", "tcp" or "tls"' end
 end
 
+local function path_fault(value)
+  if value == nil then return nil end
+  if type(value) ~= "string" then return show(value) .. " is not a string" end
+  if not value:find "^/[\x21-\x7e]*$" or #value > MAX_PATH then return show(value) .. " is not a path" end
+end
+
+local function proxy_fault(value)
+  if value == nil or value == false then return nil end
+  if type(value) ~= "string" then return show(value) .. " is neither a URL nor false" end
+  local ok, fault = proxy.parse(value)
+  if not ok then return show(value) .. ": " .. fault end
+end
+
 local LISTS = {
-  mqtt = { host = host_fault, port = port_fault, tls = boolean_fault, ca = text_fault,
-    user = text_fault, pass = text_fault },
+  mqtt = { host = host_fault, port = port_fault, tls = boolean_fault, ca = text_fault, cert = text_fault,
+    key = text_fault, user = text_fault, pass = text_fault, websocket = path_fault, proxy = proxy_fault },
   stun = { host = host_fault, port = port_fault, behaviour = boolean_fault },
   ntp = { host = host_fault, port = port_fault },
   turn = { host = host_fault, port = port_fault, transport = transport_fault, user = text_fault,
     pass = text_fault, realm = text_fault, ca = text_fault },
+}
+
+-- By list: a field, and the one without which it makes no sense. "": the entry needs it always.
+local NEEDS = {
+  mqtt = { { "pass", "user" }, { "ca", "tls" }, { "cert", "tls" }, { "key", "cert" } },
+  turn = { { "", "user" }, { "", "pass" } },
+  stun = {}, ntp = {},
 }
 
 local function sorted_keys(t)
@@ -66,7 +88,7 @@ local function sorted_keys(t)
   return keys
 end
 
-local function find_entry_fault(entry, checks)
+local function find_entry_fault(entry, checks, needs)
   if type(entry) ~= "table" then return ": " .. show(entry) .. " is not a table" end
   for _, field in ipairs(sorted_keys(checks)) do
     local fault = checks[field](entry[field])
@@ -75,9 +97,16 @@ local function find_entry_fault(entry, checks)
   for _, field in ipairs(sorted_keys(entry)) do
     if not checks[field] then return (": no field is called %s"):format(show(field)) end
   end
+  for _, pair in ipairs(needs) do
+    local field, needed = table.unpack(pair)
+    if (field == "" or entry[field]) and not entry[needed] then
+      if field == "" then return (".%s: missing"):format(needed) end
+      return (".%s: needs %s as well"):format(field, needed)
+    end
+  end
 end
 
-local function find_list_fault(list, checks)
+local function find_list_fault(list, checks, needs)
   if type(list) ~= "table" then return ": " .. show(list) .. " is not a list" end
   local n = #list
   for _, key in ipairs(sorted_keys(list)) do
@@ -86,7 +115,7 @@ local function find_list_fault(list, checks)
     end
   end
   for i = 1, n do
-    local fault = find_entry_fault(list[i], checks)
+    local fault = find_entry_fault(list[i], checks, needs)
     if fault then return ("[%d]%s"):format(i, fault) end
   end
 end
@@ -108,7 +137,7 @@ function config.check(settings, source)
     if not checks then
       return nil, ("%s: no setting is called %s"):format(source, show(key)), "EINVAL"
     end
-    local fault = find_list_fault(settings[key], checks)
+    local fault = find_list_fault(settings[key], checks, NEEDS[key])
     if fault then return nil, ("%s: %s%s"):format(source, key, fault), "EINVAL" end
   end
   return settings

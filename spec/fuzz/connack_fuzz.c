@@ -1,4 +1,5 @@
-/* libFuzzer on what brokers say of themselves: CONNACK, or (when it begins with 'R') a reference. */
+/* libFuzzer on what brokers say of themselves: CONNACK, or (when it begins with 'R') a reference.
+ */
 #include <stdlib.h>
 #include <string.h>
 

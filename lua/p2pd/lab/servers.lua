@@ -242,6 +242,34 @@ function servers.coturn(options)
   return start(coturn, options or {})
 end
 
+local tinyproxy = { name = "tinyproxy" }
+
+function tinyproxy:configure()
+  local lines = {
+    "Port " .. self.port,
+    "Listen " .. self.host,
+    "LogLevel Info",
+    "MaxClients 20",
+    "Timeout 600",
+    self.user and ("BasicAuth %s %s"):format(self.user, self.pass) or "",
+    self.config,
+  }
+  local path = scratch.write(self.folder .. "/tinyproxy.conf", table.concat(lines, "\n") .. "\n")
+  self.command = { "tinyproxy", "-d", "-c", path }
+end
+
+function tinyproxy.is_ready(_, log)
+  return log:find "Accepting connections"
+end
+
+--- Starts an HTTP proxy, for CONNECT.
+-- @tparam[opt] table options `host` (127.0.0.1), `port`; `user` and `pass`: what it asks for; `folder`,
+--  `within`; `config`: further lines of its configuration
+-- @treturn server
+function servers.tinyproxy(options)
+  return start(tinyproxy, options or {})
+end
+
 local chronyd = { name = "chronyd" }
 
 -- Whoever enters a network namespace is root there.

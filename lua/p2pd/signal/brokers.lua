@@ -2,6 +2,7 @@
 -- @classmod p2pd.signal.brokers
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
+local proxy = require "p2pd.proxy"
 local task = require "p2pd.task"
 
 local brokers = {}
@@ -32,6 +33,15 @@ end
 
 local function name_of(server)
   return ("%s:%d"):format(server.host, server.port)
+end
+
+local function options_of(server)
+  local options = {}
+  for _, name in ipairs { "host", "port", "tls", "ca", "cert", "key", "user", "pass", "websocket" } do
+    options[name] = server[name]
+  end
+  for name, value in pairs(proxy.choose(server) or {}) do options["proxy_" .. name] = value end
+  return options
 end
 
 local function read(self, broker)
@@ -71,10 +81,7 @@ function Brokers:join(offset)
   if self.joined[offset] then return self.joined[offset] end
   local server = self.servers[offset + 1]
   if not server then return nil, "not in the settings" end
-  local client, reason = core.mqtt.open {
-    host = server.host, port = server.port, tls = server.tls, ca = server.ca,
-    user = server.user, pass = server.pass,
-  }
+  local client, reason = core.mqtt.open(options_of(server))
   if not client then return nil, reason end
   local broker = { offset = offset, client = client, name = name_of(server) }
   self.joined[offset] = broker

@@ -1,0 +1,22 @@
+/* A client's WebSocket (RFC 6455) as a transport: what is written goes out in binary frames, what
+ * binary frames bring is read. */
+#ifndef P2PD_HOST_MQTT_WEBSOCKET_H
+#define P2PD_HOST_MQTT_WEBSOCKET_H
+
+#include "host/mqtt/http.h"
+#include "host/transport.h"
+
+#define WEBSOCKET_KEY_SIZE 25 /* with its NUL */
+
+/* A random Sec-WebSocket-Key. */
+void websocket_new_key(char key[WEBSOCKET_KEY_SIZE]);
+
+/* What is wrong with an answer to a request that had that key and asked for `protocol`; NULL:
+ * nothing, the transport below is a WebSocket now. */
+const char *websocket_find_fault(const struct http_answer *answer, const char *key,
+                                 const char *protocol);
+
+/* Takes `lower` and `early` over: the bytes that came behind the answer's head. Never NULL. */
+struct transport *websocket_transport(struct transport *lower, struct buffer early);
+
+#endif
