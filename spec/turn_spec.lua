@@ -361,6 +361,20 @@ describe("p2pd.turn", function()
       assert.equal("ELOOP", select(3, turn.allocate(circle)))
     end))
 
+    it("a server that binds no channels carries datagrams by indications", in_task(function()
+      local SEND, BIND = 6, 9
+      local entry, held = fake(function(request)
+        if request.method == BIND then return turn_server.refuse(request, 400) end
+        if request.method ~= SEND then return grant(request) end
+        return turn_server.indicate("data", { peer = request.peer, data = request.data .. " back" })
+      end)
+      local _ <close> = held
+      local allocation <close> = assert(turn.allocate(entry))
+      local way <close> = assert(allocation:carrier("192.0.2.9", 1234, WAIT))
+      assert(way:send "there and")
+      assert.equal("there and back", (way:receive(WAIT)))
+    end))
+
     it("garbage on a stream ends the allocation", in_task(function()
       local listener <close> = assert(core.tcp.listen { ip = LOCAL })
       local _, port = listener:getsockname()

@@ -149,14 +149,25 @@ local function open_pump(self, ip, port)
   return outer
 end
 
---- What carries datagrams to one peer and back, see core.datagrams.
+-- Without a channel a peer's datagrams go by indications, which need its permission.
+local function carry_unbound(self, ip, port, limit, refusal)
+  local ok, reason, code = self:permit(ip, limit:left())
+  if not ok then return nil, reason, code end
+  core.log.write("debug", ("%s; going on by indications"):format(refusal))
+  return open_pump(self, ip, port)
+end
+
+--- What carries datagrams to one peer and back, see core.datagrams. Where the server binds no channel, each
+-- datagram is an indication.
 -- @tparam string ip
 -- @tparam integer port
 -- @tparam[opt] number timeout seconds
 -- @treturn p2pd.datagrams; or nil, message, code
 function Allocation:carrier(ip, port, timeout)
-  local ok, reason, code = self:bind(ip, port, timeout)
-  if not ok then return nil, reason, code end
+  local limit = deadline.after(timeout)
+  local ok, reason, code = self:bind(ip, port, limit:left())
+  if not ok and (self.failure or code == "EINVAL") then return nil, reason, code end
+  if not ok then return carry_unbound(self, ip, port, limit, reason) end
   local way = self.client.transport
   if not way.channel then return open_pump(self, ip, port) end
   return way:channel((">I2"):unpack(self.client.machine:wrap("", ip, port)))
@@ -165,8 +176,8 @@ end
 --- Waits until no carrier is in use any more, or the allocation has ended.
 function Allocation:idle()
   local way = self.client.transport
-  if way.idle then return way:idle() end
-  return self.client:await(deadline.after(nil), function() return next(self.pumps) == nil end)
+  self.client:await(deadline.after(nil), function() return next(self.pumps) == nil end)
+  if way.idle then way:idle() end
 end
 
 -- -- connections (RFC 6062)
