@@ -104,7 +104,7 @@ describe("p2pd.ntp", function()
       local result, message, code = measure({ closed_port() }, { timeout = 100 })
       assert.is_nil(result)
       assert.matches("refused", message)
-      assert.equal("ETIMEDOUT", code)
+      assert.equal("ECONNREFUSED", code)
     end))
 
     it("gives each server's reason", helper.task(function()
@@ -150,11 +150,29 @@ describe("p2pd.ntp", function()
       local server <close> = ntp_servers.new(function(request)
         return ntp_servers.answer(request, { stratum = 0, reference_id = deny })
       end)
-      local result, message, _, survey = measure { server }
+      local result, message, code, survey = measure { server }
       assert.is_nil(result)
       assert.matches("does not want to be asked %(DENY%)", message)
+      assert.equal("EACCES", code)
       survey:measure(QUICK)
       assert.equal(1, server.asked)
+    end))
+
+    it("tells servers apart that refuse, are busy, or silent", helper.task(function()
+      local function kiss(name)
+        return function(request)
+          return ntp_servers.answer(request, { stratum = 0, reference_id = string.unpack(">I4", name) })
+        end
+      end
+      local busy <close> = ntp_servers.new(kiss "RATE")
+      local restricted <close> = ntp_servers.new(kiss "RSTR")
+      local mute <close> = ntp_servers.new(function() end)
+      local nobody = { host = "127.0.0.1", port = helper.free_port() }
+      assert.equal("EBUSY", (select(3, measure { busy })))
+      assert.equal("EACCES", (select(3, measure { restricted })))
+      assert.equal("ECONNREFUSED", (select(3, measure { nobody })))
+      assert.equal("EBUSY", (select(3, measure { busy, nobody })))
+      assert.equal("ETIMEDOUT", (select(3, measure { busy, mute })))
     end))
 
     it("keeps what it had before a server asked to slow down", helper.task(function()

@@ -42,9 +42,16 @@ end
 
 -- -- one server
 
-local function note_kiss(entry, code, until_when)
+-- RFC 5905 section 7.4.
+local KISSES = { DENY = "EACCES", RSTR = "EACCES", RATE = "EBUSY" }
+
+local function note(entry, reason, code)
+  entry.reason, entry.code = reason, code
+end
+
+local function note_kiss(entry, kiss, until_when)
   entry.barred_until = until_when
-  entry.reason = ("%s (%s)"):format(entry.client:reason(), code)
+  note(entry, ("%s (%s)"):format(entry.client:reason(), kiss), KISSES[kiss])
   core.log.write("info", ("NTP server %s: %s"):format(entry.server.host, entry.reason))
 end
 
@@ -55,7 +62,7 @@ local function listen(entry, socket, target)
   local now = boottime()
   if not data then
     local message, code = ip, port
-    if code ~= "ETIMEDOUT" then entry.reason = message end
+    if code ~= "ETIMEDOUT" then note(entry, message, code) end
     return code == "ETIMEDOUT"
   end
   if ip ~= target.ip or port ~= target.port then return true end
@@ -64,7 +71,7 @@ local function listen(entry, socket, target)
   if event == "kiss" then
     note_kiss(entry, detail, extra)
   elseif extra ~= "ENOMSG" then
-    entry.reason = detail
+    note(entry, detail, "EPROTO")
   end
   return true
 end
@@ -76,16 +83,16 @@ local function send(entry, socket, packet, target)
     target.ip, target.port = ip, port
     return true
   end
-  entry.reason = port
+  note(entry, port, code)
   return code == "EAGAIN" or code == "ENOBUFS"
 end
 
 -- A burst of requests to one address. True when it brought a sample.
 local function ask(entry, target, options, on_sample)
   local _, family = core.inet.class(target.ip)
-  local socket <close>, reason = core.udp.bind { ip = family == "ipv6" and "::" or "0.0.0.0" }
+  local socket <close>, reason, code = core.udp.bind { ip = family == "ipv6" and "::" or "0.0.0.0" }
   if not socket then
-    entry.reason = reason
+    note(entry, reason, code)
     return false
   end
   local heard = false
@@ -107,8 +114,8 @@ end
 
 local function addresses_of(entry)
   if entry.ip then return { entry.ip } end
-  local ips, reason = core.inet.resolve(entry.server.host, "any", LOOKUP_S)
-  if not ips then entry.reason = reason end
+  local ips, reason, code = core.inet.resolve(entry.server.host, "any", LOOKUP_S)
+  if not ips then note(entry, reason, code) end
   return ips or {}
 end
 
@@ -119,7 +126,7 @@ end
 -- The address that answered last is asked first; when it has gone, the name is looked up again.
 local function interrogate(entry, options, on_sample)
   if is_barred(entry) then return end
-  entry.reason = nil
+  note(entry, nil, nil)
   local ips = addresses_of(entry)
   for i = 1, math.min(#ips, MAX_ADDRESSES) do
     entry.ip = ask(entry, { ip = ips[i], port = entry.server.port }, options, on_sample) and ips[i]
@@ -135,15 +142,26 @@ local function estimates(self, now)
   return list
 end
 
+local function failure_code(self)
+  local first
+  for _, entry in ipairs(self.entries) do
+    if not entry.code then return "ETIMEDOUT" end
+    first = first or entry.code
+  end
+  return first or "ETIMEDOUT"
+end
+
 --- What the answers so far amount to.
 -- @treturn[1] result
 -- @treturn[2] nil
 -- @treturn[2] string message
--- @treturn[2] string "ENOMSG" when no majority agrees, "ETIMEDOUT" when nobody has answered
+-- @treturn[2] string "ENOMSG" when no majority agrees; "ETIMEDOUT" when one of them has not answered at all;
+-- else the first one's code: "ECONNREFUSED", "EACCES" and "EBUSY" (it does not want to be asked, or not so
+-- often: kiss codes DENY, RSTR and RATE), "EPROTO" for an answer that is no use, ...
 function Survey:result()
   local now = boottime()
   local list = estimates(self, now)
-  if not list[1] then return nil, "no NTP server answered" .. self:reasons(), "ETIMEDOUT" end
+  if not list[1] then return nil, "no NTP server answered" .. self:reasons(), failure_code(self) end
   local combined, message, code = core.ntp.select(list)
   if not combined then return nil, message .. self:reasons(), code end
   return { offset = combined.offset, bound = combined.bound, at = now, servers = combined.servers,
