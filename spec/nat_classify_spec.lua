@@ -163,6 +163,17 @@ describe("p2pd.nat.classify", function()
         assert.not_matches("nowhere", result.reason)
       end))
 
+      it("is not blocked when a server answers, but wants credentials", task(function()
+        local server <close> = stuns.open { tcp = false, mapped = stuns.open_internet,
+          reply = function(self, at, request, ip, port)
+            local refusal = { class = "error", id = request.id, error = { code = 401, reason = "Unauthorized" } }
+            return self.sockets[at.key]:sendto(core.stun.encode(refusal), ip, port)
+          end }
+        local result = run({ server.entry }, { timeout = 0.3 })
+        assert.equal("symmetric, random 0", words(result))
+        assert.matches("no STUN server tells our address: .*error 401 Unauthorized", result.reason)
+      end))
+
       it("ends at once when all refuse", task(function()
         local gone = { host = "127.0.0.1", port = helper.free_port() }
         local result = run({ gone }, { timeout = 1e6 })

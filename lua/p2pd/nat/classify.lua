@@ -44,7 +44,9 @@ function Observation:start(kind, fn, ...)
   end, ...)
 end
 
+-- An error response shows at least that the way there and back is open.
 function Observation:excuse(entry, over, reason, code)
+  self.udp_is_open = self.udp_is_open or over == "UDP" and code == "EPROTO"
   self.has_way_out = self.has_way_out or not NO_WAY_OUT[code]
   self.reasons[#self.reasons + 1] = ("%s:%d by %s: %s"):format(entry.host, entry.port, over, reason)
 end

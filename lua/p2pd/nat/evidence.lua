@@ -194,13 +194,20 @@ local function judge_blocked(result, seen, has_tcp)
   if has_tcp then note(result.missing, "how the NAT treats UDP is not known: nothing comes back") end
 end
 
+local function judge_unhelpful(result, seen, tcp)
+  result.is_translated = is_translated(tcp, seen.ip) ~= false
+  result.type = result.is_translated and nat.unknown().type or nat.FIREWALL
+  result.reason = "no STUN server tells our address: " .. table.concat(seen.reasons, "; ")
+  note(result.missing, "what the NAT does with UDP is not known: the strictest is assumed")
+end
+
 --- What one address's NAT is.
 -- @tparam table seen what p2pd.nat.classify saw: `ip` (the NIC's); `udp` and `tcp`: lists of `{ name, ip,
 -- server_port, port = our local port, mapped = { ip, port } }`, those of `udp` also with `is_capable`
 -- (answers RFC 5780), `mapping` (as @{nat.mapping} takes it), `filtering` (as @{nat.filtering} takes it),
 -- `again` (a later mapping of the same endpoint); `tcp_mapping`, a list as @{nat.mapping} takes it; `probes`,
 -- for each server that saw bursts of them `{ name, transport, bursts }`, as @{delta.infer} takes those;
--- `hairpin`; `reasons`, why servers said nothing
+-- `hairpin`; `reasons`, why servers said nothing; `udp_is_open`: one has answered, though with nothing of use
 -- @treturn table `type`, `delta`, `value`, `mapping`, `filtering`, `tcp_mapping` (nil: not known), `hairpin`,
 -- `unstable`, `external` (an address, or nil), `missing` (what is not known, sentences), `reason` (why the
 -- type is 7 or the mapping unstable)
@@ -209,7 +216,13 @@ function evidence.judge(seen)
   local result = { missing = missing, hairpin = seen.hairpin, external = find_external(seen, missing) }
   local function is_honest(one) return one.mapped.ip == result.external end
   local udp, tcp = list.filter(seen.udp, is_honest), list.filter(seen.tcp, is_honest)
-  if udp[1] then judge_udp(result, udp, seen.ip) else judge_blocked(result, seen, tcp[1] ~= nil) end
+  if udp[1] then
+    judge_udp(result, udp, seen.ip)
+  elseif seen.udp_is_open then
+    judge_unhelpful(result, seen, tcp)
+  else
+    judge_blocked(result, seen, tcp[1] ~= nil)
+  end
   judge_tcp(result, seen, tcp, seen.ip)
   if udp[1] and is_unstable(udp) then judge_unstable(result) end
   return result
