@@ -166,7 +166,8 @@ describe("p2pd.nat.classify", function()
       it("is not blocked when a server answers, but wants credentials", task(function()
         local server <close> = stuns.open { tcp = false, mapped = stuns.open_internet,
           reply = function(self, at, request, ip, port)
-            local refusal = { class = "error", id = request.id, error = { code = 401, reason = "Unauthorized" } }
+            local err = { code = 401, reason = "Unauthorized" }
+            local refusal = { class = "error", id = request.id, error = err }
             return self.sockets[at.key]:sendto(core.stun.encode(refusal), ip, port)
           end }
         local result = run({ server.entry }, { timeout = 0.3 })
@@ -179,6 +180,54 @@ describe("p2pd.nat.classify", function()
         local result = run({ gone }, { timeout = 1e6 })
         assert.equal("blocked, not applicable 0", words(result))
         assert.matches("by UDP: .*refused", result.reason)
+      end))
+    end)
+
+    describe("with many servers", function()
+      local function many(n, more)
+        local list = {}
+        for i = 1, n do
+          local script = { net = i, mapped = stuns.open_internet, filter = "none" }
+          for key, value in pairs(more or {}) do script[key] = value end
+          list[i] = stuns.open(script)
+        end
+        return setmetatable(list, { __close = function() for _, one in ipairs(list) do one:close() end end })
+      end
+
+      local function entries(list)
+        local result = {}
+        for i, one in ipairs(list) do result[i] = one.entry end
+        return result
+      end
+
+      local function count_asked(list)
+        local n = 0
+        for _, one in ipairs(list) do n = n + (one.asked > 0 and 1 or 0) end
+        return n
+      end
+
+      it("asks a few of them", task(function()
+        local all <close> = many(8)
+        assert.equal("open internet, not applicable 0", words(run(entries(all))))
+        assert.equal(4, count_asked(all))
+      end))
+
+      it("asks the rest when those are silent", task(function()
+        local alive <close> = many(1)
+        local list = entries(alive)
+        list[1].behaviour = nil
+        for i = 2, 9 do list[i] = { host = "127.0.9.9", port = helper.free_port(), behaviour = true } end
+        assert.equal("open internet, not applicable 0", words(run(list)))
+      end))
+
+      it("asks the rest when none of those tells behaviour", task(function()
+        local mute <close> = many(5, { behaviour = false })
+        local capable <close> = many(1, { net = 9 })
+        local list = entries(mute)
+        for _, entry in ipairs(list) do entry.behaviour = true end
+        list[6] = capable[1].entry
+        list[6].behaviour = nil
+        assert.equal("open internet, not applicable 0", words(run(list)))
       end))
     end)
 

@@ -9,19 +9,25 @@ return {
     { host = "test.mosquitto.org", port = 8886, tls = true },
     { host = "mqtt.eclipseprojects.io", port = 8883, tls = true },
   },
-  -- behaviour: the server answers NAT behaviour discovery (RFC 5780).
+  -- One of each operator. behaviour: a hint that the server answers NAT behaviour discovery (RFC 5780).
   stun = {
     { host = "stun.cloudflare.com", port = 3478 },
     { host = "stun.l.google.com", port = 19302 },
-    { host = "stun1.l.google.com", port = 19302 },
-    { host = "stun.nextcloud.com", port = 443 },
+    { host = "stun.nextcloud.com", port = 443, behaviour = true },
     { host = "stunserver2025.stunprotocol.org", port = 3478, behaviour = true },
+    { host = "stun.telnyx.com", port = 3478, behaviour = true },
+    { host = "stun.signalwire.com", port = 3478, behaviour = true },
+    { host = "stun.freeswitch.org", port = 3478, behaviour = true },
+    { host = "stun.hot-chilli.net", port = 3478, behaviour = true },
+    { host = "stun.sonetel.com", port = 3478, behaviour = true },
+    { host = "stun.m-online.net", port = 3478, behaviour = true },
   },
+  -- None that smears leap seconds: for hours they disagree with those that do not.
   ntp = {
     { host = "time.cloudflare.com", port = 123 },
-    { host = "time.google.com", port = 123 },
     { host = "time.apple.com", port = 123 },
-    { host = "time.aws.com", port = 123 },
+    { host = "ntp.se", port = 123 },
+    { host = "ntp.time.nl", port = 123 },
   },
   -- None: relaying is paid for by somebody, so credentials are for the user to bring.
   turn = {},

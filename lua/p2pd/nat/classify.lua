@@ -1,8 +1,9 @@
---- Observes the NAT in front of one address with STUN servers, all at once: RFC 5780's tests over UDP, bursts
--- of TCP connections for the allotment of ports. It takes about three round trips, four where ports follow no
--- rule, and never waits for a dead server once others have answered.
+--- Observes the NAT in front of one address with a few STUN servers, all at once: RFC 5780's tests over UDP,
+-- bursts of TCP connections for the allotment of ports. It takes about three round trips, four where ports
+-- follow no rule, and never waits for a dead server once others have answered.
 -- @module p2pd.nat.classify
 local behaviour = require "p2pd.nat.behaviour"
+local choice = require "p2pd.stun.choice"
 local connections = require "p2pd.nat.connections"
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
@@ -18,6 +19,7 @@ local ROUND_TRIPS = 10         -- that it may take, with a few losses
 local TIMEOUT_MAX = connections.TIMEOUT_MAX -- seconds, however far they are
 
 local LAST_LOOK = 0.001 -- seconds
+local RESERVE_WAIT = 0.15 -- seconds that the first few servers have before the others are asked
 local GRACE = connections.GRACE -- seconds at least that others have after the first one that answered
 local LAST_REQUEST = behaviour.WAITS[#behaviour.WAITS] -- seconds until a silent server has got all of them
 
@@ -101,11 +103,11 @@ local function is_udp_settled(self)
   if pending.udp == 0 then return pending.examine == 0 end
   if not first then
     local tcp = self.first_tcp
-    return tcp and self:is_past(self.started + LAST_REQUEST + math.max(2 * GRACE, 2 * tcp.rtt))
+    return tcp and self:is_past(self.asked_at + LAST_REQUEST + math.max(2 * GRACE, 2 * tcp.rtt))
   end
   if pending.examine > 0 or not self:is_past(first.at + math.max(GRACE, first.rtt)) then return false end
   if self.is_capable or not self.may_be_capable then return true end
-  return self:is_past(self.started + behaviour.WAITS[2] + math.max(2 * GRACE, 2 * first.rtt))
+  return self:is_past(self.asked_at + behaviour.WAITS[2] + math.max(2 * GRACE, 2 * first.rtt))
 end
 
 local function is_settled(self)
@@ -127,19 +129,36 @@ local function observe(self)
   until self.limit:has_passed()
 end
 
-local function ask_servers(self, servers, resolve)
-  for _, entry in ipairs(servers) do
-    self.may_be_capable = self.may_be_capable or entry.behaviour
-    local function start(ask)
-      return function()
-        local ips, reason, code = resolve(entry.host, self.family)
-        if ips then return ask(self, entry, ips) end
-        if code ~= "ENOENT" then self:excuse(entry, "name", reason, code) end
-      end
+-- Whether a server can tell behaviour its answer says; before that, its entry is a hint.
+local function ask_server(self, entry, resolve)
+  self.may_be_capable = self.may_be_capable or entry.behaviour ~= false
+  local function start(ask)
+    return function()
+      local ips, reason, code = resolve(entry.host, self.family)
+      if ips then return ask(self, entry, ips) end
+      if code ~= "ENOENT" then self:excuse(entry, "name", reason, code) end
     end
-    self:start("udp", start(ask_udp))
-    self:start("tcp", start(connections.ask))
   end
+  self:start("udp", start(ask_udp))
+  self:start("tcp", start(connections.ask))
+end
+
+-- Asks the others too, unless one of the first few soon shows that it tells everything.
+local function ask_rest(self, rest, resolve)
+  local limit = deadline.after(RESERVE_WAIT)
+  while not self.is_capable and self.pending.udp > 1 and not limit:has_passed() do
+    self.changed:wait(limit:left())
+  end
+  if self.is_capable then return end
+  self.asked_at = now()
+  for _, entry in ipairs(rest) do ask_server(self, entry, resolve) end
+end
+
+local function ask_servers(self, servers, resolve)
+  local order = choice.order(servers)
+  for i = 1, math.min(#order, choice.FEW) do ask_server(self, order[i], resolve) end
+  local rest = table.move(order, choice.FEW + 1, #order, 1, {})
+  if rest[1] then self:start("udp", ask_rest, rest, resolve) end
 end
 
 --- Classifies what is between an address and the outside. Waits.
@@ -159,7 +178,8 @@ function classify.run(options)
   local children <close> = task.group()
   local self = setmetatable({
     options = binding, family = options.family, socket = socket, children = children,
-    started = now(), limit = deadline.after(options.timeout or classify.TIMEOUT), changed = task.condition(),
+    started = now(), asked_at = now(),
+    limit = deadline.after(options.timeout or classify.TIMEOUT), changed = task.condition(),
     pending = { udp = 0, tcp = 0, examine = 0, probes = 0, mapping = 0, hairpin = 0 },
     on_external = options.on_external or function() end,
     ip = options.ip, udp = {}, tcp = {}, connected = {}, tcp_mapping = {}, probes = {}, reasons = {},

@@ -1,6 +1,7 @@
 --- Observes what a NAT does with TCP ports of ours: connections to STUN servers from chosen local ports. They
 -- stay open and hold their mappings until the observation is closed.
 -- @module p2pd.punch.probe
+local choice = require "p2pd.stun.choice"
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
 local stun = require "p2pd.stun"
@@ -78,7 +79,7 @@ Servers.__index = Servers
 -- @tparam {table,...} list the settings' `stun`
 -- @treturn servers
 function probe.servers(list)
-  return setmetatable({ list = list, resolved = {} }, Servers)
+  return setmetatable({ list = choice.order(list), resolved = {} }, Servers)
 end
 
 local function resolve(list, family, timeout)
