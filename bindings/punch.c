@@ -5,6 +5,7 @@ TCP hole punching at an agreed instant.
 #include "host/punch.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -212,6 +213,7 @@ static struct punch_plan check_plan(lua_State *L) {
         .ttl_for_s = opt_or(L, f, "ttl_for", 0, LASTS_MAX_S, 0),
         .max_open = opt_whole(L, f, "max_open", 1, PUNCH_OPEN_MAX, PUNCH_OPEN_MAX),
         .rate = opt_whole(L, f, "rate", 1, PUNCH_RATE_MAX, 1000),
+        .syns_max = opt_whole(L, f, "syns_max", 0, INT_MAX, 0),
     };
     double seconds = opt_or(L, f, "spread", 0, LASTS_MAX_S, 0);
     check_mappings(L, &plan);

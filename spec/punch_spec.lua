@@ -296,6 +296,13 @@ describe("p2pd.core.punch", function()
       assert.equal("ECONNREFUSED", (failure_of(punch)))
       assert.equal(7, punch:stats().fired)
     end))
+
+    it("send no more SYNs in all than they may", in_task(function()
+      local options = { gap = 0.0005, rate = 1000, syns_max = 5, deadline = now() + 5 }
+      local punch <close> = assert(start(plan({ (refused()) }, options)))
+      assert.equal("ECONNREFUSED", (failure_of(punch)))
+      assert.equal(5, punch:stats().fired)
+    end))
   end)
 
   it("serves several punches at once", in_task(function()

@@ -182,6 +182,10 @@ static int provide_socket(struct attempt *a) {
 
 static void fire(struct attempt *a, double now) {
     struct punch *p = a->punch;
+    if (p->plan.syns_max && p->fired >= p->plan.syns_max) {
+        give_up(a);
+        return;
+    }
     double allowed = p->sent[p->fired % p->plan.rate] + RATE_WINDOW_S;
     if (allowed > now) {
         set_due(a, allowed);

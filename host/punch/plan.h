@@ -26,6 +26,7 @@ struct punch_plan {
     double ttl_for_s;    /* a low TTL is raised so long after the first SYN */
     int max_open;        /* sockets at a time; whose turn comes then waits for one to end */
     int rate;            /* SYNs in any one second, retries included */
+    int syns_max;        /* SYNs in all, retries included; 0: any number */
     int n;
     const struct punch_mapping *mappings;
 };
