@@ -13,10 +13,13 @@ Child processes.
 #include "host/process.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "bindings/bind.h"
 #include "bindings/scheduler.h"
@@ -396,8 +399,28 @@ static void add_stream_methods(lua_State *L) {
     lua_pop(L, 2);
 }
 
+/***
+How many descriptors this process may have, and how many it has: the lowest one that is free.
+@function descriptors
+@treturn integer the limit (RLIMIT_NOFILE)
+@treturn integer how many are taken, at least
+*/
+static int l_descriptors(lua_State *L) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return push_error(L, -errno, "getrlimit");
+    lua_Integer most = limit.rlim_cur < INT_MAX ? (lua_Integer)limit.rlim_cur : INT_MAX;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    lua_pushinteger(L, most);
+    lua_pushinteger(L, fd >= 0 ? fd : most);
+    return 2;
+}
+
 int bind_process(lua_State *L) {
-    static const luaL_Reg functions[] = {{"spawn", l_spawn}, {"limits", l_limits}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"spawn", l_spawn}, {"limits", l_limits}, {"descriptors", l_descriptors}, {NULL, NULL}};
     bind_class(L, CLASS, METHODS, META);
     add_stream_methods(L);
     luaL_newlib(L, functions);
