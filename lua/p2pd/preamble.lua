@@ -1,6 +1,8 @@
 --- The text lines that come first on a stream, before TLS or whatever else it is for: `P2PD/1` and words.
 -- docs/protocol.md states them. They are read to the byte: what follows a line belongs to somebody else.
 -- @module p2pd.preamble
+local text = require "p2pd.text"
+
 local preamble = {}
 
 local MAGIC = "P2PD/1"
@@ -12,9 +14,9 @@ local function read_line(stream)
   stream:setlimit(LINE_MAX)
   local line, message, code = stream:read "L"
   stream:setlimit(nil)
-  local text = line and line:match "^(.*)\n$"
-  if not text then return nil, message or "the peer hung up", code or "ECONNRESET" end
-  return text
+  local words = line and line:match "^(.*)\n$"
+  if not words then return nil, message or "the peer hung up", code or "ECONNRESET" end
+  return words
 end
 
 --- Writes a line.
@@ -39,19 +41,12 @@ function preamble.read(stream)
   return words
 end
 
---- A stranger's words in a form that does not speak to the terminal of whoever reads an error.
--- @tparam string text
--- @treturn string
-function preamble.printable(text)
-  return (text:gsub("[%c\x80-\xff]", "?"))
-end
-
 --- Turns a stream away.
 -- @tparam stream stream
 -- @tparam string reason a word or a sentence for the other side
 -- @return true, or nil, message, code
 function preamble.refuse(stream, reason)
-  return preamble.write(stream, "refused", reason)
+  return preamble.write(stream, "refused", text.printable(reason, 200))
 end
 
 --- Whether these words turn us away.
@@ -59,7 +54,7 @@ end
 -- @treturn ?string why, for people; nil when they say something else
 function preamble.refusal(words)
   if words[1] ~= "refused" then return nil end
-  return "refused by the peer: " .. preamble.printable(table.concat(words, " ", 2))
+  return "refused by the peer: " .. text.printable(table.concat(words, " ", 2))
 end
 
 return preamble
