@@ -1,11 +1,17 @@
 local refusals = require "p2pd.limit.refusals"
 
 describe("p2pd.limit.refusals", function()
-  local lines, r
+  local lines, r, room
 
   before_each(function()
-    lines = {}
-    r = refusals.new(function(level, line) lines[#lines + 1] = level .. " " .. line end)
+    lines, room = {}, 20
+    r = refusals.new {
+      write = function(level, line) lines[#lines + 1] = level .. " " .. line end,
+      may_write = function()
+        room = room - 1
+        return room >= 0
+      end,
+    }
   end)
 
   it("counts each, and tells once of each reason and peer", function()
@@ -20,10 +26,21 @@ describe("p2pd.limit.refusals", function()
 
   it("tells only so much of thousands of peers, and how much it left out", function()
     for i = 1, 5000 do r:note("forged", "peer" .. i, "%s", i) end
-    assert.is_true(#lines <= 21)
-    r.lines.tokens = 1
+    assert.equal(20, #lines)
+    room = 1
     r:note("forged", "new", "%s", "new")
     assert.matches("^info new %(and %d+ refusals since the last line%)$", lines[#lines])
     assert.equal(5001, r.counts.forged)
+  end)
+
+  it("tells of an error with its traceback once a minute", function()
+    for i = 1, 200 do r:note_error("strategy punch failed", "no idea " .. i .. "\nstack traceback: ...") end
+    assert.same({ "error strategy punch failed: no idea 1\nstack traceback: ..." }, lines)
+    assert.equal(200, r.counts.error)
+  end)
+
+  it("prints nothing that a terminal would act on", function()
+    r:note("forged", "eve", "%s", "\27[2Ja\u{9b}2J\u{202e}b\xffc\n")
+    assert.same({ "info ?[2Ja?2J?b?c?" }, lines)
   end)
 end)
