@@ -2,6 +2,7 @@
 local core = require "p2pd.core"
 local message = require "p2pd.signal.message"
 local task = require "p2pd.task"
+local token = require "p2pd.signal.token"
 
 local nodes = {}
 
@@ -24,16 +25,18 @@ end
 -- @tparam table node
 -- @tparam string to whose key it is sealed for
 -- @tparam table|string m the message, or its text
--- @tparam[opt] string tag 16 bytes
+-- @tparam[opt] string tag 16 bytes, or a token of the receiver's
 function nodes.seal(node, to, m, tag)
-  local header = "\2" .. (tag or core.random.bytes(16))
+  tag = tag or core.random.bytes(16)
   local text = type(m) == "string" and m or message.encode(m)
-  return header .. assert(node.key:seal_hidden(to, "p2pd signalling 2", header, text))
+  local sealed = assert(node.key:seal_hidden(to, "p2pd signalling 2", "\2" .. tag:sub(1, 8), text))
+  if #tag == token.BYTES then tag = token.tag(tag, sealed) end
+  return "\2" .. tag .. sealed
 end
 
 --- The message in a payload for such a node; or nil and why it is none.
 function nodes.open(node, payload)
-  local text = node.key:open_hidden("p2pd signalling 2", payload:sub(1, 17), payload:sub(18))
+  local text = node.key:open_hidden("p2pd signalling 2", payload:sub(1, 9), payload:sub(18))
   if not text then return nil, "forged" end
   return message.decode(text, node.id, core.clock.realtime())
 end

@@ -1,7 +1,10 @@
 local envelope = require "p2pd.signal.envelope"
 local admission = require "p2pd.signal.admission"
+local limit = require "p2pd.limit"
 local message = require "p2pd.signal.message"
 local nodes = require "spec.nodes"
+local replay = require "p2pd.signal.replay"
+local token = require "p2pd.signal.token"
 
 local FOREIGN = "zmUGXPOFxUBuToh"
 local TIME = 1e9 -- network time at the beginning
@@ -45,6 +48,10 @@ local function stranger_payload(to)
   end
 end
 
+local function garbage()
+  return "\2" .. ("x"):rep(500)
+end
+
 describe("p2pd.signal.admission", function()
   local alice, bob
 
@@ -56,7 +63,7 @@ describe("p2pd.signal.admission", function()
     local request = assert(send(alice, bob, 0))
     assert.equal(alice.id, request.from)
     assert.equal("ECHO_REPLY",
-      send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.ticket).type)
+      send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.token).type)
   end)
 
   it("lets each message in once, for as long as it could come again", function()
@@ -65,105 +72,188 @@ describe("p2pd.signal.admission", function()
     for now = 0, 60, 5 do
       assert.equal("duplicate", select(2, bob.admission:take(payload, now, TIME + now)))
     end
-    assert.equal("expired", select(2, bob.admission:take(payload, 61, TIME + 61)))
+    local late = nodes.seal(alice, bob.id, compose(alice.id, bob.id))
+    assert.equal("expired", select(2, bob.admission:take(late, 61, TIME + 61)))
   end)
 
   it("forgets no message while thousands come", function()
     local payload = alice.admission:pack(compose(alice.id, bob.id), nil, 0)
     assert(bob.admission:take(payload, 0, TIME))
-    for i = 1, 20000 do bob.admission.seen:set("other" .. i, true, 30) end
+    for i = 1, 20000 do bob.admission.replay:add(i, TIME, 30) end
     assert.equal("duplicate", select(2, bob.admission:take(payload, 30, TIME + 30)))
+  end)
+
+  it("lets no message in twice by changing what the seal does not cover", function()
+    local payload = alice.admission:pack(compose(alice.id, bob.id), nil, 0)
+    assert(bob.admission:take(payload, 0, TIME))
+    for at = 10, 17 do
+      local changed = payload:sub(1, at - 1) .. string.char(payload:byte(at) ~ 1) .. payload:sub(at + 1)
+      assert.equal("duplicate", select(2, bob.admission:take(changed, 1, TIME + 1)))
+    end
   end)
 
   it("opens only so many messages of strangers", function()
     local make = stranger_payload(bob)
     local taken, reason = push(230, make, bob, 0)
-    assert.same({ admission.LIMITS.stranger[2], "too many of strangers" }, { taken, reason })
+    assert.same({ 200, "too many of strangers" }, { taken, reason })
     assert.equal(1, (push(20, make, bob, 0.015)))
   end)
 
   it("spends as little on garbage", function()
     local opened = spy.on(envelope, "open")
-    local _, reason = push(5000, function() return "\2" .. ("x"):rep(500) end, bob, 0)
-    assert.spy(opened).was.called(admission.LIMITS.stranger[2])
+    local _, reason = push(5000, garbage, bob, 0)
+    assert.spy(opened).was.called(200)
     opened:revert()
     assert.equal("too many of strangers", reason)
   end)
 
-  it("lets a friend in among strangers, who needs his ticket", function()
-    bob.admission:trust(alice.id, 0)
-    local request = assert(send(alice, bob, 0))
-    assert(send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.ticket))
-    push(1000, function() return "\2" .. ("x"):rep(500) end, bob, 0)
-    for i = 1, 50 do
-      local again = assert(send(alice, bob, i / 100))
-      assert(send(bob, alice, i / 100, { type = "ECHO_REPLY", re = again.id }, again.ticket))
-      push(100, function() return "\2" .. ("x"):rep(500) end, bob, i / 100)
+  describe("a reply token", function()
+    it("lets a trusted peer in among strangers", function()
+      bob.admission:trust(alice.id, 0)
+      local request = assert(send(alice, bob, 0))
+      assert(send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.token))
+      push(1000, garbage, bob, 0)
+      for i = 1, 50 do
+        local again = assert(send(alice, bob, i / 100))
+        assert(send(bob, alice, i / 100, { type = "ECHO_REPLY", re = again.id }, again.token))
+        push(100, garbage, bob, i / 100)
+      end
+      assert.equal("too many of strangers", select(2, send(keeper(), bob, 0.5)))
+    end)
+
+    it("lets answers in, whatever strangers do", function()
+      alice.admission:trust(bob.id, 0)
+      local request = assert(send(alice, bob, 0))
+      push(1000, garbage, alice, 0)
+      assert(send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.token))
+    end)
+
+    it("is never on the wire", function()
+      local request = assert(send(alice, bob, 0))
+      local payload = bob.admission:pack(compose(bob.id, alice.id), request.token, 0)
+      assert.is_nil(payload:find(message.from_hex(request.token):sub(9), 1, true))
+    end)
+
+    it("is of no use to who has seen it at the broker, and he can't use it up", function()
+      local request = assert(send(alice, bob, 0))
+      assert(send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.token))
+      local payload = alice.admission:pack(compose(alice.id, bob.id), nil, 0)
+      local seen, opened = payload:sub(2, 17), spy.on(envelope, "open")
+      push(1000, garbage, bob, 0)
+      push(1000, function() return "\2" .. seen .. ("x"):rep(500) end, bob, 0)
+      local eve = nodes.new()
+      push(1000, function() return nodes.seal(eve, bob.id, compose(eve.id, bob.id), seen) end, bob, 0)
+      assert.spy(opened).was.called(199) -- and her first message
+      opened:revert()
+      assert(bob.admission:take(payload, 0, TIME))
+    end)
+
+    it("is of no use to another peer, who was told it", function()
+      local request = assert(send(alice, bob, 0))
+      local reply = assert(send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.token))
+      local eve = nodes.new()
+      local payload = nodes.seal(eve, bob.id, compose(eve.id, bob.id), message.from_hex(reply.token))
+      assert.same({ n = 3, nil, "another's token", eve.id }, table.pack(bob.admission:take(payload, 0, TIME)))
+    end)
+
+    it("is good for ten minutes, and no more after twenty", function()
+      local tokens = token.new()
+      local given = tokens:give(alice.id, 0)
+      local tag = token.tag(given, "sealed")
+      for _, now in ipairs { 0, 599, 600, 1100 } do
+        assert.equal(tokens:number_of(alice.id), tokens:find(tag, "sealed", now))
+      end
+      assert.is_nil(tokens:find(tag, "other", 1100))
+      assert.is_nil(tokens:find(tag, "sealed", 1300))
+      assert.is_nil(tokens:find(tag, "sealed", 9000))
+    end)
+
+    it("that is kept for a trusted peer is not forgotten for strangers' sake", function()
+      bob.admission:trust(alice.id, 0)
+      assert(send(alice, bob, 0))
+      for i = 1, 20000 do bob.admission.held.stranger:set("node" .. i, "token", 0) end
+      assert.is_string(bob.admission.held.trusted:get(alice.id))
+    end)
+  end)
+
+  describe("replays", function()
+    local function payload_of_alice()
+      return nodes.seal(alice, bob.id, compose(alice.id, bob.id))
     end
-    local unknown = keeper()
-    assert.equal("too many of strangers", select(2, send(unknown, bob, 0.5)))
-  end)
 
-  it("lets answers in, whatever strangers do", function()
-    alice.admission:trust(bob.id, 0)
-    local request = assert(send(alice, bob, 0))
-    push(1000, function() return "\2" .. ("x"):rep(500) end, alice, 0)
-    assert(send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.ticket))
-  end)
+    it("are refused after a restart, whatever is older than it", function()
+      local payload = payload_of_alice()
+      assert(bob.admission:take(payload, 100, TIME))
+      local again = admission.new { key = bob.key, started = 5 }
+      assert.equal("sent too early", select(2, again:take(payload, 10, TIME + 35)))
+      assert(again:take(nodes.seal(alice, bob.id, compose(alice.id, bob.id, { time = TIME + 31 })), 10,
+        TIME + 35))
+    end)
 
-  it("takes a ticket a few times", function()
-    local request = assert(send(alice, bob, 0))
-    push(300, function() return "\2" .. ("x"):rep(500) end, alice, 0)
-    local taken = 0
-    for _ = 1, 20 do
-      local m = send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.ticket)
-      taken = m and taken + 1 or taken
-    end
-    assert.equal(8, taken)
-  end)
+    it("are refused when network time is set back", function()
+      local payload = payload_of_alice()
+      local known = true
+      local one = admission.new { key = bob.key, started = 0, is_time_known = function() return known end }
+      assert(one:take(payload, 0, TIME))
+      for now = 86400, 90000, 300 do
+        one:take(nodes.seal(alice, bob.id, compose(alice.id, bob.id, { time = TIME + now })), now, TIME + now)
+      end
+      assert.equal("expired", select(2, one:take(payload, 90000, TIME + 10)))
+      known = false
+      assert.equal("expired", select(2, one:take(payload, 90000, TIME + 10)))
+    end)
 
-  it("lets who has stolen a ticket do little with it", function()
-    local request = assert(send(alice, bob, 0))
-    local stolen = message.from_hex(request.ticket)
-    local opened = spy.on(envelope, "open")
-    push(1000, function() return "\2" .. stolen .. ("x"):rep(500) end, alice, 0)
-    assert.spy(opened).was.called(8 + admission.LIMITS.stranger[2])
-    opened:revert()
+    it("are refused when more has come than can be remembered", function()
+      local filter = replay.new(120, 100)
+      for i = 1, 1000 do
+        if not filter:has(i) and not filter:is_old(TIME + i) then filter:add(i, TIME + i, i / 1000) end
+      end
+      for i = 1, 1000 do assert.is_true(filter:has(i) or filter:is_old(TIME + i)) end
+      assert.is_false(filter:is_old(TIME + 1001))
+    end)
+
+    it("of answers do not push requests out", function()
+      local payload = payload_of_alice()
+      assert(bob.admission:take(payload, 0, TIME))
+      for i = 1, 20000 do bob.admission.replay:add(i, TIME, 0, true) end
+      assert.equal("duplicate", select(2, bob.admission:take(payload, 1, TIME + 1)))
+      assert.is_false(bob.admission.replay:is_old(TIME))
+    end)
   end)
 
   it("limits each node", function()
-    local function make() return nodes.seal(alice, bob.id, compose(alice.id, bob.id)) end
-    admission.LIMITS.sender, admission.LIMITS.old = { 2, 3 }, admission.LIMITS.sender
-    local taken, reason = push(10, make, bob, 0)
-    admission.LIMITS.sender, admission.LIMITS.old = admission.LIMITS.old, nil
+    local limits = limit.new { limits = { messages_of_peer = { number = 2, burst = 3 } } }
+    bob.admission = admission.new { key = bob.key, limits = limits }
+    local taken, reason = push(10, function() return nodes.seal(alice, bob.id, compose(alice.id, bob.id)) end,
+      bob, 0)
     assert.same({ 3, "too many of a sender" }, { taken, reason })
     assert(send(keeper(), bob, 0))
   end)
 
-  it("keeps strangers who have tickets apart from friends", function()
+  it("keeps strangers who have tokens apart from trusted peers", function()
     bob.admission:trust(alice.id, 0)
     local request = assert(send(alice, bob, 0))
-    send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.ticket)
-    for _ = 1, 1000 do bob.admission.limits.guest:take(0) end
+    send(bob, alice, 0, { type = "ECHO_REPLY", re = request.id }, request.token)
+    for _ = 1, 1000 do bob.admission.limits:take("messages", { step = "known" }, 1, 0) end
     assert(send(alice, bob, 0))
-    local guest = keeper()
-    request = assert(send(guest, bob, 0))
-    send(bob, guest, 0, { type = "ECHO_REPLY", re = request.id }, request.ticket)
-    assert.equal("too many of guests", select(2, send(guest, bob, 0)))
+    local known = keeper()
+    request = assert(send(known, bob, 0))
+    send(bob, known, 0, { type = "ECHO_REPLY", re = request.id }, request.token)
+    assert.equal("too many of known", select(2, send(known, bob, 0)))
   end)
 
-  it("remembers a bounded number of nodes and tickets", function()
+  it("remembers little", function()
+    collectgarbage()
+    local before = collectgarbage "count"
     for i = 1, 20000 do
-      bob.admission:trust("node" .. i, 0)
       bob.admission:pack(compose(bob.id, FOREIGN), nil, 0)
-      bob.admission.issued.guest:set("tag" .. i, {}, 0)
+      bob.admission.tokens:give("node" .. i, 0)
+      bob.admission.held.stranger:set("node" .. i, "token", 0)
+      bob.admission.limits:take("messages_of_peer", { peer = i }, 1, 0)
+      bob.admission.replay:add(i, TIME, i / 200)
     end
-    local total = 0
-    for _, m in ipairs { bob.admission.friends, bob.admission.issued.guest, bob.admission.senders } do
-      for _ in pairs(m.young) do total = total + 1 end
-      for _ in pairs(m.old) do total = total + 1 end
-    end
-    assert.is_true(total <= 2 * (1024 + 4096))
+    collectgarbage()
+    assert.is_true(collectgarbage "count" - before < 3000)
   end)
 
   describe("plain messages", function()

@@ -10,8 +10,9 @@ local admission = require "p2pd.signal.admission"
 local brokers = require "p2pd.signal.brokers"
 local id = require "p2pd.id"
 local message = require "p2pd.signal.message"
-local refusals = require "p2pd.limit.refusals"
+local limit = require "p2pd.limit"
 local task = require "p2pd.task"
+local text = require "p2pd.text"
 
 local signal = {}
 
@@ -26,13 +27,15 @@ Signal.__index = Signal
 -- @tparam table options key (the node's), mqtt (the settings' list), address (function: our address as text),
 -- messages (by type: `fields`, a check for each; `handler`, function(message), of a request; `reply`, the
 -- type of its answer), insecure (see p2pd.signal.admission), allow (function of the sender's id and the
--- message: whether a request is wanted), refusals (where they are noted)
+-- message: whether a request is wanted), limits (@{p2pd.limit})
 function signal.new(options)
+  local limits = options.limits or limit.new()
   local self = setmetatable({
     node_id = options.key:id(),
-    admission = admission.new { key = options.key, insecure = options.insecure },
+    admission = admission.new { key = options.key, insecure = options.insecure, limits = limits,
+      started = clock.monotonic(), is_time_known = function() return clock.offset().source ~= "system" end },
     allow = options.allow or function() return true end,
-    refusals = options.refusals or refusals.new(),
+    refusals = limits.refusals,
     address = options.address,
     messages = options.messages,
     exchanges = {}, -- by the id of a request under way
@@ -77,7 +80,7 @@ end
 -- @tparam[opt=reason] string counted what it is counted as
 function Signal:refuse(m, reason, counted)
   self:drop(counted or reason, m.from)
-  if m.pipe then self:reply(m, "REFUSED", { pipe = m.pipe, reason = reason:sub(1, 200):gsub("%c", " ") }) end
+  if m.pipe then self:reply(m, "REFUSED", { pipe = m.pipe, reason = text.printable(reason, 200) }) end
 end
 
 --- Counts a message that is not taken.
@@ -134,7 +137,7 @@ end
 function Signal:reply(m, kind, fields)
   local answer = compose(self, m.from, kind, fields)
   answer.re = m.id
-  local payload, reason, code = self.admission:pack(answer, m.ticket, clock.monotonic())
+  local payload, reason, code = self.admission:pack(answer, m.token, clock.monotonic())
   if not payload then return nil, reason, code end
   if self:publish(m.broker, answer, payload) then return true end
   for _, offset in ipairs(m.sender.mqtt) do
@@ -246,7 +249,9 @@ function Signal:request(peer, kind, fields, timeout, messages)
   end)
   if not ok then return nil, reason, code end
   local answer = exchange.answer
-  if answer.type == "REFUSED" then return nil, "refused by the peer: " .. answer.reason, "EACCES" end
+  if answer.type == "REFUSED" then
+    return nil, "refused by the peer: " .. text.printable(answer.reason, 200), "EACCES"
+  end
   return answer
 end
 

@@ -1,125 +1,101 @@
---- What of signalling may come in, and what goes out so that it may come in at the other end.
+--- Admission control for signalling: rate limits, replay filter, reply tokens.
 -- Whoever knows a node's id can send it anything, so the cheap questions come first. Only so many messages of
--- strangers are opened in a second; the rest is dropped unopened. Friends do not wait among strangers: each
--- message of ours has a ticket inside, a tag that its receiver may put on messages to us. Who was asked by
--- us is a friend; friends and other holders of tickets have limits of their own.
+-- strangers are opened in a second; the rest is dropped unopened. Each message of ours has a reply token
+-- inside (p2pd.signal.token): who shows one does not wait among strangers, and of those the peers that are
+-- trusted (p2pd.limit.trust) not among the others.
 -- No broker and no clock of its own, so that it can be tried with any traffic at any time.
 -- @classmod p2pd.signal.admission
-local bucket = require "p2pd.limit.bucket"
 local core = require "p2pd.core"
 local envelope = require "p2pd.signal.envelope"
 local expiring_map = require "p2pd.expiring_map"
+local limit = require "p2pd.limit"
 local message = require "p2pd.signal.message"
+local replay = require "p2pd.signal.replay"
+local token = require "p2pd.signal.token"
 
 local admission = {}
 
--- Messages: a second, and at once.
-admission.LIMITS = {
-  stranger = { 100, 200 },  -- of all without a ticket
-  guest = { 100, 200 },     -- of all strangers who have got one
-  friend = { 500, 1000 },   -- of all friends
-  sender = { 200, 400 },    -- of each node
-}
-
-local TICKET_USES = 8      -- several requests, and copies of them, may carry it
-local TICKETS = 4096       -- remembered of friends, and of the others
-local PEERS = 1024         -- whose limits, tickets and friendship are remembered
-local IDS = 1024 * 1024    -- remembered for certain; the limits let less in
+local PEERS = 1024 -- strangers, and four times as many trusted peers, whose tokens we keep
 local LIFE_S = message.MAX_TTL + message.MAX_AHEAD -- for which a message can come again
 
 local Admission = { __name = "p2pd.signal.admission" }
 Admission.__index = Admission
 
---- Makes a admission.
--- @tparam table options key (ours), insecure (messages of foreign nodes, which can't seal, are taken too)
+--- Makes an admission.
+-- @tparam table options key (ours), limits (@{p2pd.limit}), insecure (messages of foreign nodes, which can't
+-- seal, are taken too), is_time_known (function: whether network time has been measured), started (now, on
+-- the scale that never jumps, when the node began: what was sent before is not taken)
 function admission.new(options)
   local self = setmetatable({
     key = options.key,
     id = options.key:id(),
     insecure = options.insecure,
-    limits = {},
-    senders = expiring_map.new(PEERS),                 -- node id -> its bucket
-    friends = expiring_map.new(PEERS),                 -- node id -> true
-    -- tag -> { peer, uses }
-    issued = { friend = expiring_map.new(TICKETS), guest = expiring_map.new(TICKETS) },
-    held = expiring_map.new(PEERS),                    -- node id -> the tag for our next message to it
-    seen = expiring_map.new(IDS, LIFE_S),              -- message id -> true
+    limits = options.limits or limit.new(),
+    is_time_known = options.is_time_known or function() return true end,
+    started = options.started,
+    tokens = token.new(),
+    trusted = expiring_map.new(4 * PEERS), -- numbers of peers
+    held = { trusted = expiring_map.new(4 * PEERS), stranger = expiring_map.new(PEERS) }, -- by node id
+    replay = replay.new(LIFE_S),
   }, Admission)
-  for class, limit in pairs(admission.LIMITS) do self.limits[class] = bucket.new(limit[1], limit[2]) end
+  for id in pairs(self.limits.trust.named) do self:trust(id, 0) end
   return self
 end
 
---- Counts a node among the friends.
+--- Trusts a node from now on.
 function Admission:trust(peer_id, now)
-  self.friends:set(peer_id, true, now)
+  self.limits.trust:add(peer_id)
+  self.trusted:set(self.tokens:number_of(peer_id), true, now)
   self.foreign = self.foreign or not core.keys.is_id(peer_id)
 end
 
---- Whether a node is a friend.
+--- Whether a node is trusted.
 function Admission:is_trusted(peer_id)
-  return self.friends:get(peer_id) ~= nil
+  return self.limits.trust:step(peer_id) == "trusted"
 end
 
 -- -- out
 
-local function issue(self, peer_id, now)
-  local tag = envelope.new_tag()
-  local class = self:is_trusted(peer_id) and "friend" or "guest"
-  self.issued[class]:set(tag, { peer = peer_id, uses = TICKET_USES }, now)
-  return message.to_hex(tag)
-end
-
 --- The payload of a message to a node: sealed, or plain for a foreign node, which has no key.
 -- @tparam table m as for message.encode
--- @tparam ?string ticket the one in the message that this one answers
+-- @tparam ?string given the token in the message that this one answers
 -- @tparam number now seconds on a scale that never jumps
 -- @treturn string; or nil, message, code
-function Admission:pack(m, ticket, now)
+function Admission:pack(m, given, now)
   if not core.keys.is_id(m.to) then return message.encode(m) end
-  ticket = ticket or self.held:get(m.to)
-  m.ticket = issue(self, m.to, now)
-  return envelope.seal(self.key, m, ticket and message.from_hex(ticket) or envelope.new_tag())
+  given = given and message.from_hex(given) or self.held[self.limits.trust:step(m.to)]:get(m.to)
+  m.token = message.to_hex(self.tokens:give(m.to, now))
+  return envelope.seal(self.key, m, given)
 end
 
 -- -- in
 
--- The ticket that a tag is, and whose limit the message counts against.
-local function find_ticket(self, tag)
-  for class, tickets in pairs(self.issued) do
-    local ticket = tickets:get(tag)
-    if ticket then return ticket, class, tickets end
-  end
-  return nil, "stranger"
+local function is_within(self, asked, who, now, reason)
+  if self.limits:take(asked, who, 1, now) then return true end
+  return nil, reason
 end
 
-local function sender_bucket(self, peer_id, now)
-  local found = self.senders:get(peer_id)
-  if not found then
-    found = bucket.new(admission.LIMITS.sender[1], admission.LIMITS.sender[2])
+-- Whether there is room for a message, before it is opened.
+local function may_open(self, number, now)
+  local step = number and (self.trusted:get(number) and "trusted" or "known") or "stranger"
+  if number then
+    local ok, reason = is_within(self, "messages_of_peer", { peer = number }, now, "too many of a sender")
+    if not ok then return nil, reason end
   end
-  self.senders:set(peer_id, found, now)
-  return found
+  return is_within(self, "messages", { step = step }, now,
+    "too many of " .. (step == "stranger" and "strangers" or step))
 end
 
--- A ticket is used up by what is opened, or not, with it: who has only seen it can do little with it.
-local function use(self, tag, now)
-  local ticket, class, tickets = find_ticket(self, tag)
-  if ticket then
-    if not sender_bucket(self, ticket.peer, now):take(now) then return nil, "too many of a sender" end
-    ticket.uses = ticket.uses - 1
-    if ticket.uses == 0 then tickets:remove(tag) end
-  end
-  if not self.limits[class]:take(now) then return nil, "too many of " .. class .. "s" end
-  return ticket or {}
-end
-
-local function open_sealed(self, payload, tag, now)
-  local ticket, reason = use(self, tag, now)
-  if not ticket then return nil, reason end
+local function open_sealed(self, payload, number, now)
+  local ok, reason = may_open(self, number, now)
+  if not ok then return nil, reason end
   local text, from = envelope.open(self.key, payload)
   if not text then return nil, "forged" end
-  if not ticket.peer and not sender_bucket(self, from, now):take(now) then
-    return nil, "too many of a sender"
+  local real = self.tokens:number_of(from)
+  if number and number ~= real then return nil, "another's token", from end
+  if not number then
+    ok, reason = is_within(self, "messages_of_peer", { peer = real }, now, "too many of a sender")
+    if not ok then return nil, reason, from end
   end
   return text, from
 end
@@ -130,10 +106,50 @@ local function may_speak_plainly(self, peer_id)
   return not core.keys.is_id(peer_id) and (self.insecure or self:is_trusted(peer_id))
 end
 
-local function open_plain(self, payload, now)
+local function keep_token(self, from, given, now)
+  self.held[self.limits.trust:step(from)]:set(from, message.from_hex(given), now)
+end
+
+-- A token of this run can't be in a message from before it.
+local function is_before_start(self, m, now, time)
+  return m.time < time - (now - self.started)
+end
+
+local function take_sealed(self, payload, now, time)
+  local tag, sealed, key = envelope.split(payload)
+  if not tag then return nil, "garbage" end
+  if self.replay:has(key) then return nil, "duplicate" end
+  local number = self.tokens:find(tag, sealed, now)
+  local text, from, sender = open_sealed(self, payload, number, now)
+  if not text then return nil, from, sender end
+  local m, reason = message.decode(text, self.id, time)
+  if not m then return nil, reason, from end
+  if m.from ~= from then return nil, "sender", from end
+  if self.replay:is_old(m.time) or not number and is_before_start(self, m, now, time) then
+    return nil, "sent too early", from
+  end
+  self.replay:add(key, m.time, now, m.re ~= nil)
+  if m.token then keep_token(self, from, m.token, now) end
+  return m
+end
+
+-- Eight bytes of what tells a message without a seal from others.
+local function plain_key(self, m)
+  return (("<i8"):unpack(core.keys.mac(self.tokens.salt, m.from .. " " .. m.id)))
+end
+
+local function take_plain(self, payload, now, time)
   if not (self.insecure or self.foreign) then return nil, "not sealed" end
-  if not self.limits.stranger:take(now) then return nil, "too many of strangers" end
-  return payload
+  local ok, reason = may_open(self, nil, now)
+  if not ok then return nil, reason end
+  local m
+  m, reason = message.decode(payload, self.id, time)
+  if not m then return nil, reason end
+  if not may_speak_plainly(self, m.from) then return nil, "not sealed" end
+  local key = plain_key(self, m)
+  if self.replay:has(key) then return nil, "duplicate" end
+  self.replay:add(key, m.time, now, m.re ~= nil)
+  return m
 end
 
 --- Takes a payload.
@@ -141,28 +157,14 @@ end
 -- @tparam number now seconds on a scale that never jumps
 -- @tparam number time network time
 -- @treturn table the message (see message.decode); or nil and the reason, and the sender when that is known:
--- those of message.decode, "not sealed", "forged", "duplicate", "too many of strangers",
--- "too many of guests", "too many of friends", "too many of a sender"
+-- those of message.decode, "not sealed", "forged", "duplicate", "sent too early", "another's token",
+-- "too many of strangers", "too many of known", "too many of trusted", "too many of a sender"
 function Admission:take(payload, now, time)
   if #payload > message.MAX_BYTES then return nil, "too long" end
-  local tag = envelope.tag_of(payload)
-  local text, from
-  if tag then
-    text, from = open_sealed(self, payload, tag, now)
-  elseif payload:sub(1, 1) == "{" then
-    text, from = open_plain(self, payload, now)
-  else
-    return nil, "garbage"
-  end
-  if not text then return nil, from end
-  local m, reason = message.decode(text, self.id, time)
-  if not m then return nil, reason, from end
-  if from and m.from ~= from then return nil, "sender", from end
-  if not from and not may_speak_plainly(self, m.from) then return nil, "not sealed" end
-  if self.seen:get(m.id) then return nil, "duplicate", from end
-  self.seen:set(m.id, true, now)
-  if from and m.ticket then self.held:set(from, m.ticket, now) end
-  return m
+  self.started = self.started or now
+  time = self.replay:steady(now, time, self.is_time_known())
+  if payload:sub(1, 1) == "{" then return take_plain(self, payload, now, time) end
+  return take_sealed(self, payload, now, time)
 end
 
 return admission

@@ -26,7 +26,7 @@ message.TYPES = {
   ECHO_REPLY = { fields = { data = field.hex } },
   GET_ADDR = { fields = {}, reply = "RETURN_ADDR" },
   RETURN_ADDR = { fields = {} },
-  REFUSED = { fields = { reason = function(v) return is_text(v, 512) and not v:find "%c" end } },
+  REFUSED = { fields = { reason = function(v) return is_text(v, 512) end } },
 }
 
 --- Whether a name may be a message's type: capitals, digits and underscores.
@@ -45,7 +45,7 @@ local COMMON = {
   time = function(v) return math.type(v) ~= nil end,
   ttl = function(v) return math.type(v) ~= nil and v > 0 and v <= message.MAX_TTL end,
   insecure = function(v) return v == nil or v == true end,
-  ticket = function(v) return v == nil or field.hex(v) and #v == 32 end,
+  token = function(v) return v == nil or field.hex(v) and #v == 48 end,
 }
 
 --- Bytes as the text that fits a field.
