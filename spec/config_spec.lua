@@ -167,6 +167,23 @@ describe("p2pd.config", function()
       end)
     end
 
+    it("lets a file call no method of strings, which nobody could stop", function()
+      for _, text in ipairs { '("a"):rep(9)', '("x"):find "y"', '("%d"):format(1)', '#("a").len' } do
+        local ok, reason, code = config.load(write("return { mqtt = " .. text .. " }"))
+        assert.same({ nil, "EINVAL" }, { ok, code })
+        assert.matches("attempt to ", reason)
+        assert.equal("aa", ("a"):rep(2))
+      end
+    end)
+
+    it("stops a file that takes all memory, or for ever", function()
+      local _, reason = config.load(write 'local s = "x" while true do s = s .. s end')
+      assert.matches("it takes too much memory", reason)
+      _, reason = config.load(write "while true do end")
+      assert.matches("it does not end", reason)
+      assert.equal("a", ("a"):lower())
+    end)
+
     it("reads $P2PD_SETTINGS when nothing is given", function()
       local path = write 'return { stun = { { host = "from.file", port = 1 } } }'
       assert.equal("from.file", first_stun(path))

@@ -1,6 +1,7 @@
 --- Settings: where they come from, and what a legal one looks like.
 -- A settings file is a Lua chunk that returns a table with any of the keys `mqtt`, `stun`, `ntp`, `turn`,
--- each a list of servers. It sees no globals. Every error names the file, the list and the entry.
+-- each a list of servers. It sees no globals, and strings have no methods. Every error names the file, the
+-- list and the entry.
 -- @module p2pd.config
 local defaults = require "p2pd.settings"
 local proxy = require "p2pd.proxy"
@@ -8,7 +9,8 @@ local proxy = require "p2pd.proxy"
 local config = {}
 
 local MAX_BYTES = 1024 * 1024 -- of a settings file
-local MAX_STEPS = 10000000    -- virtual machine instructions that it may take
+local MAX_STEPS = 1000000     -- virtual machine instructions that it may take
+local MAX_KIB = 64 * 1024     -- memory that it may take, looked at after each instruction
 local MAX_HOST = 253          -- characters, RFC 1035 section 2.3.4
 local MAX_PATH = 1024      -- characters of a WebSocket's
 local MAX_SHOWN = 40          -- characters of a bad value that an error repeats
@@ -159,11 +161,29 @@ local function read_file(path)
   return text
 end
 
+-- Counts instructions and memory.
+local function new_watch()
+  local steps, most = 0, collectgarbage "count" + MAX_KIB
+  return function()
+    steps = steps + 1
+    if steps > MAX_STEPS then error("it does not end", 0) end
+    if collectgarbage "count" > most then error("it takes too much memory", 0) end
+  end
+end
+
+-- Strings have no methods meanwhile: pattern matching in C could not be stopped.
+local function without_methods()
+  local meta = debug.getmetatable ""
+  debug.setmetatable("", nil)
+  return setmetatable({}, { __close = function() debug.setmetatable("", meta) end })
+end
+
 -- In a coroutine of its own, so that an endless loop can be stopped and a yield goes nowhere.
 local function evaluate(chunk)
   local thread <close> = setmetatable({ co = coroutine.create(chunk) },
     { __close = function(self) coroutine.close(self.co) end })
-  debug.sethook(thread.co, function() error("it does not end", 0) end, "", MAX_STEPS)
+  debug.sethook(thread.co, new_watch(), "", 1)
+  local _ <close> = without_methods()
   local ok, value = coroutine.resume(thread.co)
   if ok and coroutine.status(thread.co) ~= "dead" then return false, "it yields" end
   return ok, value
