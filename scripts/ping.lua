@@ -19,19 +19,28 @@ local function ping_signalling(node, args)
   end
 end
 
--- A peer that echoes answers each line; of another one the kernel knows the round trip.
+-- A peer that echoes answers each line; of another one the kernel knows the round trip. Whether the peer has
+-- taken the pipe.
 local function ping_pipe(pipe, count)
   pipe:settimeout(ECHO_WAIT)
   for i = 1, count do
     local started = p2pd.clock.monotonic()
-    local line = pipe:write("ping ", i, "\n") and pipe:read "l"
+    local ok, reason, code = pipe:write("ping ", i, "\n")
+    local line
+    if ok then line, reason, code = pipe:read "l" end
+    if code == "EACCES" then
+      print("pipe: " .. reason)
+      return false
+    end
     if not line then
       local info = pipe:info()
-      return print(("pipe: %.2f ms by the kernel's measure (the peer does not echo)")
+      print(("pipe: %.2f ms by the kernel's measure (the peer does not echo)")
         :format((info and info.rtt or 0) * 1000))
+      return true
     end
     print(("pipe %d: %.2f ms"):format(i, (p2pd.clock.monotonic() - started) * 1000))
   end
+  return true
 end
 
 local function main(args)
@@ -47,7 +56,7 @@ local function main(args)
     return NONE
   end
   print(("pipe: %s to %s"):format(pipe.strategy, pipe:info().remote))
-  ping_pipe(pipe, args.count)
+  if not ping_pipe(pipe, args.count) then return NONE end
   return pipe.strategy == "relay" and RELAYED or DIRECT
 end
 

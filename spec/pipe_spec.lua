@@ -135,4 +135,83 @@ describe("p2pd.pipe", function()
       assert.equal("EBADF", select(3, near:read()))
     end))
   end)
+
+  describe("the peer's verdict", function()
+    local AWAITING = { strategy = "direct", peer = "PEER", awaits_verdict = true }
+
+    local function waiting_pair()
+      local both, near, far = streams.pair()
+      return both, pipe.new(near, AWAITING), far
+    end
+
+    local function check_refused(say, act)
+      return in_task(function()
+        local _ <close>, near, far = waiting_pair()
+        near:settimeout(5)
+        say(far)
+        assert.same({ nil, "refused by the peer: not you", "EACCES" }, { act(near) })
+        for _, name in ipairs { "read", "recv", "write", "shutdown" } do
+          assert.equal("EACCES", select(3, near[name](near, name == "write" and "x" or nil)))
+        end
+        assert.error_matches(function() near:lines()() end, "refused by the peer: not you")
+      end)
+    end
+
+    local function refuse(far)
+      far:write "P2PD/1 refused not you\n"
+      far:shutdown()
+    end
+
+    it("comes before the first bytes", in_task(function()
+      local _ <close>, near, far = waiting_pair()
+      assert.equal(near, near:write "early\n")
+      assert.equal("early", far:read "l")
+      far:write("P2PD/1 accepted\n", "P2PD/1 refused is mine\n")
+      assert.equal("P2PD/1 refused is mine", near:read "l")
+    end))
+
+    it("that refuses is what a read gets", check_refused(refuse, function(near) return near:read "l" end))
+    it("that refuses is what a wait for the end gets", check_refused(refuse,
+      function(near) return near:read "a" end))
+    it("that refuses is what a write gets, once it has come", check_refused(refuse, function(near)
+      local ok, message, code
+      helper.wait_until(function()
+        ok, message, code = near:write "x"
+        return not ok
+      end)
+      return ok, message, code
+    end))
+
+    it("that is missing is no clean end", in_task(function()
+      local _ <close>, near, far = waiting_pair()
+      far:close()
+      assert.same({ nil, "the peer hung up", "ECONNRESET" }, { near:read "a" })
+    end))
+
+    it("that is nonsense is an error", in_task(function()
+      local _ <close>, near, far = waiting_pair()
+      far:write "HTTP/1.1 200 OK\r\n"
+      assert.equal("EPROTO", select(3, near:read "l"))
+      assert.equal("EPROTO", select(3, near:write "x"))
+    end))
+
+    it("may be waited for by a reader while another task writes", in_task(function()
+      local _ <close>, near, far = waiting_pair()
+      local reading <close> = core.task.spawn(function() return near:read "l" end)
+      for i = 1, 10 do
+        assert.equal(near, near:write(i, "\n"))
+        assert.equal(tostring(i), far:read "l")
+      end
+      far:write("P2PD/1 accepted\n", "hello\n")
+      assert.equal("hello", reading:join(5))
+    end))
+
+    it("keeps to the pipe's timeout", in_task(function()
+      local _ <close>, near = waiting_pair()
+      near:settimeout(0.01)
+      assert.equal("ETIMEDOUT", select(3, near:read "l"))
+      assert.equal(near, near:write "x")
+      assert.equal("ETIMEDOUT", select(3, near:read "l"))
+    end))
+  end)
 end)

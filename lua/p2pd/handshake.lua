@@ -2,15 +2,19 @@
 -- The dialer is the TLS client whichever side connected. It is done when it has verified the answering node,
 -- one round trip after it began, and says go on the one stream that it keeps. Whoever connects back says so
 -- in one line before TLS, with the pipe's id: nobody but the dialer knows it. Without TLS (`insecure`, wanted
--- by both sides) the same is said in lines that anybody can read. All of it stands in docs/protocol.md.
+-- by both sides) the same is said in lines that anybody can read. The answering node's first line is its
+-- verdict: it has taken the pipe, or why not. All of it stands in docs/protocol.md.
 -- @module p2pd.handshake
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local id = require "p2pd.id"
 local preamble = require "p2pd.preamble"
+local text = require "p2pd.text"
 
 local handshake = {}
 
-handshake.TIMEOUT = 5 -- seconds a stream may take for it
+handshake.TIMEOUT = 5       -- seconds a stream may take for it
+handshake.FIRST_TIMEOUT = 2 -- and for its first byte
 
 local TLS_HANDSHAKE = "\x16"             -- the first byte of a ClientHello, RFC 8446 section 5.1
 local TLS_BUSY = "\x15\3\3\0\2\2\x50"    -- the alert internal_error: how a node says that it has no room
@@ -79,6 +83,44 @@ function handshake.refuse_busy(stream, hello, about)
   return hello.to == about.to and handshake.refuse(stream, "too busy")
 end
 
+local DRAIN_S, DRAIN_BYTES = 1, 1024 * 1024
+
+--- Refuses a verified stream and ends it; waits. What the dialer has sent is read away, so that the reason
+-- arrives, and no reset in its place.
+-- @tparam stream stream closed
+-- @tparam string reason
+function handshake.turn_down(stream, reason)
+  local _ <close> = stream
+  stream:settimeout(DRAIN_S)
+  if not preamble.refuse(stream, reason) or not stream:shutdown() then return end
+  local limit, count = deadline.after(DRAIN_S), 0
+  while count < DRAIN_BYTES and not limit:has_passed() do
+    stream:settimeout(limit:left())
+    local data = stream:recv()
+    if not data then return end
+    count = count + #data
+  end
+end
+
+-- -- the verdict
+
+--- Says that the pipe has been taken.
+-- @return true, or nil, message, code
+function handshake.accept(stream)
+  return preamble.write(stream, "accepted")
+end
+
+--- The dialer's part: reads what the answering node makes of the pipe; waits.
+-- @return true, or nil, message, code (EACCES: it refuses the pipe)
+function handshake.receive_verdict(stream)
+  local words, message, code = preamble.read(stream)
+  if not words then return nil, message, code end
+  local refusal = preamble.refusal(words)
+  if refusal then return nil, refusal, "EACCES" end
+  if words[1] ~= "accepted" then return nil, "an unexpected answer", "EPROTO" end
+  return true
+end
+
 -- -- the dialer's part
 
 local function verify_insecure(stream, about)
@@ -88,7 +130,7 @@ local function verify_insecure(stream, about)
   if refusal then return nil, refusal, "EACCES" end
   if words[1] ~= "ready" or words[2] ~= about.pipe then return nil, "an unexpected answer", "EPROTO" end
   if words[3] ~= about.to then
-    return nil, "another node answered: " .. preamble.printable(words[3] or "?"), "EPROTO"
+    return nil, "another node answered: " .. text.printable(words[3] or "?"), "EPROTO"
   end
   return true
 end
@@ -161,7 +203,8 @@ end
 -- @tparam table about to (our id), context (of TLS), insecure (may it be without TLS), allow (function of the
 -- dialer's id and the pipe's, when that is known: whether we want it; a false one, and its reason), and
 -- when they are known from (the dialer's id) and pipe
--- @treturn table from (the dialer), pipe, insecure; or nil, message, code ("ECANCELED" when the dialer chose
+-- @treturn table from (the dialer), pipe, insecure, and refused (why, when we do not want it; the
+-- dialer has yet to be told: @{turn_down}); or nil, message, code ("ECANCELED" when the dialer chose
 -- another stream)
 function handshake.answer(stream, hello, about)
   local insecure = hello.role ~= "tls"
@@ -174,7 +217,7 @@ function handshake.answer(stream, hello, about)
   if not from then return nil, message, code end
   local allowed, why = true, nil
   if about.allow then allowed, why = about.allow(from) end
-  if not allowed then return nil, why or "not allowed", "EACCES" end
+  if not allowed then return { from = from, insecure = insecure, refused = why or "not allowed" } end
   local pipe_id
   pipe_id, message, code = wait_for_go(stream)
   if not pipe_id then return nil, message, code end

@@ -1,8 +1,12 @@
 --- What a dial or an accept gives: one ordered, reliable byte stream, whatever strategy made it.
 -- Reading and writing follow Lua's io library. A call that waits lets other tasks run; one task reads at a
 -- time, and each write goes out whole. The world's failures are nil, message, code.
+-- A peer that does not want the pipe says so first: then reading, writing and waiting for the end fail with
+-- EACCES.
 -- @classmod p2pd.pipe
 local core = require "p2pd.core"
+local handshake = require "p2pd.handshake"
+local task = require "p2pd.task"
 local endpoint = require "p2pd.endpoint"
 
 local pipe = {}
@@ -13,7 +17,8 @@ local Pipe = { __name = "p2pd.pipe", __index = methods }
 --- Makes a pipe of a stream that a strategy gave.
 -- @tparam stream stream
 -- @tparam table about strategy, peer (node id), id, secure (is it TLS: then the peer's id is verified),
--- interface, attempts (what a dial tried)
+-- interface, attempts (what a dial tried), awaits_verdict (the peer has yet to say that it takes the pipe),
+-- place (closed with the pipe)
 -- @within Making
 function pipe.new(stream, about)
   return setmetatable({
@@ -24,9 +29,67 @@ function pipe.new(stream, about)
     secure = about.secure,
     interface = about.interface,
     attempts = about.attempts,
+    awaits_verdict = about.awaits_verdict or false, -- true; or what a task does about it
+    looked = task.condition(),
+    place = about.place,
     since = core.clock.monotonic(),
   }, Pipe)
 end
+
+-- -- the verdict: what the peer says first, before the application's bytes
+
+local VERDICT_S = 1 -- for it to arrive behind the failure of a write
+
+local function refused(self)
+  return nil, table.unpack(self.refusal, 1, 2)
+end
+
+-- One task reads it; whoever would read the pipe waits while a writer looks for it.
+local function receive_verdict(self, state)
+  self.awaits_verdict = state
+  local _ <close> = setmetatable({}, { __close = function()
+    self.awaits_verdict = self.awaits_verdict and true
+    self.looked:broadcast()
+  end })
+  local ok, message, code = handshake.receive_verdict(self.stream)
+  if ok then
+    self.awaits_verdict = false
+    return true
+  end
+  if code == "EACCES" or code == "EPROTO" then
+    self.refusal, self.awaits_verdict = { message, code }, false
+    self.stream:close()
+  end
+  return nil, message, code
+end
+
+-- A failure of the stream is the reader's.
+local function wait_for_verdict(self)
+  while self.awaits_verdict == "looking" do self.looked:wait() end
+  if self.refusal then return refused(self) end
+  if not self.awaits_verdict then return true end
+  return receive_verdict(self, "reading")
+end
+
+-- Whether it has come, or comes in so many seconds, and is a refusal.
+local function is_refused(self, seconds)
+  if self.awaits_verdict == true then
+    self.stream:settimeout(seconds)
+    local _ <close> = setmetatable({}, { __close = function()
+      if not self.refusal then self.stream:settimeout(self.timeout) end
+    end })
+    receive_verdict(self, "looking")
+  end
+  return self.refusal ~= nil
+end
+
+-- A write that fails has a reason, which may be on its way.
+local function explain(self, message, code, taken)
+  if is_refused(self, VERDICT_S) then return refused(self) end
+  return nil, message, code, taken
+end
+
+-- -- reading and writing
 
 --- Reads by formats: "l" a line, "L" a line with its end, "a" all until the end, a number that many bytes
 -- (fewer only at the end); "*l" and the like too. Without one, a line.
@@ -34,6 +97,8 @@ end
 -- @return a string for each; nil at the end of the stream; nil, message, code on a failure (ETIMEDOUT: what
 -- has come stays readable)
 function methods:read(...)
+  local ok, message, code = wait_for_verdict(self)
+  if not ok then return nil, message, code end
   return self.stream:read(...)
 end
 
@@ -41,6 +106,8 @@ end
 -- @tparam[opt] integer max bytes at most
 -- @treturn ?string nil at the end; nil, message, code on a failure
 function methods:recv(max)
+  local ok, message, code = wait_for_verdict(self)
+  if not ok then return nil, message, code end
   return self.stream:recv(max)
 end
 
@@ -48,16 +115,17 @@ end
 -- @param ... strings or numbers; they leave together
 -- @treturn pipe itself; or nil, message, code, bytes taken
 function methods:write(...)
+  if is_refused(self, 0) then return refused(self) end
   local ok, message, code, taken = self.stream:write(...)
   if ok then return self end
-  return nil, message, code, taken
+  return explain(self, message, code, taken)
 end
 
 --- An iterator over @{read} with the same formats; it ends at the stream's end and raises on a failure.
 function methods:lines(...)
   local formats = table.pack(...)
   return function()
-    local results = table.pack(self.stream:read(table.unpack(formats, 1, formats.n)))
+    local results = table.pack(self:read(table.unpack(formats, 1, formats.n)))
     if results[1] == nil and results[2] then error(results[2], 2) end
     return table.unpack(results, 1, results.n)
   end
@@ -66,15 +134,17 @@ end
 --- Ends our sending half, once what is written is out: the peer reads the end. Reading goes on.
 -- @treturn pipe itself; or nil, message, code
 function methods:shutdown()
+  if is_refused(self, 0) then return refused(self) end
   local ok, message, code = self.stream:shutdown()
   if ok then return self end
-  return nil, message, code
+  return explain(self, message, code)
 end
 
 --- Closes; what is written still goes out. May be called twice.
 -- @treturn boolean true
 function methods:close()
   self.stream:close()
+  if self.place then self.place:close() end
   return true
 end
 
@@ -82,6 +152,7 @@ end
 -- @tparam ?number seconds nil: no limit
 function methods:settimeout(seconds)
   self.stream:settimeout(seconds)
+  self.timeout = seconds
 end
 
 local function endpoint_of(stream, which)
@@ -107,14 +178,18 @@ function methods:info()
 end
 
 --- Gives the raw descriptor away, for another library; the pipe is closed then.
+-- Waits until the peer has taken the pipe.
 -- @treturn integer the descriptor, or nil, message, code (EBUSY while bytes are buffered)
 function methods:detach()
-  return self.stream:detach()
+  local ok, message, code = wait_for_verdict(self)
+  if not ok then return nil, message, code end
+  local fd
+  fd, message, code = self.stream:detach()
+  if fd and self.place then self.place:close() end
+  return fd, message, code
 end
 
-function Pipe:__close()
-  self.stream:close()
-end
+Pipe.__close = methods.close
 
 function Pipe:__tostring()
   local open = self.stream:stats() and "open" or "closed"
