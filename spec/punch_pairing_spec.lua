@@ -68,7 +68,9 @@ describe("p2pd.punch.pairing", function()
 
     it("lets the internet and our LAN through", function()
       assert.is_nil(refusal(pair(), "9.9.9.9"))
-      assert.is_nil(refusal(pair({}, { internal = "192.168.1.9" }), "192.168.1.9"))
+      local near = pair({}, { internal = "192.168.1.9", external = pair().route.external })
+      near.who = { is_trusted = true }
+      assert.is_nil(refusal(near, "192.168.1.9"))
       assert.is_nil(refusal(pair({ external = "10.1.0.2" }), "10.0.0.5"))
       assert.is_nil(refusal(pair({ loopback = true }), "127.0.0.1"))
       assert.is_nil(refusal(pair({}, {}, "ipv6"), "2600::1"))

@@ -32,6 +32,8 @@ describe("p2pd.strategy.direct", function()
 
     local function check(pair, expected)
       return task(function()
+        pair.route.family = pair.family
+        pair.who = { typed = setmetatable({}, { __index = function() return true end }) }
         local stream, _, code = direct.connect(pair)
         assert.is_nil(stream)
         assert.equal("ECONNREFUSED", code)
@@ -60,7 +62,8 @@ describe("p2pd.strategy.direct", function()
       { { "198.51.100.1", 4000, "192.168.1.2" } }))
 
     it("on our machine: from whatever address the kernel takes", check(
-      { family = "ipv4", route = route { nic = "127.0.0.1", external = "127.0.0.1", prefix = 8 },
+      { family = "ipv4", route = route { nic = "127.0.0.1", external = "127.0.0.1", prefix = 8,
+        loopback = true },
         remote = record { external = "127.0.0.1", internal = "127.0.0.1" } },
       { { "127.0.0.1", 4000 } }))
 
@@ -75,7 +78,8 @@ describe("p2pd.strategy.direct", function()
       { { "2001:db8:1::5", 4000, "2001:db8::2" } }))
   end)
 
-  local route_of_lo = { name = "lo", nic = "127.0.0.1", external = "127.0.0.1", prefix = 8 }
+  local route_of_lo = { name = "lo", nic = "127.0.0.1", external = "127.0.0.1", prefix = 8, family = "ipv4",
+    loopback = true }
 
   local function to(port)
     return { family = "ipv4", route = route_of_lo,

@@ -15,6 +15,7 @@ local policy = require "p2pd.policy"
 local race = require "p2pd.dial.race"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
+local text = require "p2pd.text"
 
 local dial = {}
 
@@ -44,8 +45,11 @@ end
 --- Makes the error object: message, code, attempts (list of strategy, began, seconds, ok, reason), and each
 -- strategy's reason under its name.
 function dial.failure(message, code, attempts)
-  local failure = { message = message, code = code, attempts = attempts or {} }
-  for _, attempt in ipairs(failure.attempts) do failure[attempt.strategy] = attempt.reason end
+  local failure = { message = text.printable(message), code = code, attempts = attempts or {} }
+  for _, attempt in ipairs(failure.attempts) do
+    attempt.reason = attempt.reason and text.printable(attempt.reason)
+    failure[attempt.strategy] = attempt.reason
+  end
   return setmetatable(failure, Failure)
 end
 
@@ -169,8 +173,8 @@ end
 local function learn(self, message)
   self.heard = true
   if message.from == self.peer.node_id and message.address ~= address.format(self.peer) then
+    message.sender.insecure, message.sender.typed = self.insecure, self.peer.typed
     self.peer = message.sender
-    self.peer.insecure = self.insecure
   end
   self:wake()
 end
@@ -320,8 +324,11 @@ function Dial:run()
   ok, reason, code = handshake.go(stream, self.pipe_id)
   if not ok then return nil, dial.failure(reason, code, self.attempts) end
   held:release()
+  local ip = stream:getpeername()
+  if ip then self.node.limits.trust:note_source(ip) end
   return pipe.new(stream, { strategy = name, peer = self.peer.node_id, id = self.pipe_id,
-    secure = not self.insecure, interface = self.node:interface_of(stream), attempts = self.attempts })
+    awaits_verdict = true, secure = not self.insecure, interface = self.node:interface_of(stream),
+    attempts = self.attempts })
 end
 
 return dial

@@ -52,7 +52,7 @@ end
 -- @tparam string ip
 -- @treturn boolean true; or nil, message, "EACCES"
 function pairing.check_address(pair, ip)
-  return reach.check(pair.route, ip)
+  return reach.check_pair(pair, ip)
 end
 
 --- Whether, and how, we may punch a pair.

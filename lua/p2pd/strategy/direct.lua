@@ -3,6 +3,7 @@
 -- @module p2pd.strategy.direct
 local core = require "p2pd.core"
 local nat = require "p2pd.nat"
+local reach = require "p2pd.net.reach"
 local task = require "p2pd.task"
 
 local direct = {
@@ -47,13 +48,14 @@ end
 
 --- Connects to the first of a pair's endpoints that accepts.
 -- @tparam table pair route (ours), remote (an address record), family
--- @tparam[opt] function check of our route and an address: whether to connect there (p2pd.net.reach.check)
+-- @tparam[opt] function check of the pair and an address: whether to connect there (besides p2pd.net.reach)
 -- @treturn stream a stream on which nothing has been said; or nil, message, code
 function direct.connect(pair, check)
   local attempts, reason, code = {}, nil, nil
   for _, ip in ipairs(endpoints(pair)) do
-    local ok = true
-    if check then ok, reason, code = check(pair.route, ip) end
+    local ok
+    ok, reason, code = reach.check_pair(pair, ip)
+    if ok and check then ok, reason, code = check(pair, ip) end
     if ok then
       attempts[#attempts + 1] = function()
         return core.tcp.connect(ip, pair.remote.port, local_options(pair.route, ip))

@@ -4,10 +4,10 @@
 local direct = require "p2pd.strategy.direct"
 local handshake = require "p2pd.handshake"
 local nat = require "p2pd.nat"
-local reach = require "p2pd.net.reach"
 local task = require "p2pd.task"
 
 local PAIRS_MAX = 9 -- that the peer can make us try
+local SYNS = 3      -- of a connection that nobody answers within its time (RFC 6298 section 2)
 
 local reverse = {
   name = "reverse",
@@ -59,13 +59,22 @@ function reverse.dial(dial)
   return table.unpack(failure, 1, failure.n)
 end
 
+-- Whether there is room for one more connection that a peer has us make.
+local function may_connect(node, message, ip)
+  local who = { peer = message.from, target = ip }
+  local ok, reason, code = node.limits:take("connects", who)
+  if not ok then return nil, reason, code end
+  return node.limits:take("syns", who, SYNS)
+end
+
 -- The peer's part: connects to the dialer.
 local function answer(node, message)
+  local function check(_, ip) return may_connect(node, message, ip) end
   local attempts = {}
   for i, pair in ipairs(node:pairs(message.sender)) do
     if i > PAIRS_MAX then break end
     attempts[i] = function()
-      local stream, reason, code = direct.connect(pair, reach.check)
+      local stream, reason, code = direct.connect(pair, check)
       if not stream then return nil, reason, code end
       local held <close> = task.hold(stream)
       local ok
