@@ -1,13 +1,13 @@
 -- What must not work, each tried on a node as it is used: real brokers, real connections.
 local address = require "p2pd.address"
 local core = require "p2pd.core"
-local admission = require "p2pd.signal.admission"
 local handshake = require "p2pd.handshake"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
 local taps = require "spec.taps"
+local task_of = require("p2pd.task").spawn
 local task = helper.task
 local wait_until = helper.wait_until
 
@@ -135,7 +135,7 @@ describe("an attack:", function()
       end)
     end
 
-    it("and replays what a friend has sent gets nothing done", task(function()
+    it("and replays what a peer has sent gets nothing done", task(function()
       local alice <close> = start()
       local bob <close> = start()
       local eve <close> = core.mqtt.open { host = broker.host, port = broker.port }
@@ -163,7 +163,7 @@ describe("an attack:", function()
       wait_until(function() return carol:stats().refused.forged == 1 end)
     end))
 
-    it("floods it, and its friends do not notice", with_stranger(function(bob, stranger)
+    it("floods it, and trusted peers do not notice", with_stranger(function(bob, stranger)
       local alice <close> = start()
       local opened = spy.on(require "p2pd.signal.envelope", "open")
       assert(alice:echo(bob.address, "before", WAIT))
@@ -182,8 +182,7 @@ describe("an attack:", function()
       end
       wait_until(function() return bob:stats().signalling.received >= 2000 end)
       assert.is_true(bob:stats().refused["too many of strangers"] > 1000)
-      local strangers = admission.LIMITS.stranger
-      assert.is_true(#opened.calls < strangers[2] + strangers[1] * 20 + 100)
+      assert.is_true(#opened.calls < 200 + 100 * 20 + 100)
       opened:revert()
       assert.is_true(bob:stats().answering <= 24)
       collectgarbage()
@@ -336,13 +335,14 @@ describe("an attack:", function()
   end)
 
   describe("who has us connect", function()
-    -- What bob answers to a request that names these addresses, when his own are a LAN's.
-    local function check(record, reason)
+    -- Bob behind a NAT, in the LAN 192.168.1.0/24; alice's address names what he is to connect to.
+    local function check(record, options, external)
       return task(function()
         local alice <close> = start()
-        local bob <close> = start()
+        local bob <close> = start(options)
         local route = bob.routes[1]
-        route.loopback, route.nic, route.prefix, route.external = false, "192.168.1.2", 24, "203.0.113.9"
+        route.loopback, route.nic, route.prefix = false, "192.168.1.2", 24
+        route.external, route.external_known = external or "203.0.113.9", true
         bob.network.routes = { route }
         local own = address.parse(alice.address)
         own.ipv6, own.ipv4[1].external, own.ipv4[1].internal = {}, record[1], record[2]
@@ -350,18 +350,71 @@ describe("an attack:", function()
         alice.signal.address = function() return text end
         local connect = spy.on(core.tcp, "connect")
         local _, err = alice:connect(bob.address, { strategies = { "reverse" }, timeout = WAIT })
-        assert.equal("refused by the peer: " .. reason, err.reverse)
+        assert.matches("^refused by the peer: ", err.reverse)
+        if not options then assert.equal("refused by the peer: not reachable", err.reverse) end
         assert.spy(connect).was_not.called()
         connect:revert()
         assert.equal(1, bob:stats().refused["not allowed"])
       end)
     end
 
-    it("to this machine is refused", check({ "127.0.0.1", "127.0.0.1" }, "127.0.0.1 is on this machine"))
-    it("to somebody's inner network is refused",
-      check({ "10.0.0.1", "10.0.0.1" }, "10.0.0.1 is not on our LAN"))
-    it("to the cloud's own service is refused",
-      check({ "169.254.169.254", "169.254.169.254" }, "169.254.169.254 is not on our LAN"))
+    for what, record in pairs {
+      ["this machine"] = { "127.0.0.1", "127.0.0.1" },
+      ["our own interface"] = { "192.168.1.2", "192.168.1.2" },
+      ["our own outside"] = { "203.0.113.9", "203.0.113.9" },
+      ["a host of our LAN"] = { "192.168.1.77", "192.168.1.77" },
+      ["a host of our LAN, as one of it"] = { "203.0.113.9", "192.168.1.77" },
+      ["all hosts of our LAN"] = { "192.168.1.255", "192.168.1.255" },
+      ["somebody's inner network"] = { "10.0.0.1", "10.0.0.1" },
+      ["the cloud's own service"] = { "169.254.169.254", "169.254.169.254" },
+      ["what is for later use"] = { "240.0.0.1", "240.0.0.1" },
+    } do
+      it("to " .. what .. " is refused, and told nothing else", check(record))
+    end
+
+    local allowing = { allow = function() return true end }
+    it("to our own interface is refused, also when he is allowed",
+      check({ "192.168.1.2", "192.168.1.2" }, allowing))
+    it("to a host of our LAN is refused when he is allowed and not of it",
+      check({ "10.0.0.1", "192.168.1.77" }, allowing))
+
+    it("to what is open, closed or talks learns nothing of it", task(function()
+      local bob <close> = start { limits = { syns_to_target = 1000, answers_to_strangers = 24 } }
+      local eve = nodes.new()
+      local client <close> = core.mqtt.open { host = broker.host, port = broker.port }
+      client:subscribe(eve.id)
+      assert(client:wait_online(WAIT))
+      local silent <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+      local talking <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+      local kept = {}
+      local _ <close> = task_of(function() while true do kept[#kept + 1] = silent:accept() end end)
+      local _ <close> = task_of(function()
+        while true do
+          local stream = talking:accept()
+          stream:write "SSH-2.0-OpenSSH_9.2\r\n"
+          kept[#kept + 1] = stream
+        end
+      end)
+      local began, took = {}, {}
+      for what, port in pairs { open = select(2, silent:getsockname()), closed = 9,
+          talking = select(2, talking:getsockname()) } do
+        local m = { type = "P2P_DIRECT", id = id.new(), from = eve.id, to = bob.id, pipe = id.new(),
+          time = core.clock.realtime(), ttl = 60,
+          address = ("0-[0,127.0.0.1,127.0.0.1,%d,1,1,0]-0-%s"):format(port, eve.id) }
+        began[m.pipe] = { what, core.clock.monotonic() }
+        assert(client:publish(bob.id, nodes.seal(eve, bob.id, m)))
+      end
+      for _ = 1, 3 do
+        local _, payload = assert(client:receive(2 * WAIT))
+        local m = assert(nodes.open(eve, payload))
+        assert.same({ "REFUSED", "not reachable" }, { m.type, m.reason })
+        took[began[m.pipe][1]] = core.clock.monotonic() - began[m.pipe][2]
+      end
+      for _, what in ipairs { "open", "talking" } do
+        assert.is_true(math.abs(took[what] - took.closed) < 0.5, what)
+      end
+      for _, stream in ipairs(kept) do stream:close() end
+    end))
   end)
 
   describe("allow", function()
@@ -386,7 +439,9 @@ describe("an attack:", function()
       local _, err = alice:connect(bob.address, { strategies = { "reverse" }, timeout = WAIT })
       assert.equal("refused by the peer: not allowed", err.reverse)
       local pipe <close> = assert(alice:connect(bob.address, { strategies = { "direct" }, timeout = WAIT }))
-      assert.is_nil((pipe:read "l"))
+      assert.same({ n = 3, nil, "refused by the peer: not allowed", "EACCES" }, table.pack(pipe:read "l"))
+      assert.equal("EACCES", select(3, pipe:write "x"))
+      assert.equal("EACCES", select(3, pipe:read "a"))
       assert.is_nil((bob:accept(0)))
       assert.is_true(bob:stats().turned_away >= 1)
       assert.is_true(bob:stats().refused["not allowed"] >= 3)
@@ -398,19 +453,31 @@ describe("an attack:", function()
       local log = stub(core.log, "write")
       assert.equal("ETIMEDOUT", select(3, alice:echo(bob.address, "x", 0.1)))
       log:revert()
-      assert.error_matches(function() start { allow = true } end, "allow is true, and not a function")
+      assert.error_matches(function() start { allow = true } end,
+        "allow is true, and not a function, or a list of node ids")
     end))
   end)
 
-  it("answers are limited, and some places are kept for friends", task(function()
+  it("by a newcomer finds a place for an answer, whoever has them all", task(function()
+    local bob <close> = start { limits = { syns_to_target = 10000, connects_of_peer = 10000 } }
+    local silent <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+    local kept = {}
+    local _ <close> = task_of(function() while true do kept[#kept + 1] = silent:accept() end end)
+    local client <close> = core.mqtt.open { host = broker.host, port = broker.port }
+    assert(client:wait_online(WAIT))
+    local port = select(2, silent:getsockname())
+    local eves = { nodes.new(), nodes.new() }
+    for i = 1, 24 do
+      local eve = eves[i % 2 + 1]
+      assert(client:publish(bob.id, nodes.seal(eve, bob.id, { type = "P2P_DIRECT", id = id.new(),
+        from = eve.id, to = bob.id, pipe = id.new(), time = core.clock.realtime(), ttl = 60,
+        address = ("0-[0,127.0.0.1,127.0.0.1,%d,1,1,0]-0-%s"):format(port, eve.id) })))
+    end
+    wait_until(function() return bob:stats().answering == 24 end)
     local alice <close> = start()
-    local bob <close> = start()
-    bob.responder.count = 24
-    local _, err = alice:connect(bob.address, { strategies = { "reverse" }, timeout = WAIT })
-    assert.equal("refused by the peer: too busy", err.reverse)
-    bob.signal.admission:trust(alice.id, 0)
     local pipe <close> = assert(alice:connect(bob.address, { strategies = { "reverse" }, timeout = WAIT }))
-    bob.responder.count = 0
+    assert.equal(1, bob:stats().refused["too busy"])
+    for _, stream in ipairs(kept) do stream:close() end
     assert(pipe)
   end))
 end)

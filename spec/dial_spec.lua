@@ -77,7 +77,7 @@ describe("p2pd.dial", function()
       local pipe <close> = assert(alice:connect(bob.address,
         { policy = "sequence", strategies = { "relay", "direct" } }))
       assert.equal("direct", pipe.strategy)
-      assert.same({ "relay", "refused by the peer: no TURN server is configured" },
+      assert.same({ "relay", "refused by the peer: not reachable" },
         { pipe.attempts[1].strategy, pipe.attempts[1].reason })
       assert.is_true(pipe.attempts[2].ok)
     end))

@@ -26,6 +26,9 @@ function loopback.new(setup, teardown)
   return self
 end
 
+--- Options of a node that tells its peers why it refuses: it knows them all.
+loopback.ALLOWING = { allow = function() return true end }
+
 --- Starts a node.
 -- @tparam[opt] table options as for p2pd.node
 function loopback:start(options)

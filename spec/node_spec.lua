@@ -337,20 +337,66 @@ describe("p2pd.node", function()
       assert.equal("direct", pipe.strategy)
     end))
 
-    it("refuses pipes when 128 wait to be accepted", task(function()
-      local node <close> = start()
+    it("lets in whom a list names, and not whom another one does", task(function()
+      local alice, eve, mallory = nodes.new(), nodes.new(), nodes.new()
+      local node <close> = start { allow = { alice.id, mallory.id }, deny = { mallory.id },
+        trust = { eve.id } }
+      local verdicts = {}
+      for i, one in ipairs { alice, eve, mallory } do
+        local stream <close> = dial(node, one)
+        stream:write(("P2PD/1 go pipe%d\n"):format(i))
+        verdicts[i] = stream:read "l"
+      end
+      assert.same({ "P2PD/1 accepted", "P2PD/1 refused not allowed", "P2PD/1 refused not allowed" }, verdicts)
+      assert.same({ "trusted", "trusted", "stranger" }, { node.limits.trust:step(alice.id),
+        node.limits.trust:step(eve.id), node.limits.trust:step(mallory.id) })
+      for _, name in ipairs { "allow", "deny", "trust" } do
+        assert.error_matches(function() start { [name] = { "a b" } } end, name .. " is .* a list of node ids")
+      end
+    end))
+
+    it("keeps a stranger from having all pipes, and others from none", task(function()
+      local node <close> = start { limits = { pipes_of_strangers = 6, pipes_of_peer = 4 } }
+      local eve, alice = nodes.new(), nodes.new()
+      local streams, accepted = {}, {}
+      local function open(one, i)
+        streams[i] = dial(node, one)
+        streams[i]:write(("P2PD/1 go pipe%d\n"):format(i))
+        return streams[i]:read "l"
+      end
+      for i = 1, 4 do
+        assert.equal("P2PD/1 accepted", open(eve, i))
+        accepted[i] = assert(node:accept(WAIT))
+      end
+      assert.equal("P2PD/1 refused too busy", open(eve, 5))
+      for i = 6, 8 do
+        assert.equal("P2PD/1 accepted", open(alice, i))
+        accepted[i] = assert(node:accept(WAIT))
+      end
+      assert.equal(6, node:stats().limits.pipes_of_strangers.used)
+      assert.is_nil((streams[1]:read "l"))
+      for i, pipe in pairs(accepted) do
+        pipe:close()
+        streams[i]:close()
+      end
+      streams[5]:close()
+      assert.equal(0, node:stats().limits.pipes_of_strangers.used)
+    end))
+
+    it("refuses pipes when enough wait to be accepted", task(function()
+      local node <close> = start { limits = { pipes_waiting_of_strangers = 20 } }
       local pipes = {}
       local alice = nodes.new()
-      for i = 1, 128 do
+      for i = 1, 20 do
         pipes[i] = dial(node, alice)
         pipes[i]:write(("P2PD/1 go pipe%d\n"):format(i))
       end
-      wait_until(function() return node:stats().waiting == 128 end)
-      local late <close> = call(node)
-      local _, reason = core.tls.client(late, alice.context, node.id, WAIT)
-      assert.matches("it is too busy", reason)
-      local insecure <close> = call(node, hello(node))
-      assert.equal("P2PD/1 refused too busy", insecure:read "l")
+      wait_until(function() return node:stats().waiting == 20 end)
+      local late <close> = dial(node, alice)
+      late:write "P2PD/1 go late\n"
+      assert.equal("P2PD/1 refused too busy", late:read "l")
+      assert.is_nil((late:read "l"))
+      assert.equal(1, node:stats().limits.pipes_waiting_of_strangers.refused)
       for _, stream in ipairs(pipes) do stream:close() end
     end))
   end)

@@ -29,7 +29,7 @@ describe("p2pd.strategy.relay", function()
   end)
 
   local function start(settings, options)
-    local all = { settings = settings, interfaces = { "lo" } }
+    local all = { settings = settings, interfaces = { "lo" }, allow = function() return true end }
     for name, value in pairs(options or {}) do all[name] = value end
     return assert(p2pd.node(all))
   end

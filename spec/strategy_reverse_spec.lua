@@ -14,8 +14,8 @@ local ONLY_REVERSE = { strategies = { "reverse" }, timeout = WAIT }
 describe("p2pd.strategy.reverse", function()
   local world = loopback.new(setup, teardown)
 
-  local function start() return world:start() end
-  local function pair(fn) return world:pair(fn) end
+  local function start(options) return world:start(options) end
+  local function pair(fn) return world:pair(fn, loopback.ALLOWING) end
 
   it("answers with a connection from the peer", pair(function(alice, bob)
     local pipe <close> = assert(alice:connect(bob.address, ONLY_REVERSE))
@@ -45,11 +45,12 @@ describe("p2pd.strategy.reverse", function()
     assert.equal("refused by the peer: no address family in common", err.reverse)
   end))
 
-  it("says so when the peer is busy", pair(function(alice, bob)
-    bob.responder.count = 32
+  it("says so when the peer is busy", task(function()
+    local alice <close> = start()
+    local bob <close> = start { limits = { answers = 0 } }
     local _, err = alice:connect(bob.address, ONLY_REVERSE)
-    bob.responder.count = 0
     assert.equal("refused by the peer: too busy", err.reverse)
+    assert.equal(1, bob:stats().limits.answers.refused)
   end))
 
   it("says so when the peer does not answer", task(function()

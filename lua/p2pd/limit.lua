@@ -182,6 +182,18 @@ local function make_room(entry, key, who, now)
   return entry.meter:has_room(key)
 end
 
+--- Whether there is a place, without taking it.
+-- @tparam string asked
+-- @tparam table who
+-- @treturn boolean
+function Limit:has_room(asked, who)
+  local list = applicable(self, asked, who)
+  for i = 1, #list, 2 do
+    if not list[i].meter:has_room(list[i + 1]) then return false end
+  end
+  return true
+end
+
 --- Takes a place.
 -- @tparam string asked
 -- @tparam table who

@@ -10,11 +10,12 @@ local config = require "p2pd.config"
 local deadline = require "p2pd.deadline"
 local dial = require "p2pd.dial"
 local handshake = require "p2pd.handshake"
+local id = require "p2pd.id"
 local keyring = require "p2pd.keyring"
+local limits = require "p2pd.limit"
 local message = require "p2pd.signal.message"
 local network = require "p2pd.node.network"
 local options = require "p2pd.options"
-local refusals = require "p2pd.limit.refusals"
 local responder = require "p2pd.node.responder"
 local signal = require "p2pd.signal"
 local strategy = require "p2pd.strategy"
@@ -35,6 +36,16 @@ end
 
 -- -- options
 
+local function is_id_list(value)
+  if type(value) ~= "table" then return false end
+  for key, one in pairs(value) do
+    if math.type(key) ~= "integer" or not id.is_id(one) then return false end
+  end
+  return true
+end
+
+local IDS = { "a list of node ids", is_id_list }
+
 local OPTIONS = {
   name = options.is_a "string",
   key = { "a key", options.is_a("userdata")[2] },
@@ -50,7 +61,12 @@ local OPTIONS = {
   secure = options.BOOLEAN,
   birthday = options.BOOLEAN,
   background = options.BOOLEAN,
-  allow = options.is_a "function",
+  allow = { "a function, or a list of node ids", function(value)
+    return type(value) == "function" or is_id_list(value)
+  end },
+  deny = IDS,
+  trust = IDS,
+  limits = { "a table of limits", options.is_a("table")[2] },
 }
 
 -- -- start
@@ -107,6 +123,24 @@ local function connect_brokers(self)
   on_change(self)
 end
 
+local function check_limits(given)
+  local fault = given and limits.find_fault(given)
+  if fault then error("node: limits: " .. fault, 3) end
+end
+
+local function set_of(ids)
+  local set = {}
+  for _, one in ipairs(ids or {}) do set[one] = true end
+  return set
+end
+
+-- `allow` as a function, whatever it was given as; nil: everybody may.
+local function allow_of(given)
+  if type(given) ~= "table" then return given end
+  local allowed = set_of(given)
+  return function(peer_id) return allowed[peer_id] or false end
+end
+
 local function open_key(given)
   if given.key then return given.key end
   return keyring.open(given.name)
@@ -114,6 +148,7 @@ end
 
 -- A node of which nothing runs yet.
 local function make(given, settings, key, tls, strategies)
+  local budget = limits.new { limits = given.limits, trusted = given.trust }
   local self = setmetatable({
     key = key,
     tls = tls,
@@ -131,12 +166,13 @@ local function make(given, settings, key, tls, strategies)
     dials = setmetatable({}, { __mode = "k" }),
     expected = {}, -- dials that wait for the peer's connection, by pipe id
     accepted = { waiting = task.condition() }, -- pipes, for accept()
-    strangers = {}, -- streams whose first lines are still to come
-    unverified = 0, -- how many those are
+    unverified = {}, -- streams that have not proved themselves
     counts = { accepted = 0, turned_away = 0 },
     kept = {}, -- what strategies keep, by key
-    allow = given.allow,
-    refusals = refusals.new(),
+    allow = allow_of(given.allow),
+    denied = set_of(given.deny),
+    limits = budget,
+    refusals = budget.refusals,
     tasks = task.group(),
   }, Node)
   self.responder = responder.new(self)
@@ -151,12 +187,15 @@ end
 -- those that it answers, and that its dials use), secure (false: it also takes, and makes, pipes without
 -- TLS), birthday (false: never try many ports to meet a peer whose NAT gives out random ones), background
 -- (true: do not wait until it is ready; @{ready} does), allow (function of a peer's node id and what it asks
--- for, a table with `type`: ECHO, GET_ADDR, DIRECT, P2P_DIRECT, ...: whether it may; it must not wait)
+-- for, a table with `type`: ECHO, GET_ADDR, DIRECT, P2P_DIRECT, ...: whether it may; it must not wait; or a
+-- list of node ids), deny (list of node ids that may nothing), trust (list of node ids that are trusted from
+-- the beginning), limits (by name a number, or a table: see @{p2pd.limit.budgets} and docs/security.md)
 -- @treturn node the node, to be closed (`<close>`); or nil, message, code
 -- @raise for an option that is not known or of a wrong kind, and for what is no strategy
 function node.new(given)
   given = given or {}
   options.check(given, OPTIONS, "node")
+  check_limits(given.limits)
   local strategies = strategy.load(given.strategies or strategy.DEFAULT)
   local messages = strategy.messages(strategies)
   local settings, reason, code = config.resolve(given.settings)
@@ -175,7 +214,7 @@ function node.new(given)
     key = key,
     insecure = self.insecure,
     allow = function(...) return self:is_allowed(...) end,
-    refusals = self.refusals,
+    limits = self.limits,
     mqtt = settings.mqtt,
     address = function() return self.address end,
     messages = make_messages(self, messages),
@@ -211,14 +250,29 @@ function methods:describe()
   return { mqtt = self.signal:offsets(), ipv4 = records.ipv4, ipv6 = records.ipv6, node_id = self.id }
 end
 
+--- Whether a peer is more than a stranger: trusted, or let in by the node's `allow`.
+-- @tparam string peer_id
+-- @treturn boolean
+function methods:is_known(peer_id)
+  return self.allow ~= nil or self.limits.trust:step(peer_id) == "trusted"
+end
+
+--- What a peer may have us connect to, as @{p2pd.net.reach} takes it.
+-- @tparam table peer a parsed address: of one that we dial, or a message's `sender`
+-- @treturn table
+function methods:standing(peer)
+  return { is_trusted = peer.typed ~= nil or self:is_known(peer.node_id), typed = peer.typed,
+    routes = self.routes }
+end
+
 --- Candidate pairs: each of our routes with each of a peer's of the same family.
 -- @tparam table peer a parsed address
--- @treturn {table,...} route (ours), remote (a record of the peer's), family
+-- @treturn {table,...} route (ours), remote (a record of the peer's), family, who (see @{standing})
 function methods:pairs(peer)
-  local list = {}
+  local list, who = {}, self:standing(peer)
   for _, route in ipairs(self.routes) do
     for _, remote in ipairs(peer[route.family]) do
-      list[#list + 1] = { route = route, remote = remote, family = route.family }
+      list[#list + 1] = { route = route, remote = remote, family = route.family, who = who }
     end
   end
   return list
@@ -235,26 +289,34 @@ local function copy(from)
   return to
 end
 
+local function count_of(set)
+  local n = 0
+  for _ in pairs(set) do n = n + 1 end
+  return n
+end
+
 --- Counts and states, for people and tests: accepted and turned_away (streams), unverified (streams that have
 -- not proved themselves), waiting (pipes, for accept()), answering (requests), refused (how often, by reason:
--- streams, requests and messages), signalling (see signal.stats).
+-- streams, requests and messages), limits (by name: number, used, refused), signalling (see signal.stats).
 function methods:stats()
   return {
     accepted = self.counts.accepted,
     turned_away = self.counts.turned_away,
-    unverified = self.unverified,
+    unverified = count_of(self.unverified),
     waiting = #self.accepted,
-    answering = self.responder.count,
+    answering = self.responder:count(),
     refused = copy(self.refusals.counts),
+    limits = self.limits:stats(),
     signalling = self.signal:stats(),
   }
 end
 
---- Whether the node's `allow` lets a peer have what it asks for.
+--- Whether the node's `allow` and `deny` let a peer have what it asks for.
 -- @tparam string peer_id
 -- @tparam table m the request; for a stream to our listener `{ type = "DIRECT", from = peer_id }`
 -- @treturn boolean
 function methods:is_allowed(peer_id, m)
+  if self.denied[peer_id] then return false end
   if not self.allow then return true end
   local ok, answer = pcall(self.allow, peer_id, m)
   if not ok then core.log.write("error", "allow failed, so nobody is: " .. tostring(answer)) end
@@ -273,7 +335,9 @@ function methods:accept(timeout)
     local ok, reason, code = accepted.waiting:wait(limit:left())
     if not ok and #accepted == 0 then return nil, reason, code end
   end
-  return table.remove(accepted, 1)
+  local first = table.remove(accepted, 1)
+  first.waiting:close()
+  return first.pipe
 end
 
 --- An iterator over @{accept}, until the node is closed.
@@ -337,6 +401,17 @@ end
 
 -- -- dialing
 
+-- The addresses that our user has named; and where a peer that we trust from now on may come from.
+local function note_typed(self, peer)
+  peer.typed = {}
+  for _, family in ipairs { "ipv4", "ipv6" } do
+    for _, record in ipairs(peer[family]) do
+      for _, ip in ipairs { record.external, record.internal } do peer.typed[ip] = true end
+      self.limits.trust:note_source(record.external)
+    end
+  end
+end
+
 -- A node id that is no key can't be proved: it is only talked to by who does not mind (`insecure`).
 local function parse_peer(self, text, insecure)
   if self.closed then return nil, "the node is closed", "EBADF" end
@@ -346,6 +421,7 @@ local function parse_peer(self, text, insecure)
   if not insecure and not core.keys.is_id(peer.node_id) then
     return nil, ("the node id %s is no key: only with secure = false"):format(peer.node_id), "EINVAL"
   end
+  note_typed(self, peer)
   return peer
 end
 
@@ -425,8 +501,8 @@ function methods:close()
   if self.time then self.time:close() end
   if self.signal then self.signal:close() end
   if self.network.close then self.network:close() end
-  for stream in pairs(self.strangers) do stream:close() end
-  while #self.accepted > 0 do table.remove(self.accepted):close() end
+  for stream in pairs(self.unverified) do stream:close() end
+  while #self.accepted > 0 do table.remove(self.accepted).pipe:close() end
   for _, value in pairs(self.kept) do close_value(value) end
   self.accepted.waiting:broadcast()
   self.changed:broadcast()

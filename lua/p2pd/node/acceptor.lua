@@ -1,6 +1,5 @@
 --- The accepting side of a node: who has connected, until he has proved himself; and the pipes that wait for
--- accept(). Nobody gets more than a few seconds and one of a few places; when all are taken, the source that
--- holds the most of them makes room.
+-- accept(). Nobody gets more than a few seconds and one of a few places (@{p2pd.limit.budgets}).
 -- @module p2pd.node.acceptor
 local core = require "p2pd.core"
 local handshake = require "p2pd.handshake"
@@ -9,30 +8,12 @@ local task = require "p2pd.task"
 
 local acceptor = {}
 
-acceptor.ACCEPTED_MAX = 128 -- pipes that wait for accept()
-acceptor.UNVERIFIED_MAX = 64 -- streams that have not proved themselves
-
 -- What is counted of a stream that was turned away, by the code of its failure.
 local REASONS = { EACCES = "not allowed", EPROTO = "no peer", EMSGSIZE = "no peer", ECONNRESET = "hung up",
   ETIMEDOUT = "too slow", EBUSY = "too busy" }
 
---- Hands a verified stream to accept(), as a pipe.
--- @tparam node node
--- @tparam stream stream
--- @tparam table about as for pipe.new
-function acceptor.offer(node, stream, about)
-  local accepted = node.accepted
-  if #accepted >= acceptor.ACCEPTED_MAX then
-    acceptor.turn_away(node, stream:getpeername(), "EBUSY", "too many pipes wait to be accepted")
-    return stream:close()
-  end
-  node.counts.accepted = node.counts.accepted + 1
-  about.interface = node:interface_of(stream)
-  node.responder:settle(about.peer, about.id)
-  table.insert(accepted, pipe.new(stream, about))
-  accepted.waiting:signal()
-  if node.allow then node.signal.admission:trust(about.peer, core.clock.monotonic()) end
-end
+local NO_DESCRIPTOR = { EMFILE = true, ENFILE = true, ENOBUFS = true, ENOMEM = true }
+local PAUSE_S = 0.1 -- after an accept that has failed
 
 --- Counts a stream that is turned away, and tells.
 -- @tparam node node
@@ -46,11 +27,62 @@ function acceptor.turn_away(node, ip, code, reason)
     tostring(reason))
 end
 
+-- -- verified streams
+
+-- Tells the dialer why, in the background, as long as there is room for that.
+local function turn_down(node, stream, code, reason)
+  acceptor.turn_away(node, stream:getpeername(), code, reason)
+  local place = node.limits:hold("refused", {})
+  if not place then return stream:abort() end
+  node.tasks:detach(function()
+    local _ <close> = place
+    handshake.turn_down(stream, reason)
+  end)
+end
+
+local function take_places(node, who, on_give_way)
+  local ok, reason, code = node.limits:has_descriptors(node.limits.trust:step(who.peer))
+  if not ok then return nil, reason, code end
+  local waiting
+  waiting, reason, code = node.limits:hold("pipes_waiting", who)
+  if not waiting then return nil, reason, code end
+  local place
+  place, reason, code = node.limits:hold("pipes", who, on_give_way)
+  if place then return place, waiting end
+  waiting:close()
+  return nil, reason, code
+end
+
+local function remember(node, stream, about)
+  local admission, ip = node.signal.admission, stream:getpeername()
+  if node.allow then admission:trust(about.peer, core.clock.monotonic()) end
+  if ip and (not about.addresses or about.addresses[ip]) then node.limits.trust:prove(ip, about.peer) end
+  if about.relay then node.limits.trust:prove(about.relay) end
+end
+
+--- Hands a verified stream to accept(), as a pipe.
+-- @tparam node node
+-- @tparam stream stream
+-- @tparam table about as for pipe.new, and `addresses`: set of those that are the peer's own (nil: any),
+-- `relay`: address of the one that it came by
+function acceptor.offer(node, stream, about)
+  local who = { peer = about.peer, source = stream:getpeername() }
+  local place, waiting, code = take_places(node, who, function() stream:abort() end)
+  if not place then return turn_down(node, stream, code, waiting) end
+  node.counts.accepted = node.counts.accepted + 1
+  about.interface, about.place = node:interface_of(stream), place
+  node.responder:settle(about.peer, about.id)
+  remember(node, stream, about)
+  handshake.accept(stream)
+  table.insert(node.accepted, { pipe = pipe.new(stream, about), waiting = waiting })
+  node.accepted.waiting:signal()
+end
+
 -- -- who it is
 
 -- The dialer has connected to us. Returns who takes the stream over.
 local function answer_dial(node, stream, hello)
-  if #node.accepted >= acceptor.ACCEPTED_MAX then
+  if not node.limits:has_room("pipes_waiting", { step = "trusted" }) then
     handshake.refuse_busy(stream, hello, { to = node.id, context = node.tls })
     return nil, "too many pipes wait to be accepted", "EBUSY"
   end
@@ -60,6 +92,7 @@ local function answer_dial(node, stream, hello)
   })
   if not found then return nil, reason, code end
   return function()
+    if found.refused then return turn_down(node, stream, "EACCES", found.refused) end
     acceptor.offer(node, stream,
       { strategy = "direct", peer = found.from, id = found.pipe, secure = not found.insecure })
   end
@@ -80,73 +113,49 @@ local function meet_dial(node, stream, hello)
   end
 end
 
-local function meet(node, stream)
-  local hello, reason, code = handshake.receive(stream)
+local function meet(node, stream, place)
+  local hello, reason, code = task.timeout(handshake.FIRST_TIMEOUT, handshake.receive, stream)
   if not hello then return nil, reason, code end
+  place.idle = false
   return (hello.role == "back" and meet_dial or answer_dial)(node, stream, hello)
 end
 
-local function forget(node, stream)
-  if not node.strangers[stream] then return end
-  node.strangers[stream], node.unverified = nil, node.unverified - 1
-end
-
--- A stream that is among the strangers, until a pipe or a dial has it.
-local function receive(node, stream, ip)
+-- A stream that has a place among the unverified, until a pipe or a dial has it.
+local function receive(node, stream, ip, place)
   local held <close> = task.hold(stream)
-  local _ <close> = setmetatable({}, { __close = function() forget(node, stream) end })
-  local take, reason, code = task.timeout(handshake.TIMEOUT, meet, node, stream)
+  local _ <close> = setmetatable({}, { __close = function()
+    node.unverified[stream] = nil
+    place:close()
+  end })
+  local take, reason, code = task.timeout(handshake.TIMEOUT, meet, node, stream, place)
   if take then
-    take()
-    return held:release()
+    held:release()
+    return take()
   end
   if code ~= "ECANCELED" then acceptor.turn_away(node, ip, code, reason) end
 end
 
 -- -- who may wait
 
--- One household, as far as an address tells: an IPv6 network is one.
-local function source_of(ip)
-  return ip:match "^%x+:%x+:%x+:%x+" or ip:match "^(%x.-)::" or ip
-end
-
--- The source with the most strangers, how many those are, and its oldest one.
-local function find_heaviest(node)
-  local sources, heaviest = {}, { count = 0 }
-  for stream, stranger in pairs(node.strangers) do
-    local source = sources[stranger.source] or { count = 0, since = math.huge }
-    sources[stranger.source] = source
-    source.count = source.count + 1
-    if stranger.since < source.since then source.since, source.oldest = stranger.since, stream end
-    if source.count > heaviest.count then heaviest = source end
-  end
-  return heaviest, sources
-end
-
--- Makes room for one more of a source, if another one holds more.
-local function make_room(node, source)
-  local heaviest, sources = find_heaviest(node)
-  local mine = sources[source] and sources[source].count or 0
-  if mine + 1 >= heaviest.count then return false end
-  local stream = heaviest.oldest
-  local stranger = node.strangers[stream]
-  acceptor.turn_away(node, stranger.ip, "EBUSY", "others want to come in, too")
-  forget(node, stream)
-  if stranger.task then stranger.task:cancel() end
-  stream:abort()
-  return true
-end
-
 local function welcome(node, stream)
   local ip = stream:getpeername()
-  local source = source_of(ip or "")
-  if node.unverified >= acceptor.UNVERIFIED_MAX and not make_room(node, source) then
-    acceptor.turn_away(node, ip, "EBUSY", "too many connections have not proved themselves")
+  local step, child = node.limits.trust:step_of_source(ip), nil
+  if not node.limits:has_descriptors(step) then
+    acceptor.turn_away(node, ip, "EBUSY", "no descriptors are left for it")
     return stream:abort()
   end
-  local stranger = { ip = ip, source = source, since = core.clock.monotonic() }
-  node.strangers[stream], node.unverified = stranger, node.unverified + 1
-  stranger.task = node.tasks:detach(receive, node, stream, ip)
+  local place, reason, code = node.limits:hold("unverified", { source = ip, step = step }, function()
+    acceptor.turn_away(node, ip, "EBUSY", "others want to come in, too")
+    if child then child:cancel() end
+    stream:abort()
+  end)
+  if not place then
+    acceptor.turn_away(node, ip, code, reason)
+    return stream:abort()
+  end
+  place.idle = true
+  node.unverified[stream] = true
+  child = node.tasks:detach(receive, node, stream, ip, place)
 end
 
 --- The accept loop of one listener.
@@ -160,8 +169,9 @@ function acceptor.serve(node, listener)
     elseif code == "EBADF" then
       return
     else
-      core.log.write("warn", reason)
-      task.sleep(0.1)
+      local counted = NO_DESCRIPTOR[code] and "no descriptors" or "failed"
+      node.refusals:note(counted, "listener", "accept: %s", reason)
+      task.sleep(PAUSE_S)
     end
   end
 end

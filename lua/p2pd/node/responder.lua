@@ -1,17 +1,22 @@
 --- The answering side of a node's strategies: peers' requests, each in a task and one of a few places.
 -- @classmod p2pd.node.responder
-local core = require "p2pd.core"
 local acceptor = require "p2pd.node.acceptor"
+local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
+local endpoint = require "p2pd.endpoint"
 local expiring_map = require "p2pd.expiring_map"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
 local responder = {}
 
-responder.MAX = 32           -- requests of peers that are answered at once
-responder.STRANGERS_MAX = 24 -- of them those of peers that are not trusted (p2pd.signal.admission)
-responder.PEER_MAX = 16      -- and those of one peer
-local MADE_MAX = 1024        -- pipe ids that are remembered
+local MADE_MAX, MADE_S = 512, 120 -- pipe ids that are remembered, and for how long
+
+-- A stranger learns one thing of an address that he has named. What was decided without trying it (by these
+-- codes, or when the strategy says so in the message's `untried`) is said at once; what was tried, when its
+-- time is over, however it ended.
+local STRANGERS_REASON = "not reachable"
+local UNTRIED = { EACCES = true, EAFNOSUPPORT = true, EBUSY = true, EINVAL = true, EAGAIN = true }
 
 local Responder = { __name = "p2pd.node.responder" }
 Responder.__index = Responder
@@ -21,44 +26,81 @@ function responder.new(node)
   return setmetatable({
     node = node,
     running = {}, -- by type, pipe id and sender: from, pipe, task
-    count = 0,
     admitted = setmetatable({}, { __mode = "k" }), -- streams whose dialer has proved himself
-    made = expiring_map.new(MADE_MAX),             -- pipe id and peer of pipes that peers have made to us
+    made = expiring_map.new(MADE_MAX, MADE_S),     -- pipe id and peer of pipes that peers have made to us
   }, Responder)
 end
 
--- Some places are kept for trusted peers, and nobody takes more than a share.
-local function has_room(self, m)
-  local places = self.node.signal.admission:is_trusted(m.from) and responder.MAX or responder.STRANGERS_MAX
-  local of_peer = 0
-  for _, request in pairs(self.running) do
-    if request.from == m.from then of_peer = of_peer + 1 end
-  end
-  return self.count < places and of_peer < responder.PEER_MAX
-    and #self.node.accepted < acceptor.ACCEPTED_MAX
+--- How many requests are being answered.
+function Responder:count()
+  local n = 0
+  for _ in pairs(self.running) do n = n + 1 end
+  return n
 end
 
-local function call_answer(entry, node, m)
-  local ok, stream, reason, code = xpcall(entry.answer, debug.traceback, node, m)
+local function call_answer(self, entry, m)
+  local ok, stream, reason, code = xpcall(entry.answer, debug.traceback, self.node, m)
   if ok then return stream, reason, code end
-  core.log.write("error", ("strategy %s failed: %s"):format(entry.strategy.name, stream))
+  self.node.refusals:note_error(("strategy %s failed"):format(entry.strategy.name), stream)
   return nil, "an error in the strategy", "EFAULT"
 end
 
+-- -- refusals
+
+local function refuse_later(self, m, limit)
+  local place = self.node.limits:hold("refused", {})
+  if not place then return end
+  self.node.tasks:detach(function()
+    local _ <close> = place
+    task.sleep(limit:left())
+    self.node.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = STRANGERS_REASON })
+  end)
+end
+
+local function refuse(self, m, limit, reason, code)
+  local counted = code == "EACCES" and "not allowed" or code == "EBUSY" and "too busy" or "failed"
+  if self.node:is_known(m.from) or code == "EBUSY" then
+    return self.node.signal:refuse(m, reason, counted)
+  end
+  self.node.refusals:note(counted, m.from, "a request of %s was refused: %s", m.from, reason)
+  if not m.untried and not UNTRIED[code] then return refuse_later(self, m, limit) end
+  self.node.signal:reply(m, "REFUSED", { pipe = m.pipe, reason = STRANGERS_REASON })
+end
+
+-- -- answers
+
+local function addresses_of(peer)
+  local set = {}
+  for _, family in ipairs { "ipv4", "ipv6" } do
+    for _, record in ipairs(peer[family]) do set[record.external], set[record.internal] = true, true end
+  end
+  return set
+end
+
 -- What an answer came to: its stream becomes a pipe.
-local function conclude(self, entry, m, stream, reason, code)
+local function conclude(self, entry, m, limit, stream, reason, code)
   if code == "ECANCELED" then return end
   if stream and self.admitted[stream] then
-    return acceptor.offer(self.node, stream,
-      { strategy = entry.strategy.name, peer = m.from, id = m.pipe, secure = not m.insecure })
+    return acceptor.offer(self.node, stream, { strategy = entry.strategy.name, peer = m.from, id = m.pipe,
+      secure = not m.insecure, addresses = addresses_of(m.sender),
+      relay = m.relayed and endpoint.parse(m.relayed) })
   end
   if stream then
     task.hold(stream):__close()
-    reason = "an error in the strategy"
-    core.log.write("error", ("strategy %s answered %s with a %s, and no stream that node:admit has verified")
-      :format(entry.strategy.name, m.type, type(stream)))
+    reason, code = "an error in the strategy", "EFAULT"
+    self.node.refusals:note_error(("strategy %s"):format(entry.strategy.name),
+      ("answered %s with a %s, and no stream that node:admit has verified"):format(m.type, type(stream)))
   end
-  self.node.signal:refuse(m, tostring(reason or "failed"), code == "EACCES" and "not allowed" or "failed")
+  refuse(self, m, limit, tostring(reason or "failed"), code)
+end
+
+-- A place for an answer, and what happens when another one needs it.
+local function take_place(self, m, key)
+  return self.node.limits:hold("answers", { peer = m.from }, function()
+    local request = self.running[key]
+    self.node.signal:refuse(m, "too busy")
+    if request then request.task:cancel() end
+  end)
 end
 
 --- Answers a request; waits.
@@ -66,29 +108,26 @@ end
 -- @tparam table m the message
 function Responder:answer(entry, m)
   local node, key = self.node, table.concat({ m.type, m.pipe, m.from }, " ")
-  if self.running[key] or self.made:get(m.pipe .. " " .. m.from) then return end
-  if not has_room(self, m) then return node.signal:refuse(m, "too busy") end
+  if self.running[key] then return end
+  if self.made:get(m.pipe .. " " .. m.from) then return node.signal:refuse(m, "that pipe has been made") end
+  local place <close> = take_place(self, m, key)
+  if not place then return node.signal:refuse(m, "too busy") end
   if m.insecure and not node.insecure then
     return node.signal:refuse(m, "only encrypted pipes here", "not encrypted")
   end
   self.running[key] = { from = m.from, pipe = m.pipe, task = core.task.running() }
-  self.count = self.count + 1
-  local _ <close> = setmetatable({}, { __close = function()
-    self.running[key] = nil
-    self.count = self.count - 1
-  end })
-  local limit = entry.timeout or strategy.ANSWER_TIMEOUT
-  conclude(self, entry, m, task.timeout(limit, call_answer, entry, node, m))
+  local _ <close> = setmetatable({}, { __close = function() self.running[key] = nil end })
+  local limit = deadline.after(entry.timeout or strategy.ANSWER_TIMEOUT)
+  conclude(self, entry, m, limit, task.timeout(limit:left(), call_answer, self, entry, m))
 end
 
 --- Takes a message that asks for nothing.
 -- @tparam table entry of the message's type
 -- @tparam table m the message
 function Responder:receive(entry, m)
-  local ok, reason = pcall(entry.receive, self.node, m)
+  local ok, reason = xpcall(entry.receive, debug.traceback, self.node, m)
   if ok then return end
-  self.node.refusals:note("failed", m.from, "strategy %s failed with %s of %s: %s", entry.strategy.name,
-    m.type, m.from, tostring(reason))
+  self.node.refusals:note_error(("strategy %s failed with %s"):format(entry.strategy.name, m.type), reason)
 end
 
 --- A pipe of a peer has come about: what else was to make one for the same dial is over.

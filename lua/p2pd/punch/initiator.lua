@@ -74,7 +74,7 @@ local function reconsider(dial, self, answer)
   if not remote_mappings then return nil, "the peer's " .. fault, "EBADMSG" end
   local remote = pairing.record_of(answer.sender[self.pair.family], self.pair.remote.interface)
   if not remote then return nil, "the peer's interface has gone", "EADDRNOTAVAIL" end
-  local pair = { family = self.pair.family, route = self.pair.route, remote = remote }
+  local pair = { family = self.pair.family, route = self.pair.route, remote = remote, who = self.pair.who }
   if self.purpose == "internet" then pairing.believe(pair, remote_mappings) end
   local meeting, purpose, code = pairing.check(pair, dial.node.birthday and answer.birthday)
   if not meeting then return nil, purpose, code end

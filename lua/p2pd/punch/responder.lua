@@ -10,7 +10,6 @@ local responder = {}
 
 local PATIENCE = 1      -- seconds to wait for our turn at a NAT's counter
 local READY_S = 3       -- for our own NAT to become known
-local BIRTHDAYS_MAX = 2 -- birthday attacks that peers make a node take part in at a time
 
 -- -- what is asked
 
@@ -30,7 +29,7 @@ local function find_pair(node, m)
     route = find_route(node, family, interface)
   end
   if not route or not remote then return nil, "no such pair of interfaces", "EINVAL" end
-  return { family = family, route = route, remote = remote }
+  return { family = family, route = route, remote = remote, who = node:standing(m.sender) }
 end
 
 -- Our side, and the peer's mappings.
@@ -44,24 +43,16 @@ local function consider(node, m, delay)
   local meeting, purpose, errno = pairing.check(pair, m.birthday and node.birthday)
   if not meeting then return nil, purpose, errno end
   local self = side.new(node, { pair = pair, meeting = meeting, purpose = purpose, attempt = m.try,
-    delay = delay })
+    delay = delay, for_peer = m.from })
   return self, remote_mappings
 end
 
 -- -- limits
 
-local Place = {}
-
-function Place.__close(place)
-  if place.birthdays then place.birthdays.running = place.birthdays.running - 1 end
-end
-
-local function take_place(node, meeting)
-  if not birthday.is(meeting) then return setmetatable({}, Place) end
-  local birthdays = node:keep("punch.birthdays", function() return { running = 0 } end)
-  if birthdays.running >= BIRTHDAYS_MAX then return nil, "too many birthday attacks at once", "EBUSY" end
-  birthdays.running = birthdays.running + 1
-  return setmetatable({ birthdays = birthdays }, Place)
+-- A birthday attack has a budget of its own.
+local function take_place(node, m, self)
+  if not birthday.is(self.meeting) then return true end
+  return node.limits:take("birthdays", { peer = m.from, target = self.pair.remote.external })
 end
 
 local function local_ports(mappings)
@@ -95,17 +86,19 @@ end
 -- @treturn stream a stream that the dialer has chosen; or nil, message, code
 function responder.answer(node, message)
   local arrived = clock.monotonic()
+  message.untried = true
   local delay = rendezvous.delay(message, clock.now(), clock.offset().bound)
   local self <close>, remote_mappings, code = consider(node, message, delay)
   if not self then return nil, remote_mappings, code end
-  local place <close>, full, busy = take_place(node, self.meeting)
-  if not place then return nil, full, busy end
+  local has_room, full, busy = take_place(node, message, self)
+  if not has_room then return nil, full, busy end
   local avoid = pairing.shares_router(self.pair) and local_ports(remote_mappings) or nil
   local ok, reason
   ok, reason, code = self:observe(PATIENCE, avoid)
   if not ok then return nil, reason, code end
   ok, reason, code = reply(node, message, self, arrived)
   if not ok then return nil, reason, code end
+  message.untried = nil
   return self:fire(remote_mappings, function(stream) return node:admit(stream, message) end)
 end
 

@@ -12,6 +12,8 @@ local task = require "p2pd.task"
 local side = {}
 
 local RATE = 200  -- SYNs a second, whoever asked for them
+local WINDOW_MAX = 10 -- seconds
+local TRIES = 3 -- of a mapping, to an address that has not proved itself
 local GAP = 0.001 -- seconds until a SYN that was refused is sent again, on average
 
 local Side = { __name = "p2pd.punch.side" }
@@ -28,7 +30,8 @@ end
 --- Makes a side; it is to be closed (`<close>`).
 -- @tparam node node ours
 -- @tparam table fields `pair`, `meeting` and `purpose` (see p2pd.punch.pairing), `attempt` (from 1),
--- `is_dialer`, `delay` (seconds one way over signalling, as far as it is known)
+-- `is_dialer`, `for_peer` (who has asked for it), `delay` (seconds one way over signalling, as far as it is
+-- known)
 -- @treturn side
 function side.new(node, fields)
   local self = setmetatable(fields, Side)
@@ -69,10 +72,28 @@ local function plan_wave(self, remote_mappings, wave)
     local hold = self.meeting == "birthday remote" and birthday.pace(self.delay) or nil
     fire = birthday.fire(self.at, wave, self.at + self.window, hold)
   else
-    fire = { at = self.at, deadline = self.at + self.window, gap = GAP, rate = RATE }
+    fire = { at = self.at, deadline = self.at + self.window, gap = GAP, rate = RATE,
+      syns_max = self.syns_max }
   end
   fire.mappings = aim.syns(self, remote_mappings, wave)
   return fire
+end
+
+-- How many SYNs may leave for a peer who has asked for them. Each is sent again by the kernel, after 1, 3 and
+-- 7 s (RFC 6298 section 2). To an address that has not proved itself each mapping has a few.
+local function limit_syns(self, remote_mappings)
+  if not self.for_peer or birthday.is(self.meeting) then return true end
+  local window = math.min(self.window, WINDOW_MAX)
+  local copies = window <= 1 and 1 or window <= 3 and 2 or window <= 7 and 3 or 4
+  local who = { peer = self.for_peer, target = self.pair.remote.external }
+  local limits, most = self.node.limits, math.ceil(RATE * window)
+  if limits.trust:step(who.peer) == "stranger" and not limits.trust:is_proven(who.target) then
+    most = math.min(most, TRIES * #aim.syns(self, remote_mappings, 1))
+  end
+  local granted = limits:draw("syns", who, copies * most)
+  self.syns_max = granted // copies
+  if self.syns_max >= 1 then return true end
+  return nil, "too busy", "EBUSY"
 end
 
 --- Fires at the instant and waits for the stream that `verify` takes.
@@ -80,6 +101,8 @@ end
 -- @tparam function verify see p2pd.punch.attempt
 -- @treturn stream a verified one; or nil, message, code
 function Side:fire(remote_mappings, verify)
+  local ok, reason, code = limit_syns(self, remote_mappings)
+  if not ok then return nil, reason, code end
   local children <close> = task.group()
   if self.turn then children:spawn(self.turn.close_after, self.turn, self.at, self.delay) end
   local remote = self.pair.remote

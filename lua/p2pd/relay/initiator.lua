@@ -71,8 +71,10 @@ end
 local function invite(dial, allocation, family)
   local answer, reason, code = dial:request("TURN_REQUEST", local_relay.fields(allocation))
   if not answer then return nil, reason, code end
-  if answer.relayed then allocation:permit((endpoint.parse(answer.relayed)), PERMIT_S) end
-  local_relay.permit(allocation, answer.sender, family) -- it may have moved
+  if answer.relayed and remote_relay.check(dial.node, answer) then
+    allocation:permit((endpoint.parse(answer.relayed)), PERMIT_S)
+  end
+  local_relay.permit(dial.node, allocation, answer.sender, family) -- it may have moved
 end
 
 local function dial_by_local(dial, allocation, family)
@@ -84,7 +86,7 @@ local function dial_by_local(dial, allocation, family)
         function(come) return dial:secure(come) end)
     end,
     function()
-      local ok, why, errno = local_relay.permit(allocation, dial.peer, family)
+      local ok, why, errno = local_relay.permit(dial.node, allocation, dial.peer, family)
       if not ok then return nil, why, errno end
     end,
     function() return invite(dial, allocation, family) end,

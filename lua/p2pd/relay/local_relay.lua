@@ -3,6 +3,7 @@
 local core = require "p2pd.core"
 local endpoint = require "p2pd.endpoint"
 local pool = require "p2pd.turn.pool"
+local reach = require "p2pd.net.reach"
 local reliable = require "p2pd.turn.reliable"
 local simplex_pair = require "p2pd.turn.simplex_pair"
 local task = require "p2pd.task"
@@ -17,12 +18,22 @@ local FAMILIES = { "ipv4", "ipv6" }
 
 -- -- whom to let in
 
+-- Whether what a relay lets in, or sends to, is what we could: a relay of ours is not to walk around a
+-- firewall for its server either.
+local function may_reach(node, ip, who, external)
+  for _, route in ipairs(node.routes) do
+    if reach.check(route, ip, who, external) then return true end
+  end
+  return false
+end
+
 -- The addresses that a peer may come from.
-local function addresses_of(peer, family)
-  local list, seen = {}, {}
+local function addresses_of(node, peer, family)
+  local list, seen, who = {}, {}, node:standing(peer)
   for _, record in ipairs(peer[family]) do
     for _, ip in ipairs { record.external, record.internal } do
-      if not seen[ip] and core.inet.class(ip) ~= "link-local" then list[#list + 1] = ip end
+      local is_new = not seen[ip] and core.inet.class(ip) ~= "link-local"
+      if is_new and may_reach(node, ip, who, record.external) then list[#list + 1] = ip end
       seen[ip] = true
     end
   end
@@ -39,13 +50,14 @@ local function common_family(node, peer)
 end
 
 --- Permits every address of a peer; one that the server admits is enough. Waits.
+-- @tparam node node
 -- @tparam allocation allocation
 -- @tparam table peer a parsed address
 -- @tparam string family
 -- @treturn boolean true; or nil, message, code
-function local_relay.permit(allocation, peer, family)
+function local_relay.permit(node, allocation, peer, family)
   local asked, reasons, admitted = {}, {}, false
-  for i, ip in ipairs(addresses_of(peer, family)) do
+  for i, ip in ipairs(addresses_of(node, peer, family)) do
     asked[i] = function()
       local ok, reason = allocation:permit(ip, ALLOCATE_S)
       admitted = admitted or ok
@@ -72,6 +84,17 @@ function local_relay.is_possible(node)
   return pool_of(node).servers[1] ~= nil
 end
 
+--- Room for a relay that a peer has us make, with our credentials.
+-- @tparam node node
+-- @tparam string peer_id
+-- @treturn place to be closed; or nil, message, code
+function local_relay.take_place(node, peer_id)
+  local who = { peer = peer_id }
+  local ok, reason, code = node.limits:take("relays_made", who)
+  if not ok then return nil, reason, code end
+  return node.limits:hold("relays", who)
+end
+
 --- Allocates: a TCP relay where there is one, else a UDP one. Waits.
 -- @tparam node node
 -- @tparam table peer whom to let in, a parsed address
@@ -88,7 +111,7 @@ function local_relay.open(node, peer)
     local allocation, reason
     allocation, reason, code = pool_of(node):allocate { relay = kind,
       family = family == "ipv6" and family or nil, timeout = ALLOCATE_S,
-      permit = addresses_of(peer, family) }
+      permit = addresses_of(node, peer, family) }
     if allocation then
       if kind == "tcp" then allocation:prepare(SPARES) end
       return allocation, family

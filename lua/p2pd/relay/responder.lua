@@ -25,11 +25,14 @@ local function keep_offering(node, m, allocation)
 end
 
 local function answer_by_local(node, m)
+  m.untried = true
+  local place <close>, full, busy = local_relay.take_place(node, m.from)
+  if not place then return nil, full, busy end
   local allocation, family, code = local_relay.open(node, m.sender)
   if not allocation then return nil, family, code end
   local held <close> = task.hold(allocation)
   local ok, reason
-  ok, reason, code = local_relay.permit(allocation, m.sender, family)
+  ok, reason, code = local_relay.permit(node, allocation, m.sender, family)
   if not ok then return nil, reason, code end
   local _ <close> = task.spawn(keep_offering, node, m, allocation)
   local stream
@@ -42,7 +45,11 @@ end
 -- -- the dialer's relay
 
 local function connect_by_local(node, m)
+  local ok, why, errno = remote_relay.check(node, m)
+  if not ok then return nil, why, errno end
   task.sleep(BLOCKED_S)
+  local place <close>, full, busy = local_relay.take_place(node, m.from)
+  if not place then return nil, full, busy end
   local allocation, reason, code = local_relay.open_sender(node)
   if not allocation then return nil, reason, code end
   local held <close> = task.hold(allocation)
