@@ -103,13 +103,14 @@ local KEYS = {
   target = function(who) return who.target or "?" end,
 }
 
--- What counts for who asks: entries and keys, one after the other.
+-- What counts for who asks: entries and keys, one after the other. What is sent to a target that has proved
+-- itself is no stranger's doing.
 local function applicable(self, asked, who)
   local list, step = {}, who.step or self.trust:step(who.peer)
+  if self.trust:is_proven(who.target) then step = "proven" end
   for _, entry in ipairs(self.asked[asked] or error("no budget " .. tostring(asked), 3)) do
     local line = entry.line
-    local is_proven = line.per == "target" and self.trust:is_proven(who.target)
-    if (not line.step or line.step == step) and not is_proven then
+    if not line.step or line.step == step then
       list[#list + 1] = entry
       list[#list + 1] = KEYS[line.per](who)
     end
