@@ -1,5 +1,6 @@
---- Strangers who hold all that a node has: ten keys with 2,000 dials and 64 idle sources, at 1,024 descriptors.
--- What a trusted peer's dial and a newcomer's first one take meanwhile; what the node's memory and log grow by.
+--- Strangers who hold all that a node has: ten keys with 2,000 dials and 64 idle sources, at 1,024
+-- descriptors. What a trusted peer's dial and a newcomer's first one take meanwhile; what the node's memory
+-- and log grow by.
 local address = require "p2pd.address"
 local core = require "p2pd.core"
 local handshake = require "p2pd.handshake"
@@ -84,7 +85,8 @@ local function row(what, quiet, loaded)
   local ratio = #loaded > 0 and harness.median(loaded) / harness.median(quiet) or math.huge
   return {
     what = ("%s, while strangers hold all they can"):format(what),
-    ours = #loaded > 0 and ("%.1f ms, %d of %d"):format(harness.median(loaded) * 1e3, #loaded, TRIES) or "none",
+    ours = #loaded > 0 and ("%.1f ms, %d of %d"):format(harness.median(loaded) * 1e3, #loaded, TRIES)
+      or "none",
     theirs = ("%.1f ms when quiet"):format(harness.median(quiet) * 1e3), ratio = ratio,
     goal = ("<= %d, all of them"):format(GOAL), met = ratio <= GOAL and #loaded == TRIES,
   }

@@ -12,7 +12,7 @@ p2pd.run(function()
   for pipe in node:pipes() do
     p2pd.spawn(function()
       local pipe <close> = pipe
-      for line in pipe:lines() do pipe:write(line, "\n") end
+      for line in function() return (pipe:read "l") end do pipe:write(line, "\n") end
     end)
   end
 end)
