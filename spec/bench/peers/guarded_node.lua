@@ -11,8 +11,8 @@ p2pd.run(function()
   io.stdout:flush()
   for pipe in node:pipes() do
     p2pd.spawn(function()
-      local pipe <close> = pipe
-      for line in function() return (pipe:read "l") end do pipe:write(line, "\n") end
+      local held <close> = pipe
+      for line in function() return (held:read "l") end do held:write(line, "\n") end
     end)
   end
 end)
