@@ -174,7 +174,7 @@ end
 
 local function answer_insecure(stream, hello, about)
   if hello.to ~= about.to then -- who does not know our id gets no byte
-    return nil, "meant for another node: " .. preamble.printable(hello.to or "?"), "EPROTO"
+    return nil, "meant for another node: " .. text.printable(hello.to or "?"), "EPROTO"
   end
   if not about.insecure then
     handshake.refuse(stream, NOT_INSECURE)
