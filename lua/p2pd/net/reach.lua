@@ -11,7 +11,16 @@ local reach = {}
 
 local LIST_S = 2 -- for which the machine's own addresses are believed
 local INNER = { private = true, shared = true, ["link-local"] = true }
-local OUTER = { global = true, reserved = true }
+
+-- Ranges for examples (RFC 5737, RFC 3849): nobody is there in the internet, and labs are made of them.
+local EXAMPLES = { { "192.0.2.0", 24 }, { "198.51.100.0", 24 }, { "203.0.113.0", 24 }, { "2001:db8::", 32 } }
+
+local function is_example(ip)
+  for _, range in ipairs(EXAMPLES) do
+    if core.inet.same_subnet(ip, range[1], range[2]) then return true end
+  end
+  return false
+end
 
 -- -- what is ours
 
@@ -104,8 +113,8 @@ function reach.check(route, ip, who, external)
   who = who or {}
   ip = plain(ip)
   local class, family = core.inet.class(ip)
-  local is_known = OUTER[class] or INNER[class] or class == "loopback"
-  if not is_known or family ~= route.family or is_many(route, ip) or ip:find "^2[45]%d%.%d" then
+  local is_known = class == "global" or INNER[class] or class == "loopback" or is_example(ip)
+  if not is_known or family ~= route.family or is_many(route, ip) then
     return refuse(ip, "is no address to connect to")
   end
   if class == "loopback" then
