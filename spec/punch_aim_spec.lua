@@ -34,7 +34,7 @@ describe("p2pd.punch.aim", function()
 
   it("points at the inside too on one LAN", function()
     local near = side()
-    near.pair.remote.internal = "192.168.1.9"
+    near.pair.remote.internal, near.pair.who = "192.168.1.9", { typed = { ["192.168.1.9"] = true } }
     assert.same({ "192.168.1.2:1001 > 9.9.9.9:4001", "192.168.1.2:1001 > 192.168.1.9:3001",
       "192.168.1.2:1002 > 9.9.9.9:4002", "192.168.1.2:1002 > 192.168.1.9:3002" },
       endpoints(aim.syns(near, REMOTE, 1)))

@@ -122,6 +122,17 @@ describe("p2pd.punch.attempt", function()
     y:close()
   end))
 
+  it("leaves out a wave whose time is over", task(function()
+    local a, b = plans(2, {})
+    local hit = b.fires[1]
+    b.fires[1], b.fires[2], b.waves = { at = 0, deadline = 0, gap = 10, mappings = hit.mappings }, hit, 2
+    a.verify, b.verify, b.choose = answer, speak, true
+    local x, y = p2pd.all(function() return attempt.open(a) end, function() return attempt.open(b) end)
+    assert(x, y)
+    x:close()
+    y:close()
+  end))
+
   it("ends after the last wave, where nobody can come any more", task(function()
     local a = plans(1, {})
     local wave = a.fires[1]

@@ -75,11 +75,6 @@ local function is_many(route, ip)
   return host == 0 or host == mask
 end
 
--- The ranges that nobody routes are the outside in a lab that is made of them.
-local function is_nowhere(route, class)
-  return class == "reserved" and not (route.external_known and core.inet.class(route.external) == "reserved")
-end
-
 -- Where the servers outside see us at an inner address, inner addresses are the outside.
 local function is_outside_inner(route)
   return route.external_known and route.external ~= route.nic and INNER[core.inet.class(route.external)]
@@ -122,7 +117,6 @@ function reach.check(route, ip, who, external)
     return refuse(ip, "is on this machine")
   end
   if who.typed and who.typed[ip] then return true end
-  if is_nowhere(route, class) then return refuse(ip, "is no address to connect to") end
   if is_own(route, ip) then return refuse(ip, "is on this machine") end
   if is_own_external(route, ip, who) then
     if who.is_trusted and external == ip then return true end

@@ -90,15 +90,23 @@ local function start(fire)
   return core.punch.start(fire)
 end
 
+-- A wave whose time is over is left out, when another one follows: we may be late.
+local function fire_wave(self, wave)
+  local fire = self.plan.fire(wave)
+  if wave < self.plan.waves and deadline.at(fire.deadline):has_passed() then return true end
+  local punch <close>, reason, code = start(fire)
+  if not punch then
+    self.reason, self.code, self.failed = self.reason or reason, self.code or code, true
+    return false
+  end
+  collect(self, punch)
+  return true
+end
+
 -- One right after the other. What has connected in a wave stays when the next one begins.
 local function fire_waves(self)
   for wave = 1, self.plan.waves do
-    local punch <close>, reason, code = start(self.plan.fire(wave))
-    if not punch then
-      self.reason, self.code, self.failed = self.reason or reason, self.code or code, true
-      break
-    end
-    collect(self, punch)
+    if not fire_wave(self, wave) then break end
   end
   self.over = true
   self.changed:broadcast()
