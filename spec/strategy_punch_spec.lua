@@ -18,6 +18,7 @@ end
 -- From now on a node's IPv4 address says so; there is no IPv6 one any more.
 local function pretend(node, fields)
   node.network.routes = { node.routes[1] }
+  node.routes[1].external_known = true
   for key, value in pairs(fields) do node.routes[1][key] = value end
 end
 
