@@ -299,12 +299,55 @@ describe("p2pd.signal", function()
       return { compose() .. ("x"):rep(16384), ("x"):rep(20000) }
     end))
 
-    it("drops what has expired", check_dropped("expired", function(compose)
-      return { (compose { time = p2pd.clock.now() - 61 }), (compose { time = -1e300 }) }
+    -- What is dropped for its time alone is answered: the sender cannot know what is wrong.
+    local function check_untimely(reason, words, times)
+      return with_stranger(function(node, stranger, compose, receive)
+        for _, time in ipairs(times) do
+          local payload, m = compose { time = time }
+          assert(stranger:publish(node.id, payload))
+          local answer = receive(WAIT)
+          assert.same({ "REFUSED", m.id }, { answer.type, answer.re })
+          assert.matches("one of the two clocks is wrong", answer.reason)
+          assert.matches(words, answer.reason)
+        end
+        assert.equal(#times, node:stats().signalling[reason])
+      end)
+    end
+
+    it("tells who is late by his clock", check_untimely("expired", " s ago", { -1e300, os.time() - 100 }))
+
+    it("tells who is ahead by his clock", check_untimely("ahead of time", " s ahead",
+      { 1e300, os.time() + 1000 }))
+
+    it("answers no answer that is late", with_stranger(function(node, stranger, compose, receive)
+      assert(stranger:publish(node.id, (compose { time = 1, re = id.new() })))
+      assert(stranger:publish(node.id, (compose { data = "c0ffee" })))
+      assert.equal("c0ffee", receive(WAIT).data)
+      assert.is_nil((receive(0)))
     end))
 
-    it("drops what comes from the future", check_dropped("ahead of time", function(compose)
-      return { (compose { time = p2pd.clock.now() + 120 }), (compose { time = 1e300 }) }
+    it("answers only so many", with_stranger(function(node, stranger, compose, receive)
+      for _ = 1, 50 do assert(stranger:publish(node.id, (compose { time = 1 }))) end
+      assert(stranger:publish(node.id, (compose { data = "c0ffee" })))
+      local n = 0
+      while receive(WAIT).type == "REFUSED" do n = n + 1 end
+      assert.is_true(n >= 20 and n < 30)
+    end))
+
+    it("names the clock in a dial's error", task(function()
+      local path, alone = helper.settings { brokers = { first } }
+      local child <close> = helper.p2pd { "node", "--settings", path, "--interface", "lo",
+        env = { P2PD_SKEW = "3600", P2PD_LOG = "warn" } }
+      child:stdout():settimeout(WAIT)
+      child:stderr():settimeout(WAIT)
+      local address = assert(child:stdout():read "l"):match "^address: (.*)"
+      local alice <close> = start(alone)
+      local pipe, reason = alice:connect(address, { strategies = { "reverse" }, timeout = WAIT })
+      assert.is_nil(pipe)
+      assert.matches("one of the two clocks is wrong: .* from 3600 s ago, and no NTP server", reason)
+      local said
+      repeat said = assert(child:stderr():read "l") until said:find "clock"
+      assert.matches("a message of " .. alice.id .. " was dropped: one of the two clocks is wrong", said)
     end))
 
     it("drops what is for another node", check_dropped("not for us", function(compose)

@@ -18,6 +18,7 @@ local signal = {}
 
 local RETRANSMIT = 1.0    -- seconds until a request is repeated, on the next broker
 local RETRANSMIT_MAX = 8.0
+local SKEW_MAX = 1e9 -- seconds that are told
 local JOIN_WAIT = 5.0     -- seconds for which a request waits for a broker that we have to join
 
 local Signal = { __name = "p2pd.signal" }
@@ -38,6 +39,7 @@ function signal.new(options)
     refusals = limits.refusals,
     address = options.address,
     messages = options.messages,
+    limits = limits,
     exchanges = {}, -- by the id of a request under way
     counts = { received = 0, sent = 0 },
   }, Signal)
@@ -90,10 +92,36 @@ function Signal:drop(reason, from)
   self.refusals:note(reason, from, "a message of %s was dropped: %s", from, reason)
 end
 
+-- What the peer is told, and our log: by how much the clocks differ, and how sure we are of ours.
+local function describe_skew(m)
+  local ahead = m.time - clock.now()
+  local unsure = clock.offset().source == "system" and ", and no NTP server has told this one the time" or ""
+  return ("one of the two clocks is wrong: by the clock here the message is from %.0f s %s%s"):format(
+    math.min(math.abs(ahead), SKEW_MAX), ahead > 0 and "ahead" or "ago", unsure)
+end
+
+-- A peer of which nothing but the clock is wrong, or ours is. It is told, but not so often that replayed
+-- messages would make us send much; our user is told once, when the fault may be ours.
+local function take_untimely(self, m, reason)
+  if m.re and self.exchanges[m.re] then return take_answer(self, m) end -- fresh, whatever it says
+  self:drop(reason, m.from)
+  local words = describe_skew(m)
+  if clock.offset().source == "system" and not self.warned_of_clock then
+    self.warned_of_clock = true
+    core.log.write("warn", ("a message of %s was dropped: %s"):format(m.from, words))
+  end
+  if m.re or not self.limits:take("clock_answers", {}) then return end
+  self:reply(m, "REFUSED", { pipe = m.pipe, reason = words })
+end
+
 --- Takes one payload that came over a broker: dispatches it, or drops and counts it.
 function Signal:deliver(payload, broker)
   self:count "received"
-  local m, reason, from = self.admission:take(payload, clock.monotonic(), clock.now())
+  local m, reason, from, untimely = self.admission:take(payload, clock.monotonic(), clock.now())
+  if untimely then
+    untimely.broker = broker
+    return take_untimely(self, untimely, reason)
+  end
   if not m then return self:drop(reason, from) end
   m.broker = broker
   return (m.re and take_answer or take_request)(self, m)

@@ -20,6 +20,8 @@ local budgets = {
     burst = 400, unit = "messages", reason = "no peer uses up the others' share" },
   { name = "log_lines", asked = "log_lines", per = "all", number = 30, seconds = 60, burst = 20,
     unit = "lines about refusals", reason = "who can make us refuse must not fill the disk" },
+  { name = "clock_answers", asked = "clock_answers", per = "all", number = 60, seconds = 60, burst = 20,
+    unit = "messages", reason = "who replays old messages gets few answers that tell of the clocks" },
 
   -- answers to requests for a pipe
   { name = "answers", asked = "answers", per = "all", number = 32, unit = "at a time",

@@ -122,8 +122,8 @@ local function take_sealed(self, payload, now, time)
   local number = self.tokens:find(tag, sealed, now)
   local text, from, sender = open_sealed(self, payload, number, now)
   if not text then return nil, from, sender end
-  local m, reason = message.decode(text, self.id, time)
-  if not m then return nil, reason, from end
+  local m, reason, untimely = message.decode(text, self.id, time)
+  if not m then return nil, reason, from, untimely and untimely.from == from and untimely or nil end
   if m.from ~= from then return nil, "sender", from end
   if self.replay:is_old(m.time) or not number and is_before_start(self, m, now, time) then
     return nil, "sent too early", from
@@ -156,7 +156,8 @@ end
 -- @tparam string payload
 -- @tparam number now seconds on a scale that never jumps
 -- @tparam number time network time
--- @treturn table the message (see message.decode); or nil and the reason, and the sender when that is known:
+-- @treturn table the message (see message.decode); or nil and the reason, the sender when that is known, and
+-- the message itself when it is sealed and nothing but its time is wrong:
 -- those of message.decode, "not sealed", "forged", "duplicate", "sent too early", "another's token",
 -- "too many of strangers", "too many of known", "too many of trusted", "too many of a sender"
 function Admission:take(payload, now, time)

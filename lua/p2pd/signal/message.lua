@@ -99,7 +99,7 @@ end
 -- @tparam string to our node id
 -- @tparam number now network time, seconds
 -- @treturn table the message, with `sender` (its parsed address); or nil and why it is refused: "too long",
--- "garbage", "version", "fields", "not for us", "expired", "ahead of time", "sender"
+-- "garbage", "version", "fields", "not for us", "sender"; "expired", "ahead of time": then with the message
 function message.decode(bytes, to, now)
   if #bytes > message.MAX_BYTES then return nil, "too long" end
   local m = parse(bytes)
@@ -107,10 +107,10 @@ function message.decode(bytes, to, now)
   if m.v ~= message.VERSION then return nil, "version" end
   if not has_fields(m, COMMON) then return nil, "fields" end
   if m.to ~= to then return nil, "not for us" end
-  if now > m.time + m.ttl then return nil, "expired" end
-  if m.time > now + message.MAX_AHEAD then return nil, "ahead of time" end
   m.sender = address.parse(m.address)
   if not m.sender or m.sender.node_id ~= m.from then return nil, "sender" end
+  if now > m.time + m.ttl then return nil, "expired", m end
+  if m.time > now + message.MAX_AHEAD then return nil, "ahead of time", m end
   return m
 end
 
