@@ -1,5 +1,6 @@
 local core = require "p2pd.core"
 local helper = require "spec.helper"
+local mqtt = require "spec.mqtt"
 local json = require "dkjson"
 local netcheck = require "p2pd.netcheck"
 local task = helper.task
@@ -32,6 +33,20 @@ describe("p2pd.netcheck", function()
   it("broker() goes online", task(function()
     local result = netcheck.broker(entry(broker), WAIT)
     assert.is_true(result.ok and result.rtt >= 0 and result.seconds >= 0)
+  end))
+
+  it("broker() goes by a proxy, where there is one", task(function()
+    local proxy <close> = helper.tinyproxy {}
+    local by = entry(broker)
+    by.proxy = ("http://%s:%d"):format(proxy.host, proxy.port)
+    local result = netcheck.broker(by, WAIT)
+    assert.is_true(result.ok)
+    assert.is_nil(result.rtt)
+  end))
+
+  it("broker() tells of a topic that is refused", task(function()
+    local picky <close> = mqtt.picky_broker "nothing"
+    assert.matches("the broker refuses topic", netcheck.broker(entry(picky), WAIT).reason)
   end))
 
   it("broker() says why not", task(function()

@@ -108,6 +108,20 @@ describe("p2pd.signal", function()
       assert.equal(bytes, alice:echo(bob.address, bytes))
     end))
 
+    it("goes by a proxy and a client certificate, as the settings say", task(function()
+      local proxy <close> = helper.tinyproxy {}
+      local strict <close> = helper.mosquitto { tls = true,
+        config = "require_certificate true\ncafile cert.pem" }
+      local _, all = helper.settings { brokers = { strict } }
+      local entry = all.mqtt[1]
+      entry.cert, entry.key = strict.ca, strict.folder .. "/key.pem"
+      entry.proxy = ("http://%s:%d"):format(proxy.host, proxy.port)
+      local alice <close> = start(all)
+      local bob <close> = start(all)
+      assert.equal("hello", alice:echo(bob.address, "hello"))
+      assert.matches("CONNECT", proxy:log(), 1, true)
+    end))
+
     it("says that it is too large for every broker", task(function()
       local small <close> = helper.mosquitto { config = "max_packet_size 2000\n" }
       local only = select(2, helper.settings { brokers = { small } })

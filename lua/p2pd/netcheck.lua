@@ -2,12 +2,15 @@
 -- All are asked at once.
 -- @module p2pd.netcheck
 local behaviour = require "p2pd.nat.behaviour"
+local brokers = require "p2pd.signal.brokers"
 local burst = require "p2pd.nat.burst"
 local clock = require "p2pd.clock"
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
 local exchange = require "p2pd.stun.exchange"
+local id = require "p2pd.id"
 local interfaces = require "p2pd.net.interfaces"
+local proxy = require "p2pd.proxy"
 local routes = require "p2pd.net.routes"
 local task = require "p2pd.task"
 local turn = require "p2pd.turn"
@@ -43,25 +46,28 @@ end
 
 local function go_online(entry, timeout)
   local started = core.clock.monotonic()
-  local client <close>, reason = core.mqtt.open {
-    host = entry.host, port = entry.port, tls = entry.tls, ca = entry.ca, user = entry.user,
-    pass = entry.pass, connect_timeout = timeout,
-  }
+  local options = brokers.options(entry)
+  options.connect_timeout = timeout
+  local client <close>, reason = core.mqtt.open(options)
   if not client then return nil, reason end
+  client:subscribe(id.new()) -- a topic that nobody else has, as a node's is
   local ok, message = client:wait_online(timeout)
   if not ok then return nil, message end
   return core.clock.monotonic() - started
 end
 
---- Can a broker be used? Waits.
+--- Can a broker be used, and a topic of ours be had there? Waits.
 -- @tparam table entry of the settings' `mqtt`
 -- @tparam number timeout seconds
--- @treturn table `host`, `port`, `ok`; `rtt` (of a TCP connection) and `seconds` (until it was online), or
--- `reason`
+-- @treturn table `host`, `port`, `ok`; `rtt` (of a TCP connection; nil when a proxy is between) and `seconds`
+-- (until it was online), or `reason`
 function netcheck.broker(entry, timeout)
   local limit = deadline.after(timeout)
-  local rtt, reason = connect(entry, timeout)
-  if not rtt then return failure(entry, reason) end
+  local rtt, reason
+  if not proxy.choose(entry) then
+    rtt, reason = connect(entry, timeout)
+    if not rtt then return failure(entry, reason) end
+  end
   local seconds
   seconds, reason = go_online(entry, math.max(CONNECT_MIN, limit:left()))
   if not seconds then return failure(entry, reason) end

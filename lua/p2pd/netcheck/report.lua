@@ -71,7 +71,8 @@ local function add_interfaces(lines, found)
 end
 
 local function describe_broker(one)
-  return ("%s, online in %s"):format(milliseconds(one.rtt), milliseconds(one.seconds))
+  local rtt = one.rtt and milliseconds(one.rtt) or "by a proxy"
+  return ("%s, online in %s"):format(rtt, milliseconds(one.seconds))
 end
 
 local function describe_stun(one)

@@ -35,7 +35,10 @@ local function name_of(server)
   return ("%s:%d"):format(server.host, server.port)
 end
 
-local function options_of(server)
+--- How a broker is spoken to.
+-- @tparam table server an entry of the settings' `mqtt`
+-- @treturn table options of `core.mqtt.open`
+function brokers.options(server)
   local options = {}
   for _, name in ipairs { "host", "port", "tls", "ca", "cert", "key", "user", "pass", "websocket" } do
     options[name] = server[name]
@@ -81,7 +84,7 @@ function Brokers:join(offset)
   if self.joined[offset] then return self.joined[offset] end
   local server = self.servers[offset + 1]
   if not server then return nil, "not in the settings" end
-  local client, reason = core.mqtt.open(options_of(server))
+  local client, reason = core.mqtt.open(brokers.options(server))
   if not client then return nil, reason end
   local broker = { offset = offset, client = client, name = name_of(server) }
   self.joined[offset] = broker
