@@ -86,6 +86,13 @@ static int below(const struct tls *t) {
     return t->wire.error ? t->wire.error : -errno;
 }
 
+/* A server that has asked for a certificate in vain, and hangs up, does so for that: its alert may
+ * have been lost. */
+static int blame(struct tls *t, int code) {
+    bool hung_up = code == -ECONNRESET || code == -EPIPE || (!t->open && code == -EPROTO);
+    return t->pin.asked && hung_up ? tls_failure_request(&t->failure) : code;
+}
+
 /* What the call that gave `result` waits for (EV_READ, EV_WRITE), 0 at the end, or -errno. */
 static int judge(struct tls *t, int result) {
     int error = below(t);
@@ -98,9 +105,9 @@ static int judge(struct tls *t, int result) {
         t->ended = true;
         return 0;
     case SSL_ERROR_SYSCALL:
-        return tls_failure_below(&t->failure, error, t->open);
+        return blame(t, tls_failure_below(&t->failure, error, t->open));
     default:
-        return tls_failure_protocol(&t->failure, t->ssl, t->open);
+        return blame(t, tls_failure_protocol(&t->failure, t->ssl, t->open));
     }
 }
 
@@ -242,6 +249,7 @@ static size_t read_records(struct tls *t, char *data, size_t len) {
         if (result > 0) {
             total += n;
             t->key_updates = 0;
+            t->pin.asked = false;
             continue;
         }
         int need = t->key_updates > KEY_UPDATES_MAX
@@ -281,7 +289,7 @@ static ssize_t write_record(struct tls *t, const void *data, size_t len) {
         return (ssize_t)n;
     int error = below(t);
     if (SSL_get_error(t->ssl, result) == SSL_ERROR_SYSCALL && error)
-        return t->wire.write_error = error;
+        return t->wire.write_error = blame(t, error);
     int need = judge(t, result);
     if (need <= 0)
         return need ? need : -EPIPE;

@@ -110,6 +110,7 @@ static bool trust(SSL_CTX *ssl, const char *ca) {
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, tls_pin_on_chain);
+    SSL_CTX_set_client_cert_cb(ssl, tls_pin_on_request);
     return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) && load_authorities(ssl, ca);
 }
 

@@ -40,6 +40,10 @@ int tls_failure_below(struct tls_failure *failure, int error, bool open) {
     return set(failure, -error, "%s", strerror(-error));
 }
 
+int tls_failure_request(struct tls_failure *failure) {
+    return set(failure, EACCES, "the server wants a client certificate");
+}
+
 int tls_failure_certificate(struct tls_failure *failure, const struct tls_pin *pin) {
     if (pin->host[0])
         return set(failure, EACCES, "the server's certificate is not good: %s",
@@ -70,7 +74,7 @@ static int set_by_alert(struct tls_failure *failure, int alert) {
     if (alert == SSL_AD_PROTOCOL_VERSION)
         return set(failure, EPROTO, "the peer does not speak TLS 1.3");
     if (alert == SSL_AD_CERTIFICATE_REQUIRED)
-        return set(failure, EACCES, "the server wants a client certificate");
+        return tls_failure_request(failure);
     if (alert == SSL_AD_INTERNAL_ERROR)
         return set(failure, EACCES, "refused by the peer: it is too busy");
     return set(failure, is_refusal(alert) ? EACCES : EPROTO, "refused by the peer: %s",

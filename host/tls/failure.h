@@ -18,6 +18,10 @@ int tls_failure_set(struct tls_failure *failure, int code, const char *text);
 /* The transport below has failed with -errno, or ended (0); `open`: after the handshake. */
 int tls_failure_below(struct tls_failure *failure, int error, bool open);
 
+/* A named server has ended the connection after the handshake, and has told nothing but that it
+ * wanted a certificate: its alert may have been lost. */
+int tls_failure_request(struct tls_failure *failure);
+
 /* The peer is not who it should be. */
 int tls_failure_certificate(struct tls_failure *failure, const struct tls_pin *pin);
 

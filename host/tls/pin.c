@@ -58,3 +58,10 @@ int tls_pin_on_chain(int ok, X509_STORE_CTX *store) {
         pin->fault = X509_STORE_CTX_get_error(store);
     return ok;
 }
+
+int tls_pin_on_request(SSL *ssl, X509 **certificate, EVP_PKEY **key) {
+    (void)certificate, (void)key;
+    struct tls_pin *pin = SSL_get_app_data(ssl);
+    pin->asked = true;
+    return 0;
+}

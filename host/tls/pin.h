@@ -23,6 +23,7 @@ struct tls_pin {
     bool any;                    /* every node that holds its key is welcome */
     bool verified;
     char peer[KEYS_ID_MAX]; /* the id in the certificate; "" when that has no node key */
+    bool asked;             /* a named server wants a certificate of ours, and there is none */
     int fault;              /* X509_V_ERR_... of a named server's certificate */
 };
 
@@ -32,5 +33,8 @@ void tls_pin_init(struct tls_pin *pin, const struct tls_expected *expected);
  * node's chain, and after each step of a named server's. */
 int tls_pin_verify(X509_STORE_CTX *store, void *unused);
 int tls_pin_on_chain(int ok, X509_STORE_CTX *store);
+
+/* When a named server wants a certificate and there is none: notes it, and goes on without. */
+int tls_pin_on_request(SSL *ssl, X509 **certificate, EVP_PKEY **key);
 
 #endif
