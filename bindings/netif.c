@@ -68,15 +68,18 @@ static void set_addrs(lua_State *L, const char *field, const struct netif *nif, 
     lua_setfield(L, -2, field);
 }
 
-static void set_default(lua_State *L, const char *field, const char *metric,
+static void set_default(lua_State *L, const char *field, const char *metric, const char *gateway,
                         const struct netif_default *d) {
+    char text[INET_TEXT_MAX];
     set_boolean(L, field, d->present);
     if (d->present)
         set_integer(L, metric, d->metric);
+    if (d->gateway.len)
+        set_string(L, gateway, inet_ip(&d->gateway, text));
 }
 
 static void push_netif(lua_State *L, const struct netif *nif) {
-    lua_createtable(L, 0, 12);
+    lua_createtable(L, 0, 14);
     set_string(L, "name", nif->name);
     set_integer(L, "index", nif->index);
     set_boolean(L, "up", nif->up);
@@ -85,15 +88,16 @@ static void push_netif(lua_State *L, const struct netif *nif) {
     set_integer(L, "mtu", nif->mtu);
     set_addrs(L, "ipv4", nif, AF_INET);
     set_addrs(L, "ipv6", nif, AF_INET6);
-    set_default(L, "default4", "metric4", &nif->default4);
-    set_default(L, "default6", "metric6", &nif->default6);
+    set_default(L, "default4", "metric4", "gateway4", &nif->default4);
+    set_default(L, "default6", "metric6", "gateway6", &nif->default6);
 }
 
 /***
 All interfaces, by index.
 @function list
 @treturn {table,...} name, index, up, loopback, point_to_point, mtu; ipv4 and ipv6: lists of tables
-with ip, prefix and class; default4, metric4, default6, metric6; or nil, message, code
+with ip, prefix and class; default4, metric4, gateway4, default6, metric6, gateway6; or nil,
+message, code
 */
 static int l_list(lua_State *L) {
     int n;

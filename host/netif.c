@@ -26,7 +26,26 @@ struct table {
 
 /* -- default routes ------------------------------------------------------------------------ */
 
-static void mark(const struct table *t, int family, int index, uint32_t metric) {
+/* A next hop's address, as RTA_GATEWAY has it. */
+static void set_gateway(struct inet_addr *addr, int family, int index, const struct rtattr *attr) {
+    *addr = (struct inet_addr){0};
+    if (!attr)
+        return;
+    if (family == AF_INET && RTA_PAYLOAD(attr) == sizeof addr->v4.sin_addr) {
+        addr->v4.sin_family = AF_INET;
+        addr->len = sizeof addr->v4;
+        memcpy(&addr->v4.sin_addr, RTA_DATA(attr), sizeof addr->v4.sin_addr);
+    } else if (family == AF_INET6 && RTA_PAYLOAD(attr) == sizeof addr->v6.sin6_addr) {
+        addr->v6.sin6_family = AF_INET6;
+        addr->len = sizeof addr->v6;
+        memcpy(&addr->v6.sin6_addr, RTA_DATA(attr), sizeof addr->v6.sin6_addr);
+        if (IN6_IS_ADDR_LINKLOCAL(&addr->v6.sin6_addr))
+            addr->v6.sin6_scope_id = (uint32_t)index;
+    }
+}
+
+static void mark(const struct table *t, int family, int index, uint32_t metric,
+                 const struct rtattr *gateway) {
     for (int i = 0; i < t->n; i++) {
         struct netif *nif = &t->list[i];
         struct netif_default *d = family == AF_INET6 ? &nif->default6 : &nif->default4;
@@ -34,7 +53,15 @@ static void mark(const struct table *t, int family, int index, uint32_t metric) 
             continue;
         d->present = true;
         d->metric = metric;
+        set_gateway(&d->gateway, family, index, gateway);
     }
+}
+
+static const struct rtattr *find_gateway(const struct rtattr *attr, int left) {
+    for (; RTA_OK(attr, left); attr = RTA_NEXT(attr, left))
+        if (attr->rta_type == RTA_GATEWAY)
+            return attr;
+    return NULL;
 }
 
 static void mark_hops(const struct table *t, int family, const struct rtattr *attr,
@@ -42,7 +69,8 @@ static void mark_hops(const struct table *t, int family, const struct rtattr *at
     const struct rtnexthop *hop = RTA_DATA(attr);
     int left = (int)RTA_PAYLOAD(attr);
     for (; RTNH_OK(hop, left); left -= RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop))
-        mark(t, family, hop->rtnh_ifindex, metric);
+        mark(t, family, hop->rtnh_ifindex, metric,
+             find_gateway(RTNH_DATA(hop), hop->rtnh_len - (int)RTNH_LENGTH(0)));
 }
 
 static uint32_t read_u32(const struct rtattr *attr) {
@@ -56,7 +84,7 @@ static void read_route(const struct table *t, const struct nlmsghdr *head) {
     const struct rtmsg *route = NLMSG_DATA(head);
     int left = (int)RTM_PAYLOAD(head), index = 0;
     uint32_t metric = 0;
-    const struct rtattr *hops = NULL;
+    const struct rtattr *hops = NULL, *gateway = find_gateway(RTM_RTA(route), left);
     if (route->rtm_dst_len || route->rtm_type != RTN_UNICAST || route->rtm_table != RT_TABLE_MAIN)
         return;
     for (const struct rtattr *a = RTM_RTA(route); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
@@ -70,7 +98,7 @@ static void read_route(const struct table *t, const struct nlmsghdr *head) {
     if (route->rtm_family == AF_INET6 && metric == 0)
         metric = METRIC6_NONE;
     if (index)
-        mark(t, route->rtm_family, index, metric);
+        mark(t, route->rtm_family, index, metric, gateway);
     if (hops)
         mark_hops(t, route->rtm_family, hops, metric);
 }

@@ -15,7 +15,8 @@ struct netif_addr {
 
 struct netif_default {
     bool present;
-    uint32_t metric; /* of the best default route through the interface: the lowest wins */
+    uint32_t metric;          /* of the best default route through the interface: the lowest wins */
+    struct inet_addr gateway; /* its next hop; zeroed when the route names none */
 };
 
 struct netif {
