@@ -1,287 +1,134 @@
 /*
- * Interfaces come from getifaddrs(), default routes from a dump of the main routing table over
- * rtnetlink (RFC 3549): only it tells the metric, both families and multipath routes alike.
- * Everything is a snapshot and nothing is kept: interfaces come and go.
+ * Links, addresses and routes come from dumps over rtnetlink; where that is denied, from what is
+ * left. Everything is a snapshot and nothing is kept: interfaces come and go.
  */
 #include "host/netif.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
-#include <linux/rtnetlink.h>
-#include <netpacket/packet.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/time.h>
 #include <unistd.h>
 
-#define DUMP_SIZE 32768   /* bytes; the kernel fills at most this much a message */
-#define DUMP_TIMEOUT_S 1  /* the kernel answers at once or not at all */
-#define METRIC6_NONE 1024 /* what the kernel gives an IPv6 route without a metric */
+#include "host/netif/defaults.h"
+#include "host/netif/netlink.h"
+#include "host/netif/plain.h"
 
-struct table {
-    struct netif *list;
-    int n;
-};
+/* -- links --------------------------------------------------------------------------------- */
 
-/* -- default routes ------------------------------------------------------------------------ */
+static void copy_text(char *to, size_t size, const struct rtattr *attr) {
+    size_t len = strnlen(RTA_DATA(attr), RTA_PAYLOAD(attr));
+    if (len >= size)
+        len = size - 1;
+    memcpy(to, RTA_DATA(attr), len);
+    to[len] = '\0';
+}
 
-/* A next hop's address, as RTA_GATEWAY has it. */
-static void set_gateway(struct inet_addr *addr, int family, int index, const struct rtattr *attr) {
-    *addr = (struct inet_addr){0};
-    if (!attr)
+static void take_kind(struct netif *nif, const struct rtattr *about) {
+    if (!about)
         return;
-    if (family == AF_INET && RTA_PAYLOAD(attr) == sizeof addr->v4.sin_addr) {
-        addr->v4.sin_family = AF_INET;
-        addr->len = sizeof addr->v4;
-        memcpy(&addr->v4.sin_addr, RTA_DATA(attr), sizeof addr->v4.sin_addr);
-    } else if (family == AF_INET6 && RTA_PAYLOAD(attr) == sizeof addr->v6.sin6_addr) {
-        addr->v6.sin6_family = AF_INET6;
-        addr->len = sizeof addr->v6;
-        memcpy(&addr->v6.sin6_addr, RTA_DATA(attr), sizeof addr->v6.sin6_addr);
-        if (IN6_IS_ADDR_LINKLOCAL(&addr->v6.sin6_addr))
-            addr->v6.sin6_scope_id = (uint32_t)index;
-    }
+    const struct rtattr *kind =
+        netlink_find(RTA_DATA(about), (int)RTA_PAYLOAD(about), IFLA_INFO_KIND);
+    if (kind)
+        copy_text(nif->kind, sizeof nif->kind, kind);
 }
 
-static void mark(const struct table *t, int family, int index, uint32_t metric,
-                 const struct rtattr *gateway) {
-    for (int i = 0; i < t->n; i++) {
-        struct netif *nif = &t->list[i];
-        struct netif_default *d = family == AF_INET6 ? &nif->default6 : &nif->default4;
-        if (nif->index != (unsigned)index || (d->present && d->metric <= metric))
-            continue;
-        d->present = true;
-        d->metric = metric;
-        set_gateway(&d->gateway, family, index, gateway);
-    }
-}
-
-static const struct rtattr *find_gateway(const struct rtattr *attr, int left) {
-    for (; RTA_OK(attr, left); attr = RTA_NEXT(attr, left))
-        if (attr->rta_type == RTA_GATEWAY)
-            return attr;
-    return NULL;
-}
-
-static void mark_hops(const struct table *t, int family, const struct rtattr *attr,
-                      uint32_t metric) {
-    const struct rtnexthop *hop = RTA_DATA(attr);
-    int left = (int)RTA_PAYLOAD(attr);
-    for (; RTNH_OK(hop, left); left -= RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop))
-        mark(t, family, hop->rtnh_ifindex, metric,
-             find_gateway(RTNH_DATA(hop), hop->rtnh_len - (int)RTNH_LENGTH(0)));
-}
-
-static uint32_t read_u32(const struct rtattr *attr) {
-    uint32_t value = 0;
-    if (RTA_PAYLOAD(attr) >= sizeof value)
-        memcpy(&value, RTA_DATA(attr), sizeof value);
-    return value;
-}
-
-static void read_route(const struct table *t, const struct nlmsghdr *head) {
-    const struct rtmsg *route = NLMSG_DATA(head);
-    int left = (int)RTM_PAYLOAD(head), index = 0;
-    uint32_t metric = 0;
-    const struct rtattr *hops = NULL, *gateway = find_gateway(RTM_RTA(route), left);
-    if (route->rtm_dst_len || route->rtm_type != RTN_UNICAST || route->rtm_table != RT_TABLE_MAIN)
-        return;
-    for (const struct rtattr *a = RTM_RTA(route); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
-        if (a->rta_type == RTA_OIF)
-            index = (int)read_u32(a);
-        else if (a->rta_type == RTA_PRIORITY)
-            metric = read_u32(a);
-        else if (a->rta_type == RTA_MULTIPATH)
-            hops = a;
-    }
-    if (route->rtm_family == AF_INET6 && metric == 0)
-        metric = METRIC6_NONE;
-    if (index)
-        mark(t, route->rtm_family, index, metric, gateway);
-    if (hops)
-        mark_hops(t, route->rtm_family, hops, metric);
-}
-
-/* 1 while more is to come, 0 at the end, -errno. */
-static int read_dump(const struct table *t, const char *data, size_t size) {
-    const struct nlmsghdr *head = (const struct nlmsghdr *)data;
-    int left = (int)size;
-    for (; NLMSG_OK(head, left); head = NLMSG_NEXT(head, left)) {
-        if (head->nlmsg_type == NLMSG_DONE)
-            return 0;
-        if (head->nlmsg_type == NLMSG_ERROR)
-            return ((const struct nlmsgerr *)NLMSG_DATA(head))->error;
-        if (head->nlmsg_type == RTM_NEWROUTE)
-            read_route(t, head);
-    }
-    return 1;
-}
-
-static int request_dump(int fd) {
-    struct {
-        struct nlmsghdr head;
-        struct rtmsg route;
-    } request = {
-        .head = {.nlmsg_len = sizeof request,
-                 .nlmsg_type = RTM_GETROUTE,
-                 .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
-        .route = {.rtm_family = AF_UNSPEC},
-    };
-    return send(fd, &request, sizeof request, 0) < 0 ? -errno : 0;
-}
-
-static int receive_dump(const struct table *t, int fd) {
-    char *data = malloc(DUMP_SIZE);
-    int more = data ? 1 : -ENOMEM;
-    while (more > 0) {
-        ssize_t size = recv(fd, data, DUMP_SIZE, 0);
-        if (size < 0 && errno == EINTR)
-            continue;
-        more = size < 0 ? -errno : read_dump(t, data, (size_t)size);
-    }
-    free(data);
-    return more;
-}
-
-static int find_defaults(const struct table *t) {
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-    if (fd < 0)
-        return -errno;
-    struct timeval limit = {.tv_sec = DUMP_TIMEOUT_S};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    int err = request_dump(fd);
-    if (!err)
-        err = receive_dump(t, fd);
-    close(fd);
-    return err;
-}
-
-/* -- interfaces ---------------------------------------------------------------------------- */
-
-/* An IPv4 address may carry a label of its own ("eth0:1"): the interface is what stands before it.
- */
-static void copy_name(char name[IF_NAMESIZE], const char *label) {
-    size_t len = strcspn(label, ":");
-    if (len >= IF_NAMESIZE)
-        len = IF_NAMESIZE - 1;
-    memcpy(name, label, len);
-    name[len] = '\0';
-}
-
-static struct netif *find(const struct table *t, const char *name) {
-    for (int i = 0; i < t->n; i++)
-        if (strcmp(t->list[i].name, name) == 0)
-            return &t->list[i];
-    return NULL;
-}
-
-static void set_flags(struct netif *nif, unsigned flags) {
-    nif->up = (flags & IFF_UP) && (flags & IFF_RUNNING);
-    nif->loopback = flags & IFF_LOOPBACK;
-    nif->point_to_point = flags & IFF_POINTOPOINT;
-}
-
-static struct netif *add(struct table *t, const char *name, unsigned flags) {
-    struct netif *list = realloc(t->list, (size_t)(t->n + 1) * sizeof *list);
-    if (!list)
-        return NULL;
-    t->list = list;
-    struct netif *nif = &list[t->n++];
-    memset(nif, 0, sizeof *nif);
-    memcpy(nif->name, name, IF_NAMESIZE);
-    nif->index = if_nametoindex(name);
-    set_flags(nif, flags);
-    return nif;
-}
-
-static int count_bits(const struct sockaddr *mask, int family) {
-    const uint8_t *bytes =
-        family == AF_INET6
-            ? ((const struct sockaddr_in6 *)(const void *)mask)->sin6_addr.s6_addr
-            : (const uint8_t *)&((const struct sockaddr_in *)(const void *)mask)->sin_addr;
-    int bits = 0;
-    for (int i = 0; i < (family == AF_INET6 ? 16 : 4); i++)
-        bits += __builtin_popcount(bytes[i]);
-    return bits;
-}
-
-static int add_addr(struct netif *nif, const struct ifaddrs *entry) {
-    int family = entry->ifa_addr->sa_family;
-    struct netif_addr *addrs = realloc(nif->addrs, (size_t)(nif->naddrs + 1) * sizeof *addrs);
-    if (!addrs)
+static int take_link(void *arg, const struct nlmsghdr *head) {
+    const struct ifinfomsg *link = NLMSG_DATA(head);
+    const struct rtattr *first = IFLA_RTA(link);
+    int left = (int)IFLA_PAYLOAD(head);
+    const struct rtattr *name = netlink_find(first, left, IFLA_IFNAME);
+    char text[IF_NAMESIZE];
+    if (head->nlmsg_type != RTM_NEWLINK || link->ifi_family != AF_UNSPEC || !name)
+        return 0;
+    copy_text(text, sizeof text, name);
+    struct netif *nif = netif_table_add(arg, text, (unsigned)link->ifi_index);
+    if (!nif)
         return -ENOMEM;
-    nif->addrs = addrs;
-    struct netif_addr *a = &addrs[nif->naddrs++];
-    memset(a, 0, sizeof *a);
-    a->addr.len = family == AF_INET6 ? sizeof a->addr.v6 : sizeof a->addr.v4;
-    memcpy(&a->addr.any, entry->ifa_addr, a->addr.len);
-    inet_set_port(&a->addr, 0);
-    int all = family == AF_INET6 ? 128 : 32;
-    a->prefix = entry->ifa_netmask ? count_bits(entry->ifa_netmask, family) : all;
+    netif_set_flags(nif, link->ifi_flags);
+    nif->mtu = (int)netlink_u32(netlink_find(first, left, IFLA_MTU));
+    nif->master = netlink_u32(netlink_find(first, left, IFLA_MASTER));
+    take_kind(nif, netlink_find(first, left, IFLA_LINKINFO));
     return 0;
 }
 
-static int take(struct table *t, const struct ifaddrs *entry) {
-    char name[IF_NAMESIZE];
-    copy_name(name, entry->ifa_name);
-    struct netif *nif = find(t, name);
-    if (!nif && !(nif = add(t, name, entry->ifa_flags)))
-        return -ENOMEM;
-    int family = entry->ifa_addr ? entry->ifa_addr->sa_family : AF_UNSPEC;
-    return family == AF_INET || family == AF_INET6 ? add_addr(nif, entry) : 0;
+static bool is_one_of(const char *kind, const char *const *kinds) {
+    for (; *kinds; kinds++)
+        if (strcmp(kind, *kinds) == 0)
+            return true;
+    return false;
 }
 
-static int take_all(struct table *t) {
-    struct ifaddrs *entries;
-    if (getifaddrs(&entries) < 0)
-        return -errno;
-    int err = 0;
-    for (const struct ifaddrs *entry = entries; entry && !err; entry = entry->ifa_next)
-        err = take(t, entry);
-    freeifaddrs(entries);
-    return err;
-}
-
-static void find_mtus(const struct table *t) {
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
+/* A bridge leads out when one of its ports does; those of containers and guests do not. */
+static void judge_links(const struct netif_table *t) {
+    static const char *const INNER[] = {"dummy", "ifb", "nlmon", "vcan", "bridge", NULL};
+    static const char *const GUESTS[] = {"veth", "tun", "dummy", NULL};
+    for (int i = 0; i < t->n; i++)
+        t->list[i].inner = is_one_of(t->list[i].kind, INNER);
     for (int i = 0; i < t->n; i++) {
-        struct ifreq request = {0};
-        memcpy(request.ifr_name, t->list[i].name, IF_NAMESIZE);
-        if (ioctl(fd, SIOCGIFMTU, &request) == 0)
-            t->list[i].mtu = request.ifr_mtu;
+        const struct netif *port = &t->list[i];
+        struct netif *bridge = port->master ? netif_table_at(t, port->master) : NULL;
+        if (bridge && strcmp(bridge->kind, "bridge") == 0 && !is_one_of(port->kind, GUESTS))
+            bridge->inner = false;
     }
-    close(fd);
 }
 
-static int by_index(const void *a, const void *b) {
-    unsigned x = ((const struct netif *)a)->index, y = ((const struct netif *)b)->index;
-    return (x > y) - (x < y);
+/* -- addresses ----------------------------------------------------------------------------- */
+
+static int take_addr(void *arg, const struct nlmsghdr *head) {
+    const struct ifaddrmsg *about = NLMSG_DATA(head);
+    const struct rtattr *first = IFA_RTA(about);
+    int left = (int)IFA_PAYLOAD(head);
+    struct netif *nif = netif_table_at(arg, about->ifa_index);
+    size_t size = about->ifa_family == AF_INET6 ? 16 : 4;
+    const struct rtattr *ip = netlink_find(first, left, IFA_LOCAL);
+    if (!ip)
+        ip = netlink_find(first, left, IFA_ADDRESS);
+    bool is_ip = about->ifa_family == AF_INET || about->ifa_family == AF_INET6;
+    if (head->nlmsg_type != RTM_NEWADDR || !nif || !is_ip || !ip || RTA_PAYLOAD(ip) != size)
+        return 0;
+    struct netif_addr *a =
+        netif_add_addr(nif, about->ifa_family, RTA_DATA(ip), about->ifa_prefixlen);
+    if (!a)
+        return -ENOMEM;
+    const struct rtattr *flags = netlink_find(first, left, IFA_FLAGS);
+    netif_set_addr_flags(a, flags ? netlink_u32(flags) : about->ifa_flags);
+    return 0;
+}
+
+/* -- all ----------------------------------------------------------------------------------- */
+
+static int list_all(struct netif_table *t, int fd) {
+    int err = netlink_dump(fd, RTM_GETLINK, take_link, t);
+    netif_table_sort(t);
+    if (err)
+        return err;
+    judge_links(t);
+    err = netlink_dump(fd, RTM_GETADDR, take_addr, t);
+    return err ? err : netif_find_defaults(t, fd);
+}
+
+static bool is_denial(int err) {
+    return err == -EAFNOSUPPORT || err == -EPERM || err == -EACCES || err == -EPROTONOSUPPORT;
 }
 
 int netif_list(struct netif **list) {
-    struct table t = {0};
-    int err = take_all(&t);
-    if (!err)
-        err = find_defaults(&t);
-    if (err) {
-        netif_free(t.list, t.n);
-        *list = NULL;
-        return err;
+    struct netif_table t = {0};
+    int fd = netlink_open();
+    int err = fd < 0 ? fd : list_all(&t, fd);
+    if (fd >= 0)
+        close(fd);
+    if (is_denial(err)) {
+        netif_table_clear(&t);
+        err = netif_list_plain(&t);
     }
-    find_mtus(&t);
-    if (t.n)
-        qsort(t.list, (size_t)t.n, sizeof *t.list, by_index);
+    if (err)
+        netif_table_clear(&t);
     *list = t.list;
-    return t.n;
+    return err ? err : t.n;
 }
 
 void netif_free(struct netif *list, int n) {
-    for (int i = 0; i < n; i++)
-        free(list[i].addrs);
-    free(list);
+    netif_table_clear(&(struct netif_table){list, n});
 }
 
 /* An address with a scope is on that link only. */
