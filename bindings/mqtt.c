@@ -348,6 +348,52 @@ static int m_wait_change(lua_State *L) {
     return task_wait(L, &self->watchers, deadline, previous, wait_change_k);
 }
 
+static int push_endpoint(lua_State *L, int (*find)(const struct mqtt *, struct inet_addr *)) {
+    struct client *self = check_client(L);
+    struct inet_addr addr;
+    char text[INET_TEXT_MAX];
+    if (!self->mqtt)
+        return push_closed(L);
+    int err = find(self->mqtt, &addr);
+    if (err)
+        return push_error(L, err, "mqtt %s port %d", self->host, self->port);
+    lua_pushstring(L, inet_ip(&addr, text));
+    lua_pushinteger(L, inet_port(&addr));
+    return 2;
+}
+
+/*** The local address of the connection.
+ * @function client:getsockname
+ * @return ip and port; or nil, message, code (ENOTCONN)
+ */
+static int m_getsockname(lua_State *L) {
+    return push_endpoint(L, mqtt_local);
+}
+
+/*** The broker's address.
+ * @function client:getpeername
+ * @return ip and port; or nil, message, code (ENOTCONN)
+ */
+static int m_getpeername(lua_State *L) {
+    return push_endpoint(L, mqtt_remote);
+}
+
+/*** Gives up the connection, or the attempt, and connects anew at once: for when the network is
+ * another one.
+ * @function client:reconnect
+ * @tparam string why
+ * @treturn true or nil, message, code
+ */
+static int m_reconnect(lua_State *L) {
+    struct client *self = check_client(L);
+    const char *why = luaL_checkstring(L, 2);
+    if (!self->mqtt)
+        return push_closed(L);
+    mqtt_reconnect(self->mqtt, why);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
 static void set_count(lua_State *L, const char *field, uint64_t value) {
     lua_pushinteger(L, (lua_Integer)value);
     lua_setfield(L, -2, field);
@@ -402,6 +448,9 @@ static const luaL_Reg METHODS[] = {{"subscribe", m_subscribe},
                                    {"wait_change", m_wait_change},
                                    {"state", m_state},
                                    {"stats", m_stats},
+                                   {"getsockname", m_getsockname},
+                                   {"getpeername", m_getpeername},
+                                   {"reconnect", m_reconnect},
                                    {"close", m_close},
                                    {NULL, NULL}};
 static const luaL_Reg META[] = {

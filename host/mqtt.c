@@ -15,6 +15,7 @@
 #include "host/log.h"
 #include "host/loop.h"
 #include "host/mqtt/attempt.h"
+#include "host/tcp.h"
 
 #define BACKOFF_MIN_S 0.25
 #define BACKOFF_MAX_S 15.0
@@ -39,7 +40,7 @@ struct mqtt {
     unsigned failures;
     struct mqtt_stats stats;
     double backoff, up_since;
-    bool warned; /* of the present outage */
+    bool told; /* of the present outage */
 
     struct mqtt_queue in, out;
     struct topic *topics;
@@ -92,10 +93,10 @@ static void leave(struct mqtt *m, enum mqtt_state state, const char *code, const
 }
 
 /* Once an outage. */
-static void warn(struct mqtt *m, const char *what) {
-    if (!m->warned)
-        write_log(m, LOG_WARN, what);
-    m->warned = true;
+static void tell(struct mqtt *m, enum log_level level, const char *what) {
+    if (!m->told)
+        write_log(m, level, what);
+    m->told = true;
 }
 
 /* The link, and with it what waits to be sent, is given up. */
@@ -141,7 +142,7 @@ static void on_lost(struct mqtt *m, const struct mqtt_event *e) {
 static void on_refused(struct mqtt *m, const char *topic) {
     char text[REASON_MAX];
     snprintf(text, sizeof text, "the broker refuses topic '%.256s'", topic);
-    warn(m, text);
+    tell(m, LOG_WARN, text);
     m->failures++;
     drop_link(m);
     leave(m, MQTT_REFUSED, "EACCES", text);
@@ -154,7 +155,7 @@ static void on_suback(struct mqtt *m, const struct mqtt_event *e) {
         return;
     }
     if (m->unacknowledged == 0)
-        m->warned = false;
+        m->told = false;
     changed(m);
 }
 
@@ -189,7 +190,7 @@ static void go_online(struct mqtt *m, const struct mqtt_outcome *outcome) {
     mqtt_link_hand_over(m->link, on_link, m);
     m->stats.reconnects += m->stats.protocol != 0;
     m->stats.protocol = outcome->version;
-    m->warned = m->warned && m->topics;
+    m->told = m->told && m->topics;
     m->state = MQTT_ONLINE;
     m->up_since = loop_now();
     write_log(m, LOG_INFO, outcome->version == 5 ? "connected, MQTT 5" : "connected, MQTT 3.1.1");
@@ -209,7 +210,7 @@ static void on_attempt(void *owner, const struct mqtt_outcome *outcome) {
         go_online(m, outcome);
         return;
     }
-    warn(m, outcome->reason);
+    tell(m, LOG_INFO, outcome->reason);
     m->failures++;
     leave(m, MQTT_OFFLINE, outcome->code, outcome->reason);
 }
@@ -225,6 +226,20 @@ static void begin(struct mqtt *m) {
 static void on_timer(struct ev_loop *loop, ev_timer *w, int events) {
     (void)loop, (void)events;
     struct mqtt *m = w->data;
+    begin(m);
+    changed(m);
+}
+
+void mqtt_reconnect(struct mqtt *m, const char *why) {
+    ev_timer_stop(loop_get(), &m->timer);
+    mqtt_attempt_stop(m->attempt);
+    if (m->link) {
+        write_log(m, LOG_INFO, why);
+        snprintf(m->reason, sizeof m->reason, "%s", why);
+        m->code = "ECONNABORTED";
+        drop_link(m);
+    }
+    m->backoff = BACKOFF_MIN_S;
     begin(m);
     changed(m);
 }
@@ -370,6 +385,14 @@ struct mqtt_stats mqtt_stats(struct mqtt *m) {
     if (m->link)
         m->stats.sent += (uint64_t)mqtt_link_take_sent(m->link);
     return m->stats;
+}
+
+int mqtt_local(const struct mqtt *m, struct inet_addr *addr) {
+    return m->link ? tcp_local(mqtt_link_fd(m->link), addr) : -ENOTCONN;
+}
+
+int mqtt_remote(const struct mqtt *m, struct inet_addr *addr) {
+    return m->link ? tcp_remote(mqtt_link_fd(m->link), addr) : -ENOTCONN;
 }
 
 void mqtt_subscribe(struct mqtt *m, const char *topic) {

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "host/inet.h"
 #include "host/mqtt/options.h"
 #include "host/mqtt/queue.h"
 
@@ -42,6 +43,13 @@ unsigned mqtt_failures(const struct mqtt *m);  /* attempts that have failed so f
 bool mqtt_is_subscribed(const struct mqtt *m); /* online, and every topic acknowledged */
 size_t mqtt_packet_max(const struct mqtt *m);  /* bytes that the broker takes; 0: any number */
 struct mqtt_stats mqtt_stats(struct mqtt *m);
+
+/* The ends of the connection, ours and the broker's; -ENOTCONN while there is none. */
+int mqtt_local(const struct mqtt *m, struct inet_addr *addr);
+int mqtt_remote(const struct mqtt *m, struct inet_addr *addr);
+
+/* Gives up the connection, or the attempt, and begins anew at once: the network is another one. */
+void mqtt_reconnect(struct mqtt *m, const char *why);
 
 /* Remembers the topic for this connection and all later ones. */
 void mqtt_subscribe(struct mqtt *m, const char *topic);

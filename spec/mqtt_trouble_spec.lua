@@ -123,6 +123,37 @@ describe("p2pd.mqtt", function()
       assert.same({ "exit", 0 }, { child:wait(WAIT) })
     end))
 
+    it("knows its ends", helper.task(function()
+      local client <close> = online(to(first))
+      local ip, port = client:getsockname()
+      assert.same({ "127.0.0.1", true }, { ip, port > 0 })
+      assert.same({ "127.0.0.1", first.port }, { client:getpeername() })
+      local lost <close> = core.mqtt.open { host = "broker.invalid" }
+      assert.equal("ENOTCONN", select(3, lost:getsockname()))
+    end))
+
+    it("is given up when the network is another one, and made anew with its topics", helper.task(function()
+      local a <close> = online(to(first))
+      local b <close> = subscriber(first, "spec/moved")
+      local _, before = b:getsockname()
+      assert(b:reconnect "the local address is gone")
+      assert.same({ "connecting", "the local address is gone" }, { b:state() })
+      assert(b:wait_online(WAIT))
+      assert.not_equal(before, select(2, b:getsockname()))
+      assert.equal("there", select(2, exchange(a, b, "spec/moved", "there")))
+    end))
+
+    it("is tried at once, whatever the pause, when that is asked for", helper.task(function()
+      local port = helper.free_port()
+      local client <close> = core.mqtt.open { host = "127.0.0.1", port = port }
+      for _ = 1, 3 do client:wait_online(WAIT) end
+      wait_for(client, "offline")
+      client:reconnect "now"
+      assert.equal("connecting", (client:state()))
+      client:close()
+      assert.equal("EBADF", select(3, client:reconnect "now"))
+    end))
+
     it("says why it ended", helper.task(function()
       local broker <close> = helper.mosquitto {}
       local client <close> = online(to(broker))

@@ -166,6 +166,10 @@ int mqtt_link_take_sent(struct mqtt_link *link) {
     return paho_handle_take_sent(link->handle);
 }
 
+int mqtt_link_fd(const struct mqtt_link *link) {
+    return mqtt_tunnel_fd(link->tunnel);
+}
+
 int mqtt_link_error(const struct mqtt_link *link) {
     return mqtt_tunnel_error(link->tunnel);
 }

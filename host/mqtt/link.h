@@ -28,6 +28,7 @@ int mqtt_link_take_sent(struct mqtt_link *link); /* how many went out since the 
 
 /* Bytes of the largest packet that the broker takes; 0: any. */
 size_t mqtt_link_packet_max(const struct mqtt_link *link);
+int mqtt_link_fd(const struct mqtt_link *link); /* of the connection to the broker */
 
 /* -errno that the connection has ended with; -ENODATA: the broker has ended it; 0: paho has, or
  * nobody. */

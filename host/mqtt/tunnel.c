@@ -117,6 +117,10 @@ struct mqtt_tunnel *mqtt_tunnel_new(struct stream *near, struct stream *far,
     return t;
 }
 
+int mqtt_tunnel_fd(const struct mqtt_tunnel *t) {
+    return t->far->transport->ops->fd(t->far->transport);
+}
+
 size_t mqtt_tunnel_waiting(const struct mqtt_tunnel *t) {
     int waiting = 0;
     return ioctl(t->near->transport->ops->fd(t->near->transport), FIONREAD, &waiting) < 0

@@ -11,6 +11,9 @@ struct mqtt_tunnel;
 struct mqtt_tunnel *mqtt_tunnel_new(struct stream *near, struct stream *far,
                                     void (*on_room)(void *owner), void *owner);
 
+/* The descriptor of the connection to the broker. */
+int mqtt_tunnel_fd(const struct mqtt_tunnel *t);
+
 /* Bytes that wait in the near socket. */
 size_t mqtt_tunnel_waiting(const struct mqtt_tunnel *t);
 
