@@ -2,7 +2,8 @@
 local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 
-local parser = cli.add_node_options(cli.parser("node", "Run a node. Its address is the first line printed."))
+local parser = cli.add_node_options(cli.parser("node",
+  "Run a node. Its address is the first line printed, and printed again when it changes."))
 parser:option("--name", "A name for the node."):argname "N"
 parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
 parser:flag("--echo", "Send back what is read.")
@@ -16,6 +17,15 @@ local function serve(accepted, echo)
   cli.drain(pipe)
 end
 
+local function tell_addresses(node, last)
+  for event in node:events() do
+    if event.type == "address" and event.address ~= last then
+      last = event.address
+      print("address: " .. last)
+    end
+  end
+end
+
 local function main(args)
   io.stdout:setvbuf "line"
   local node <close>, reason = p2pd.node(cli.node_options(args))
@@ -24,6 +34,7 @@ local function main(args)
     return cli.FAILED
   end
   print("address: " .. node.address)
+  p2pd.spawn(tell_addresses, node, node.address)
   for pipe in node:pipes() do
     local info = pipe:info() or {}
     print(("pipe: %s %s %s"):format(pipe.strategy, info.remote, pipe.peer))

@@ -175,6 +175,12 @@ function Handle:close()
   refresher.task:cancel()
 end
 
+--- Measures again at once, when there is no network time yet: the network has come back.
+function Handle:retry()
+  local refresher = self.refresher
+  if refresher and not self.clock.found then refresher.wake:broadcast() end
+end
+
 Handle.__close = Handle.close
 
 local function key_of(servers)

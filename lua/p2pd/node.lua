@@ -5,10 +5,12 @@
 local core = require "p2pd.core"
 local acceptor = require "p2pd.node.acceptor"
 local address = require "p2pd.address"
+local changes = require "p2pd.node.changes"
 local clock = require "p2pd.clock"
 local config = require "p2pd.config"
 local deadline = require "p2pd.deadline"
 local dial = require "p2pd.dial"
+local events = require "p2pd.node.events"
 local handshake = require "p2pd.handshake"
 local id = require "p2pd.id"
 local keyring = require "p2pd.keyring"
@@ -16,10 +18,13 @@ local limits = require "p2pd.limit"
 local message = require "p2pd.signal.message"
 local network = require "p2pd.node.network"
 local options = require "p2pd.options"
+local probe = require "p2pd.punch.probe"
 local responder = require "p2pd.node.responder"
 local signal = require "p2pd.signal"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
+local trouble = require "p2pd.node.trouble"
+local upkeep = require "p2pd.node.upkeep"
 
 local node = {}
 
@@ -90,17 +95,34 @@ local function make_messages(self, messages)
   return all
 end
 
--- More is known of our routes: dials may have waited for it.
+-- Before somebody listens nothing is compared, since he is told all there is.
+local function tell_changes(self)
+  if self.closed or not self.hub:is_heard() then return end
+  for _, event in ipairs(self.changes:take()) do self.hub:emit(event.type, event) end
+end
+
+-- More is known of our routes, or of brokers: dials may have waited for it.
 local function on_change(self)
   for under_way in pairs(self.dials) do under_way:wake() end
   self.changed:broadcast()
+  tell_changes(self)
+end
+
+-- What is wrong is known when both the outside and the brokers have been asked.
+local function tell_trouble(self, notes, reason)
+  if self.discovering or self.connecting then
+    self.trouble:note(notes, reason)
+  else
+    self.trouble:tell(notes, reason)
+  end
 end
 
 local function open_network(self, given)
   local found, reason, code = network.open {
     interfaces = given.interfaces,
     port = given.port,
-    on_listener = function(listener) self.tasks:spawn(acceptor.serve, self, listener) end,
+    servers = self.settings.stun,
+    on_listener = function(listener) self.tasks:detach(acceptor.serve, self, listener) end,
     on_change = function() on_change(self) end,
   }
   if not found then return nil, reason, code end
@@ -108,18 +130,35 @@ local function open_network(self, given)
   return true
 end
 
-local function discover(self)
-  self.network:discover(self.settings.stun)
-  self.discovering = false
-  on_change(self)
+-- From now on the network is looked at whenever it may have changed.
+local function keep_up(self)
+  self.upkeep = upkeep.new {
+    network = self.network,
+    settings = self.settings,
+    signal = self.signal,
+    time = self.time,
+    servers = self:keep("punch.servers", function() return probe.servers(self.settings.stun) end),
+    tasks = self.tasks,
+    on_discovery = function(begins, notes)
+      self.discovering = begins
+      if not begins then tell_trouble(self, notes) end
+      on_change(self)
+    end,
+    on_change = function() on_change(self) end,
+  }
+  self.upkeep:start()
 end
 
 local function connect_brokers(self)
-  local ok, reasons = self.signal:wait()
-  if not ok then
-    core.log.write("warn", "no broker answers, so nobody can signal this node yet: " .. reasons)
-  end
+  local _, reason = self.signal:wait()
   self.connecting = false
+  tell_trouble(self, nil, reason)
+  on_change(self)
+end
+
+local function on_broker(self, broker, state, was, reason)
+  if self.upkeep then self.upkeep:on_broker(state, was) end
+  if state ~= "connecting" then tell_trouble(self, nil, reason and broker.name .. ": " .. reason) end
   on_change(self)
 end
 
@@ -176,6 +215,13 @@ local function make(given, settings, key, tls, strategies)
     tasks = task.group(),
   }, Node)
   self.responder = responder.new(self)
+  self.changes = changes.new(self)
+  self.hub = events.new(function() return self.changes:present() end)
+  self.refusals.on_news = function(reason, who) self.hub:emit("refusal", { reason = reason, from = who }) end
+  self.trouble = trouble.new {
+    is_online = function() return self.signal:is_online() end,
+    is_offline = function() return self.network:is_offline() end,
+  }
   return self
 end
 
@@ -218,13 +264,14 @@ function node.new(given)
     mqtt = settings.mqtt,
     address = function() return self.address end,
     messages = make_messages(self, messages),
+    on_broker = function(...) on_broker(self, ...) end,
   }
   self.signal:start()
   self.tasks:spawn(connect_brokers, self)
   local ok
   ok, reason, code = open_network(self, given)
   if not ok then return nil, reason, code end
-  self.tasks:spawn(discover, self)
+  keep_up(self)
   if not given.background then self:ready() end
   return held:release()
 end
@@ -343,6 +390,44 @@ end
 --- An iterator over @{accept}, until the node is closed.
 function methods:pipes()
   return function() return (self:accept()) end
+end
+
+-- -- what happens
+
+--- What happens to the node, as it happens; the present state comes first. Each event is a table with a
+-- `type`:
+--
+-- - "address": `address`, the present one, and `was`
+-- - "interface": `name`, `number` (in the address), `ipv4` and `ipv6` (lists of our addresses), `gone`
+-- - "nat": `interface`, `family`, `nic`, `external` (nil: not known), `nat` (see @{p2pd.nat.evidence.judge})
+-- - "broker": `name`, `offset`, `state`, `reason`
+-- - "mapping": a port on a router
+-- - "pipe": `peer`, `strategy`, `id`, `interface`, `accepted` (whether the peer has made it)
+-- - "refusal": `reason`, `from`
+--
+-- A listener that is too slow loses the oldest ones, and the next event's `missed` says how many.
+-- @treturn listener an iterator, until the node is closed; also an object with `next([timeout])` and
+-- `close()`
+-- @usage for event in node:events() do print(event.type) end
+function methods:events()
+  tell_changes(self)
+  self.changes:take()
+  local listener = self.hub:listen()
+  return listener, nil, nil, listener
+end
+
+--- Tells listeners of a pipe.
+-- @local
+function methods:tell_pipe(pipe, is_accepted)
+  self.hub:emit("pipe", { peer = pipe.peer, strategy = pipe.strategy, id = pipe.id,
+    interface = pipe.interface, accepted = is_accepted })
+end
+
+--- A peer, or a STUN server, sees something else than our address says: the network is looked at again.
+-- For strategies.
+-- @tparam string why
+function methods:doubt_address(why)
+  if self.upkeep then self.upkeep:doubt(why) end
 end
 
 -- -- strategies ask for these
@@ -478,12 +563,14 @@ function methods:connect(peer_address, given)
   if secure == nil then secure = not self.insecure end
   local peer, reason, code = parse_peer(self, peer_address, not secure)
   if not peer then return nil, dial.failure(reason, code) end
-  return dial.new(self, peer, {
+  local made, failure = dial.new(self, peer, {
     secure = secure,
     timeout = given.timeout,
     strategies = given.strategies,
     policy = given.policy or self.policy,
   }):run()
+  if made then self:tell_pipe(made, false) end
+  return made, failure
 end
 
 -- -- the end
@@ -506,6 +593,7 @@ function methods:close()
   for _, value in pairs(self.kept) do close_value(value) end
   self.accepted.waiting:broadcast()
   self.changed:broadcast()
+  self.hub:close()
 end
 
 Node.__close = methods.close

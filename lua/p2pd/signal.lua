@@ -28,7 +28,8 @@ Signal.__index = Signal
 -- @tparam table options key (the node's), mqtt (the settings' list), address (function: our address as text),
 -- messages (by type: `fields`, a check for each; `handler`, function(message), of a request; `reply`, the
 -- type of its answer), insecure (see p2pd.signal.admission), allow (function of the sender's id and the
--- message: whether a request is wanted), limits (@{p2pd.limit})
+-- message: whether a request is wanted), limits (@{p2pd.limit}), on_broker (see
+-- `brokers.new`)
 function signal.new(options)
   local limits = options.limits or limit.new()
   local self = setmetatable({
@@ -44,7 +45,7 @@ function signal.new(options)
     counts = { received = 0, sent = 0 },
   }, Signal)
   self.brokers = brokers.new(options.mqtt, self.node_id,
-    function(payload, broker) return self:deliver(payload, broker) end)
+    function(payload, broker) return self:deliver(payload, broker) end, options.on_broker)
   return self
 end
 
@@ -135,6 +136,16 @@ end
 --- Waits until one answers, or none does; see `brokers:wait`.
 function Signal:wait()
   return self.brokers:wait()
+end
+
+--- Connects to brokers anew; see `brokers:reconnect`.
+function Signal:reconnect(find_fault)
+  self.brokers:reconnect(find_fault)
+end
+
+--- Whether a broker of our address answers.
+function Signal:is_online()
+  return self.brokers:is_online()
 end
 
 --- The offsets of our address; see `brokers:offsets`.

@@ -23,6 +23,7 @@ function refusals.new(options)
     may_write = options.may_write or function() return true end,
     silent = 0, -- refusals since the last line
     write = options.write or function(...) core.log.write(...) end,
+    on_news = function() end, -- of the reason and who, for each one that is told of; for the owner to set
   }, Refusals)
 end
 
@@ -38,6 +39,7 @@ local function tell(self, level, reason, who, line)
   if self.silent > 0 then line = ("%s (and %d refusals since the last line)"):format(line, self.silent) end
   self.silent = 0
   self.write(level, line)
+  self.on_news(reason, who)
 end
 
 --- Counts a refusal, and tells of it when that is news.

@@ -17,7 +17,8 @@ Discovery.__index = Discovery
 
 --- Begins one; to be closed.
 -- @tparam table options `servers` (each `{ host, port, behaviour }`), `timeout` (seconds), `is_multihomed`
--- (there is more than one interface: sockets are bound to theirs)
+-- (there is more than one interface: sockets are bound to theirs), `resolved` (function(ip), called with each
+-- server's address)
 -- @treturn discovery with `servers`, `limit` (a deadline) and `notes` (sentences for people)
 function discovery.open(options)
   return setmetatable({
@@ -27,7 +28,14 @@ function discovery.open(options)
     children = task.group(),
     lookups = {},
     notes = {},
+    resolved = options.resolved or function() end,
   }, Discovery)
+end
+
+local function resolve(self, host, family)
+  local ips, reason, code = core.inet.resolve(host, family, self.limit:left())
+  for _, ip in ipairs(ips or {}) do self.resolved(ip) end
+  return ips, reason, code
 end
 
 --- Resolves a name, once per family: whoever needs it waits for that one lookup.
@@ -37,7 +45,7 @@ end
 function Discovery:lookup(host, family)
   local key = family .. " " .. host
   if not self.lookups[key] then
-    self.lookups[key] = self.children:spawn(core.inet.resolve, host, family, self.limit:left())
+    self.lookups[key] = self.children:spawn(resolve, self, host, family)
   end
   return self.lookups[key]:join(self.limit:left())
 end

@@ -158,25 +158,30 @@ local function choose(all)
   return chosen, name_left_out(all, chosen)
 end
 
-local function by_name(all, names)
-  local known, taken, chosen = {}, {}, {}
+local function why_not(netif, name)
+  if not netif then return ("no interface %q"):format(tostring(name)), "ENODEV" end
+  if not netif.up then return ("the interface %q is down"):format(name), "ENETDOWN" end
+end
+
+local function by_name(all, names, is_patient)
+  local known, taken, chosen, left_out = {}, {}, {}, {}
   for _, netif in ipairs(all) do known[netif.name] = netif end
   for _, name in ipairs(names) do
-    local netif = known[name]
-    if not netif then return nil, ("no interface %q"):format(tostring(name)), "ENODEV" end
-    if not netif.up then return nil, ("the interface %q is down"):format(name), "ENETDOWN" end
-    if not taken[name] then chosen[#chosen + 1] = netif end
+    local reason, code = why_not(known[name], name)
+    if reason and not is_patient then return nil, reason, code end
+    left_out[#left_out + 1] = reason
+    if not reason and not taken[name] then chosen[#chosen + 1] = known[name] end
     taken[name] = true
   end
-  return chosen, {}
+  return chosen, left_out
 end
 
 --- The interfaces that a node uses, best first. Those by which the kernel would reach the servers come first,
 -- whatever its routing tables, rules and metrics look like; then those that are up and have a default route,
 -- the lowest metric first. When there is none, those with an address that is not link-local, but no tunnels
 -- and no bridges of containers; when there is none, the loopback interface.
--- @tparam[opt] table options `names`: the interfaces to use instead, in this order; `targets`: addresses of
--- servers
+-- @tparam[opt] table options `names`: the interfaces to use instead, in this order; `is_patient`: true when
+-- those of them that are not there are left out; `targets`: addresses of servers
 -- @treturn[1] {table,...} as `core.netif.list()` gives them, and where they are ways out `ways` and `sources`
 -- (by family: the place among the ways, and our address)
 -- @treturn[1] {string,...} which interfaces are left out and why, for people
@@ -191,9 +196,11 @@ function interfaces.list(options)
   local all, reason, code = core.netif.list()
   if not all then return nil, reason, code end
   find_ways(all, options and options.targets or {})
-  local chosen, left_out, errno
-  if names and names[1] ~= nil then chosen, left_out, errno = by_name(all, names)
-  else chosen, left_out = choose(all) end
+  if not names or names[1] == nil then
+    local chosen, left_out = choose(all)
+    return chosen, left_out, all
+  end
+  local chosen, left_out, errno = by_name(all, names, options.is_patient)
   return chosen, left_out, chosen and all or errno
 end
 

@@ -7,10 +7,11 @@
 -- A route's fields: `interface` (its place in the list of interfaces, from 0), `name`, `family`, `nic` (the
 -- address to bind), `prefix` (bits), `internal` (IPv4: the NIC's; IPv6: its link-local, without a scope, or
 -- else the NIC's), `scope` (the interface's name, when `internal` is link-local), `loopback`, `default` (has
--- a default route), `external` (the NIC's address until another one is known), `external_known` (false when
--- nobody has told it yet, or when no server answers), `nat` (nil until it is known; then
+-- a default route), `way` (its place among the ways that the kernel takes to the servers, or nil), `external`
+-- (the NIC's address until another one is known), `external_known` (false when nobody has told it yet, or
+-- when no server answers), `nat` (nil until it is known; then
 -- `{ type, delta, value, mapping, filtering, tcp_mapping, ... }`, see @{p2pd.nat.evidence.judge}), `shared`
--- (the interface's other addresses with the same external one).
+-- (the interface's other addresses with the same external one), `shut` (why nothing can leave by it, or nil).
 -- @module p2pd.net.routes
 local classify = require "p2pd.nat.classify"
 local core = require "p2pd.core"
@@ -26,6 +27,7 @@ routes.MAX = 3                    -- of a family, as in a peer address
 routes.TIMEOUT = classify.TIMEOUT -- seconds for all of it, unless all servers are far away
 
 local ADDRESSES_MAX = 8 -- of an interface and a family that are looked at
+local SILENCES_MAX = 2  -- times that no server answers, until what they said before is not believed any more
 
 local FAMILIES = { "ipv4", "ipv6" }
 local DEFAULTS = { ipv4 = "default4", ipv6 = "default6" }
@@ -57,6 +59,7 @@ local function new_route(netif, place, family, nic)
     prefix = nic.prefix,
     loopback = netif.loopback,
     default = netif[DEFAULTS[family]],
+    way = netif.ways and netif.ways[family],
     internal = link_local or nic.ip,
     scope = link_local and netif.name,
     external = nic.ip,
@@ -80,29 +83,65 @@ local function further_routes(netif, first)
   return further
 end
 
--- A family's routes, one for each interface: those with a default route of that family before the rest. Each
--- has `further` ones until they are complete.
-local function add_family(found, chosen, family)
-  local preferred, rest = {}, {}
+-- What the host says of a route; the rest is what servers have said.
+local OF_HOST = { "interface", "prefix", "loopback", "default", "way", "gateway", "internal", "scope",
+  "further" }
+
+-- A route that is known already stays the same table, so that who has it knows the present state.
+local function renew(known, route)
+  for _, old in ipairs(known) do
+    if old.family == route.family and old.name == route.name and old.nic == route.nic then
+      for _, field in ipairs(OF_HOST) do old[field] = route[field] end
+      return old, true
+    end
+  end
+  return route, false
+end
+
+-- Further addresses that had become routes are still routes.
+local function take_known(found, route, known)
+  local further = {}
+  for _, one in ipairs(route.further) do
+    local old, is_known = renew(known, one)
+    table.insert(is_known and found or further, old)
+  end
+  route.further = further
+end
+
+-- Ways out first, then those with a default route of the family.
+local function precedence_of(route, place)
+  return (route.way or not route.default and 2e6 or 1e6) + place / 1e3
+end
+
+-- A family's routes, one for each interface. Each has `further` ones until they are complete.
+local function add_family(found, chosen, family, known)
+  local of_family, order = {}, {}
   for i, netif in ipairs(chosen) do
     local nic = interfaces.addresses(netif, family)[1]
     if nic then
-      local route = new_route(netif, i - 1, family, nic)
+      local route = new_route(netif, netif.place or i - 1, family, nic)
       route.further = further_routes(netif, route)
-      table.insert(route.default and preferred or rest, route)
+      of_family[#of_family + 1], order[route] = route, precedence_of(route, i)
     end
   end
-  list.append(preferred, rest)
-  table.move(preferred, 1, math.min(#preferred, routes.MAX), #found + 1, found)
+  table.sort(of_family, function(a, b) return order[a] < order[b] end)
+  for i = 1, math.min(#of_family, routes.MAX) do
+    local route = renew(known, of_family[i])
+    found[#found + 1] = route
+    take_known(found, route, known)
+  end
 end
 
 --- The routes of some interfaces, at most three of a family, as far as the host itself knows them. Waits for
 -- nothing.
--- @tparam {table,...} chosen as @{p2pd.net.interfaces.list} gives them
+-- @tparam {table,...} chosen as @{p2pd.net.interfaces.list} gives them; `place` is to be the number of one in
+-- a peer address (else its place in the list, from 0)
+-- @tparam[opt] {table,...} known routes that were found before: those that are still there stay the same
+-- tables, with what servers have told of them
 -- @treturn {table,...} IPv4 routes, then IPv6 routes
-function routes.plain(chosen)
+function routes.plain(chosen, known)
   local found = {}
-  for _, family in ipairs(FAMILIES) do add_family(found, chosen, family) end
+  for _, family in ipairs(FAMILIES) do add_family(found, chosen, family, known or {}) end
   return found
 end
 
@@ -133,9 +172,18 @@ local function doubt(found)
   return unsure
 end
 
+-- One time that all servers are silent may be bad luck: what they have said before counts until the next.
+local function is_bad_luck(route, found)
+  if found.external or route.shut or not route.nat or not route.external_known then return false end
+  route.silences = (route.silences or 0) + 1
+  return route.silences < SILENCES_MAX
+end
+
 local function conclude(self, route, found)
   local is_own = is_own_external(route)
   local ip = found.external or is_own and route.nic
+  if is_bad_luck(route, found) then return self:note(route, found.reason) end
+  route.silences = nil
   route.external, route.external_known = ip or route.nic, ip and true or false
   route.nat = is_own and not found.external and doubt(found) or found
   if not ip then self:note(route, found.reason) end
@@ -154,7 +202,7 @@ local function complete(self, route)
     hairpin = self.hairpin,
     on_external = function(ip) set_external(self, route, ip) end,
   }
-  self.is_shut[route] = code ~= nil
+  route.shut = code and reason
   conclude(self, route, found or { type = nat.BLOCKED, delta = nat.DELTA_NONE, value = 0, reason = reason })
 end
 
@@ -201,14 +249,31 @@ end
 
 -- Nobody can be reached where nothing can leave; unless that is all there is.
 local function leave_out(self, found, family)
-  local function is_open(route) return route.family == family and not self.is_shut[route] end
-  if not list.filter(found, is_open)[1] then return end
+  if not list.filter(found, function(route) return route.family == family and not route.shut end)[1] then
+    return
+  end
   for i = #found, 1, -1 do
     local route = found[i]
-    if route.family == family and self.is_shut[route] then
+    if route.family == family and route.shut then
       table.remove(found, i)
-      table.insert(self.notes, ("%s (%s) is left out: %s"):format(route.name, route.nic, route.nat.reason))
+      table.insert(self.notes, ("%s (%s) is left out: %s"):format(route.name, route.nic, route.shut))
       self.changed()
+    end
+  end
+end
+
+-- An interface's addresses that had different external ones may share one now.
+local function drop_twins(self, found, family)
+  local seen = {}
+  for i, route in ipairs(found) do
+    local key = route.family == family and route.external_known and route.name .. " " .. route.external
+    if key and seen[key] then
+      table.remove(found, i)
+      table.insert(seen[key].shared, route.nic)
+      self.changed()
+      return drop_twins(self, found, family)
+    elseif key then
+      seen[key] = route
     end
   end
 end
@@ -217,6 +282,7 @@ local function complete_family(self, found, family)
   local searches = {}
   for _, route in ipairs(found) do
     if route.family == family then
+      route.shared = {}
       searches[#searches + 1] = function() complete(self, route) return true end
       for _, further in ipairs(route.further or {}) do
         searches[#searches + 1] = function() compare(self, further) return true end
@@ -224,6 +290,7 @@ local function complete_family(self, found, family)
     end
   end
   task.all(searches)
+  drop_twins(self, found, family)
   add_further(self, found, family)
   for _, route in ipairs(found) do
     if route.family == family then route.further = nil end
@@ -252,7 +319,8 @@ end
 -- @tparam[opt] {table,...} servers each `{ host = string, port = integer, behaviour = boolean }`
 -- @tparam[opt] table options `timeout`: seconds for all of it (0.8; more when all servers are far away);
 -- `changed`: function(route), called when something of a route has become known, and without one when a route
--- has been removed; `hairpin`: true to learn that of a NAT too, which takes longer
+-- has been removed; `resolved`: function(ip), called with each server's address; `hairpin`:
+-- true to learn that of a NAT too, which takes longer
 -- @treturn {string,...} why an external address is not known, and what is left out, for people
 function routes.complete(found, servers, options)
   options = options or {}
@@ -260,10 +328,10 @@ function routes.complete(found, servers, options)
     servers = servers or {},
     timeout = options.timeout or routes.TIMEOUT,
     is_multihomed = is_multihomed(found),
+    resolved = options.resolved,
   }
   self.changed = options.changed or function() end
   self.hairpin = options.hairpin
-  self.is_shut = {}
   local searches = {}
   for i, family in ipairs(FAMILIES) do
     searches[i] = function() complete_family(self, found, family) return true end

@@ -74,8 +74,10 @@ function acceptor.offer(node, stream, about)
   node.responder:settle(about.peer, about.id)
   remember(node, stream, about)
   handshake.accept(stream)
-  table.insert(node.accepted, { pipe = pipe.new(stream, about), waiting = waiting })
+  local made = pipe.new(stream, about)
+  table.insert(node.accepted, { pipe = made, waiting = waiting })
   node.accepted.waiting:signal()
+  node:tell_pipe(made, true)
 end
 
 -- -- who it is

@@ -1,17 +1,22 @@
 --- What a node knows of its network: interfaces, routes, and a listener on each.
 -- The routes are there at once, with the NIC's addresses; what is outside becomes known while the node
--- already listens and dials.
+-- already listens and dials. The network may be looked at again at any time: what is still there stays.
 -- @classmod p2pd.node.network
 local core = require "p2pd.core"
 local interfaces = require "p2pd.net.interfaces"
+local list = require "p2pd.list"
 local nat = require "p2pd.nat"
 local predict = require "p2pd.punch.predict"
 local routes = require "p2pd.net.routes"
 
 local network = {}
 
+local TARGETS_MAX = 8 -- addresses of servers that are remembered
+
 local Network = { __name = "p2pd.node.network" }
 Network.__index = Network
+
+-- -- listeners
 
 local function listen_on(route, port)
   local ip = route.nic
@@ -19,53 +24,238 @@ local function listen_on(route, port)
   return core.tcp.listen { ip = ip, port = port }
 end
 
+-- A new address is listened on by the port of the last one, where that is free: others may know it.
+local function listen_anywhere(self, route)
+  local last = self.ports[route.family .. route.name]
+  if self.port == 0 and last then
+    local listener = listen_on(route, last)
+    if listener then return listener end
+  end
+  return listen_on(route, self.port)
+end
+
 -- A listener for a route's NIC address; where the kernel chose the port, its link-local twin has the same.
 local function listen(self, route)
-  local listener, reason, code = listen_on(route, self.port)
+  local listener, reason, code = listen_anywhere(self, route)
   if not listener then return nil, reason, code end
-  table.insert(self.listeners, listener)
+  self.listeners[route] = { listener }
   local _
   _, route.port = listener:getsockname()
+  self.ports[route.family .. route.name] = route.port
   self.on_listener(listener)
   if route.family ~= "ipv6" or route.internal == route.nic then return true end
   local twin = listen_on({ nic = route.internal, name = route.name }, route.port)
   if not twin then return true end
-  table.insert(self.listeners, twin)
+  table.insert(self.listeners[route], twin)
   self.on_listener(twin)
   return true
 end
 
---- Looks at the interfaces and listens on each route; waits for nothing.
--- @tparam table options interfaces (names; nil: those that lead out), port (0: any), on_listener (called with
--- each listener), on_change (called when more is known of the routes)
--- @treturn network; or nil, message, code. Closing it closes the listeners.
-function network.open(options)
-  local chosen, left_out, code = interfaces.list { names = options.interfaces }
-  if not chosen then return nil, left_out, code end
-  for _, why in ipairs(left_out or {}) do core.log.write("info", "interface left out: " .. why) end
-  local self = setmetatable({ interfaces = chosen, routes = routes.plain(chosen), listeners = {},
-    port = options.port or 0, on_listener = options.on_listener, on_change = options.on_change }, Network)
-  for _, route in ipairs(self.routes) do
-    local ok, reason, errno = listen(self, route)
-    if not ok then
-      self:close()
-      return nil, reason, errno
+local function stop_listening(self, route)
+  for _, listener in ipairs(self.listeners[route] or {}) do listener:close() end
+  self.listeners[route], route.port = nil, nil
+end
+
+-- Once for as long as it lasts.
+local function tell(self, what, reason)
+  if self.told[what] ~= reason then core.log.write("warn", reason) end
+  self.told[what] = reason
+end
+
+-- Each route that has none gets one. A record whose listener can't be had is left out; only when that is so
+-- of all, or of a port that was asked for, the first time, there is an error.
+local function listen_on_all(self, found)
+  local count, failure = 0, nil
+  for _, route in ipairs(found) do
+    local ok, reason, code = true, nil, nil
+    if not route.port then ok, reason, code = listen(self, route) end
+    if ok then
+      count, self.told[route.nic] = count + 1, nil
+    else
+      if code == "EADDRINUSE" and self.port ~= 0 and not self.is_open then return nil, reason, code end
+      failure = failure or { reason, code }
+      tell(self, route.nic, ("%s is not in the address: %s"):format(route.nic, reason))
     end
   end
+  if failure and count == 0 and not self.is_open then return nil, table.unpack(failure) end
+  return true
+end
+
+-- -- looking at the interfaces
+
+-- An interface keeps its number, so that an address that has become stale names the same one.
+local function number(self, chosen)
+  for _, netif in ipairs(chosen) do
+    if not self.places[netif.name] then
+      self.places[netif.name], self.place_count = self.place_count, self.place_count + 1
+    end
+    netif.place = self.places[netif.name]
+  end
+end
+
+-- Every address of this machine that is up, with its interface.
+local function collect_addresses(all)
+  local own = {}
+  for _, netif in ipairs(all) do
+    for _, family in ipairs { "ipv4", "ipv6" } do
+      for _, one in ipairs(netif[family]) do own[one.ip] = netif.up and netif.name or own[one.ip] end
+    end
+  end
+  return own
+end
+
+local function describe(route)
+  return table.concat({ route.name, route.interface, route.nic, tostring(route.prefix), route.internal,
+    tostring(route.way), tostring(route.default), tostring(route.gateway) }, " ")
+end
+
+-- What makes it another network, as far as the host can tell.
+local function signature_of(found)
+  local lines = {}
+  for _, route in ipairs(found) do
+    lines[#lines + 1] = describe(route)
+    for _, further in ipairs(route.further or {}) do lines[#lines + 1] = describe(further) end
+  end
+  table.sort(lines)
+  return table.concat(lines, "\n")
+end
+
+-- The routes that are told of: those by which something can leave, unless there are none in the family. The
+-- list stays the same table.
+local function publish(self)
+  local is_open = {}
+  for _, route in ipairs(self.known) do
+    if not route.shut then is_open[route.family] = true end
+  end
+  local shown = list.filter(self.known, function(route)
+    return not route.shut or not is_open[route.family]
+  end)
+  for i = 1, math.max(#shown, #self.routes) do self.routes[i] = shown[i] end
+end
+
+local function replace(self, found)
+  local kept = {}
+  for _, route in ipairs(found) do kept[route] = true end
+  for route in pairs(self.listeners) do
+    if not kept[route] then stop_listening(self, route) end
+  end
+  self.known = found
+  publish(self)
+end
+
+--- Looks at the interfaces again, and listens on what is new. Waits for nothing.
+-- @treturn boolean whether this is another network, or a part of it is; or nil, message, code
+function Network:look()
+  local chosen, left_out, all = interfaces.list { names = self.names, is_patient = self.is_open,
+    targets = self.targets }
+  if not chosen then return nil, left_out, all end
+  number(self, chosen)
+  local found = routes.plain(chosen, self.known)
+  local ok, reason, code = listen_on_all(self, found)
+  if not ok then return nil, reason, code end
+  self.interfaces, self.left_out, self.own = chosen, left_out, collect_addresses(all)
+  replace(self, found)
+  local signature, last = signature_of(found), self.signature
+  self.signature = signature
+  return signature ~= last
+end
+
+-- Addresses among the servers' names; names are resolved later.
+local function literals(servers)
+  local ips = {}
+  for _, server in ipairs(servers or {}) do
+    if #ips < TARGETS_MAX and core.inet.class(server.host) then ips[#ips + 1] = server.host end
+  end
+  return ips
+end
+
+--- Looks at the interfaces and listens on each route; waits for nothing.
+-- @tparam table options interfaces (names; nil: those that lead out), port (0: any), servers (those whose
+-- addresses say which way is out), on_listener (called with each listener), on_change (called when more is
+-- known of the routes)
+-- @treturn network; or nil, message, code. Closing it closes the listeners.
+function network.open(options)
+  local self = setmetatable({ names = options.interfaces, port = options.port or 0,
+    targets = literals(options.servers), on_listener = options.on_listener, on_change = options.on_change,
+    interfaces = {}, routes = {}, known = {}, listeners = {}, ports = {}, places = {}, place_count = 0,
+    told = {}, own = {}, is_open = false }, Network)
+  local ok, reason, code = self:look()
+  if ok == nil then
+    self:close()
+    return nil, reason, code
+  end
+  for _, why in ipairs(self.left_out) do core.log.write("info", "interface left out: " .. why) end
+  self.is_open = true
   return self
 end
 
---- Asks the servers what is outside; waits.
+-- -- what is outside
+
+local function remember_target(self, ip)
+  for _, known in ipairs(self.targets) do
+    if known == ip then return end
+  end
+  table.insert(self.targets, 1, ip)
+  self.targets[TARGETS_MAX + 1] = nil
+end
+
+-- Routes that nothing can leave by are asked again the next time.
+local function keep_shut(self, found)
+  local kept = {}
+  for _, route in ipairs(found) do kept[route] = true end
+  for _, route in ipairs(self.known) do
+    if route.shut and not kept[route] then found[#found + 1] = route end
+  end
+end
+
+--- Asks the servers what is outside; waits. What has become known meanwhile stays when it is cancelled.
 -- @tparam {table,...} servers the settings' `stun`
+-- @treturn {string,...} what is not known and why, for people
 function Network:discover(servers)
-  local notes = routes.complete(self.routes, servers, { changed = function(route)
-    if route and not route.port then
-      local ok, reason = listen(self, route)
-      if not ok then core.log.write("warn", reason) end
-    end
-    self.on_change()
-  end })
-  for _, note in ipairs(notes or {}) do core.log.write("warn", note) end
+  local found = table.move(self.known, 1, #self.known, 1, {})
+  local notes = routes.complete(found, servers, {
+    changed = function(route)
+      if route and not route.port then listen_on_all(self, { route }) end
+      self.on_change()
+    end,
+    resolved = function(ip) remember_target(self, ip) end,
+  })
+  keep_shut(self, found)
+  replace(self, found)
+  self.on_change()
+  return notes
+end
+
+--- Whether nobody outside has told our address by any route, though servers were asked.
+-- @treturn boolean
+function Network:is_offline()
+  for _, route in ipairs(self.routes) do
+    if route.external_known and not route.silences and not route.loopback then return false end
+  end
+  return true
+end
+
+--- Whether some route has no listener yet.
+-- @treturn boolean
+function Network:is_short()
+  for _, route in ipairs(self.routes) do
+    if not route.port then return true end
+  end
+  return false
+end
+
+--- Is that address one of this machine's?
+-- @tparam string ip
+-- @treturn boolean
+function Network:has(ip)
+  return self.own[ip] ~= nil or core.inet.class(ip) == "loopback"
+end
+
+--- The name of the interface that has an address, used or not; or nil.
+-- @tparam string ip
+-- @treturn ?string
+function Network:owner(ip)
+  return self.own[ip]
 end
 
 --- The records of our address, by family.
@@ -95,7 +285,7 @@ end
 
 --- Stops listening. May be called twice.
 function Network:close()
-  for _, listener in ipairs(self.listeners) do listener:close() end
+  for route in pairs(self.listeners) do stop_listening(self, route) end
 end
 
 Network.__close = Network.close

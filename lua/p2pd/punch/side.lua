@@ -51,6 +51,7 @@ function Side:observe(patience, avoid)
   if needs.rule == "counter" then self.turn = counter.take(node, self.pair, patience) end
   local servers = node:keep("punch.servers", function() return probe.servers(node.settings.stun) end)
   local observation, reason, code = probe.observe(self.route, needs, servers, avoid)
+  if code == "ESTALE" then node:doubt_address(reason) end
   if not observation then return nil, reason, code end
   self.observation = observation -- it holds the mappings open
   self.mappings, reason = predict.mappings(nat, needs, observation)

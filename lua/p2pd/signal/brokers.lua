@@ -19,13 +19,17 @@ Brokers.__index = Brokers
 -- @tparam {table,...} servers the settings' `mqtt`
 -- @tparam string topic the node's id
 -- @tparam function on_message called with each payload and the broker by which it came
-function brokers.new(servers, topic, on_message)
+-- @tparam[opt] function on_state called with each broker whose state has changed, the new one, the last one
+-- and why
+function brokers.new(servers, topic, on_message, on_state)
   return setmetatable({
     servers = servers,
     topic = topic,
     on_message = on_message,
+    on_state = on_state or function() end,
     joined = {}, -- by offset: { offset, client, name, left_at }
     chosen = {}, -- offsets of our address, best first
+    next_offset = 0, -- of the server that is chosen next
     tasks = task.group(),
     changed = task.condition(), -- wakes whenever a broker's state has changed
   }, Brokers)
@@ -47,6 +51,10 @@ function brokers.options(server)
   return options
 end
 
+local function is_online(broker)
+  return broker ~= nil and broker.client:state() == "online"
+end
+
 local function read(self, broker)
   while true do
     local topic, payload = broker.client:receive()
@@ -66,14 +74,34 @@ local function note_subscription(self, broker, state)
   end
 end
 
+-- While nobody answered many were tried; once enough do, the others are let go, unless a peer needs them.
+local function is_surplus(self, broker)
+  local online = 0
+  for _, offset in ipairs(self.chosen) do
+    if offset ~= broker.offset and is_online(self.joined[offset]) then online = online + 1 end
+  end
+  return online >= WANTED and not broker.is_peers
+end
+
+local function let_go(self, broker)
+  self.joined[broker.offset] = nil
+  for i, offset in ipairs(self.chosen) do
+    if offset == broker.offset then table.remove(self.chosen, i) end
+  end
+  broker.client:close()
+end
+
 local function watch(self, broker)
   local state = broker.client:state()
   while state and state ~= "closed" do
     note_subscription(self, broker, state)
-    local was_online = state == "online"
+    local was = state
     state = broker.client:wait_change(state)
-    if was_online and state ~= "refused" then broker.left_at = core.clock.monotonic() end
+    if was == "online" and state ~= "refused" then broker.left_at = core.clock.monotonic() end
     self.changed:broadcast()
+    if not state or state == "closed" then return end
+    self.on_state(broker, state, was, select(2, broker.client:state()))
+    if state == "online" and is_surplus(self, broker) then let_go(self, broker) end
   end
 end
 
@@ -99,10 +127,6 @@ function Brokers:known(offset)
   return self.joined[offset]
 end
 
-local function is_online(broker)
-  return broker ~= nil and broker.client:state() == "online"
-end
-
 --- The offsets of our address: brokers that answer first, then those we wait for. One that refuses us our
 -- topic is not among them, unless all do: an address names one at least.
 -- @treturn {integer,...} 1 to 3 of them
@@ -120,9 +144,10 @@ end
 
 -- The next server of the list, as one of our address.
 local function choose_next(self)
-  local offset = #self.chosen
+  local offset = self.next_offset
   if not self.servers[offset + 1] then return nil end
-  self.chosen[offset + 1] = offset
+  self.next_offset = offset + 1
+  table.insert(self.chosen, offset)
   return offset
 end
 
@@ -161,15 +186,37 @@ function Brokers:start()
 end
 
 --- Waits until the first of them answers, or none does (then all are tried on).
--- @treturn boolean whether a broker answers; else false and the reasons
+-- @treturn boolean whether a broker answers; else false and the first reason
 function Brokers:wait()
   local progress, limit = self.progress, deadline.after(brokers.START_WAIT)
   while progress.online == 0 and progress.pending > 0 and not limit:has_passed() do
     self.changed:wait(limit:left())
   end
   if progress.online > 0 then return true end
-  if progress.pending > 0 then table.insert(progress.reasons, "no answer yet from the rest") end
-  return false, table.concat(progress.reasons, "; ")
+  local reasons = progress.reasons
+  if not reasons[1] then return false, "no answer yet" end
+  return false, #reasons == 1 and reasons[1] or ("%s, and %d more"):format(reasons[1], #reasons - 1)
+end
+
+--- Whether any of our address answers.
+-- @treturn boolean
+function Brokers:is_online()
+  for _, offset in ipairs(self.chosen) do
+    if is_online(self.joined[offset]) then return true end
+  end
+  return false
+end
+
+--- Connects anew where that is needed: what is not connected is tried at once.
+-- @tparam function find_fault called with the local and the remote address of each connection; returns why it
+-- is not to be trusted any more, or nil
+function Brokers:reconnect(find_fault)
+  for _, broker in pairs(self.joined) do
+    local from = broker.client:getsockname()
+    local fault = not from and "the network has changed"
+      or find_fault(from, (broker.client:getpeername()))
+    if fault and broker.client:state() ~= "refused" then broker.client:reconnect(fault) end
+  end
 end
 
 --- A peer's brokers, those that we are connected to first. Those that we are not are joined.
@@ -179,7 +226,10 @@ function Brokers:route(peer)
   local online, others = {}, {}
   for _, offset in ipairs(peer.mqtt) do
     local broker = self:join(offset)
-    if broker then table.insert(is_online(broker) and online or others, broker) end
+    if broker then
+      broker.is_peers = true
+      table.insert(is_online(broker) and online or others, broker)
+    end
   end
   return table.move(others, 1, #others, #online + 1, online)
 end
