@@ -36,6 +36,13 @@ local function each(plan, fn)
   return table.concat(parts)
 end
 
+--- Changes one namespace that is there already.
+-- @tparam table namespace `name`, `ip`, `nft`
+-- @treturn string
+function script.change(namespace)
+  return inside(namespace, configure(namespace))
+end
+
 --- Builds every namespace of a plan and what is in it.
 -- @tparam table plan of @{p2pd.lab.topology}
 -- @treturn string

@@ -13,6 +13,7 @@ local topology = {}
 topology.NET, topology.SERVERS = "lab.net", "lab.servers"
 
 local SERVERS_IPV6 = "2f00:ffff::"
+local WAN_MAX = 60 -- the last address that a router may get in its subnet
 
 local Plan = {}
 Plan.__index = Plan
@@ -158,6 +159,13 @@ local function add_lan(router, guests)
   end
 end
 
+-- The outermost router that translates, whose address the provider may change.
+local function find_wan(name, nats, places)
+  local nat = nats[#nats]
+  if not nat or not nat.translates then return nil end
+  return { namespace = ("%s.nat%d"):format(name, #nats), nat = nat, subnet = places[1].subnet, number = 2 }
+end
+
 local function last_subnet_external(places)
   for depth = 2, #places do
     if places[depth].translated then return address_in(places[depth - 1].subnet, 2) end
@@ -187,7 +195,7 @@ local function add_line(self, name, interface, guests)
   return {
     number = line, net_side = net_side, namespace = above, place = places[#places],
     plug = plug or function() return net_side end,
-    external = last_subnet_external(places), taken = 1,
+    external = last_subnet_external(places), taken = 1, wan = find_wan(name, interface.nats, places),
   }
 end
 
@@ -320,6 +328,26 @@ local function forbid_udp(self)
       table.insert(self[topology.NET].nft, rule)
     end
   end
+end
+
+--- What gives the router of a line its next address; the line is changed.
+-- @tparam table line
+-- @treturn table a namespace as those of a plan: `name`, `ip`, `nft`
+function topology.renumber(line)
+  local wan = line.wan
+  local old = wan.number
+  wan.number = old < WAN_MAX and old + 1 or 2
+  line.external = address_in(wan.subnet, wan.number)
+  local texts = nat_rules.texts(wan.nat, line.external)
+  texts[1] = "flush ruleset\n" .. texts[1]
+  return {
+    name = wan.namespace, nft = texts, files = {},
+    ip = {
+      "addr del " .. cidr(wan.subnet, old) .. " dev wan",
+      "addr add " .. cidr(wan.subnet, wan.number) .. " dev wan",
+      "route replace default via " .. address_in(wan.subnet, 1) .. " dev wan",
+    },
+  }
 end
 
 --- Plans a lab.
