@@ -213,6 +213,9 @@ end
 -- @treturn {string,...} what is not known and why, for people
 function Network:discover(servers)
   local found = table.move(self.known, 1, #self.known, 1, {})
+  for _, route in ipairs(found) do
+    if not route.external_known and not route.loopback then route.nat = nil end -- it was not to be found out
+  end
   local notes = routes.complete(found, servers, {
     changed = function(route)
       if route and not route.port then listen_on_all(self, { route }) end
