@@ -115,10 +115,18 @@ local function report_first(self)
     :format(about.offset * 1e3, about.bound * 1e3, about.servers))
 end
 
+-- Servers that are out of reach are so for one reason, mostly.
+local function brief(reason)
+  local first, rest = reason:match "^(.-); (.*)$"
+  if not first then return reason end
+  local _, others = rest:gsub("; ", "")
+  return ("%s; %d more)"):format(first, others + 1)
+end
+
 local function report_failure(self, reason)
   if self.found or self.warned then return end
   self.warned = true
-  core.log.write("warn", "no network time, so the system's clock has to do: " .. reason)
+  core.log.write("warn", "no network time, so the system's clock has to do: " .. brief(reason))
 end
 
 -- How long to wait after a measurement.

@@ -342,15 +342,16 @@ function Lab:mend(name, interface)
   return switch(self, MEND, lines_of(self, name, interface))
 end
 
---- Gives the outermost router of a host's line another address, as providers do over night. Nobody behind it is
--- told; what it has translated until then is lost. Waits.
+--- Gives the outermost router of a host's line another address, as providers do over night. Nobody behind it
+-- is told; what it has translated until then is lost. Waits.
 -- @tparam string name
 -- @tparam[opt="eth0"] string interface
 -- @treturn string the new address, as @{external} tells it; or nil, message, code
 function Lab:renumber(name, interface)
   local line = interface_of(self, name, interface).line
   if not line.wan then error(("the host %q has no NAT"):format(name), 2) end
-  local said, reason, code = core.task.run(self.keeper.run, self.keeper, script.change(topology.renumber(line)))
+  local change = script.change(topology.renumber(line))
+  local said, reason, code = core.task.run(self.keeper.run, self.keeper, change)
   if not said then return nil, reason, code end
   for _, host in pairs(self.plan.hosts) do
     for _, one in ipairs(host.interfaces) do

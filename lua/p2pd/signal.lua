@@ -16,7 +16,7 @@ local text = require "p2pd.text"
 
 local signal = {}
 
-local RETRANSMIT = 1.0    -- seconds until a request is repeated, on the next broker
+local RETRANSMIT = 0.5    -- seconds until a request is repeated, on the next broker
 local RETRANSMIT_MAX = 8.0
 local SKEW_MAX = 1e9 -- seconds that are told
 local JOIN_WAIT = 5.0     -- seconds for which a request waits for a broker that we have to join

@@ -4,9 +4,9 @@ local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 local servers = require "p2pd.lab.servers"
 
-local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "broker", "dial", "idle_node",
-  "tls", "flood", "strangers", "dials_memory", "clock", "punch_lateness", "punch", "punch_birthday", "nat",
-  "relay", "reliable" }
+local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "broker", "dial", "network",
+  "idle_node", "tls", "flood", "strangers", "dials_memory", "clock", "punch_lateness", "punch",
+  "punch_birthday", "nat", "relay", "reliable" }
 
 local function run(name)
   local benchmark = require("spec.bench." .. name)

@@ -164,6 +164,7 @@ local function find_one(self, offset)
       progress.online = progress.online + 1
       break
     end
+    reason = reason:gsub("^mqtt .- port %d+: ", "")
     table.insert(progress.reasons, ("%s: %s"):format(name_of(self.servers[offset + 1]), reason))
     offset = choose_next(self)
   end
