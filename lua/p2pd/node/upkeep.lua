@@ -8,6 +8,7 @@
 -- @classmod p2pd.node.upkeep
 local bucket = require "p2pd.limit.bucket"
 local core = require "p2pd.core"
+local expiring_map = require "p2pd.expiring_map"
 local nat = require "p2pd.nat"
 local outside = require "p2pd.net.outside"
 local task = require "p2pd.task"
@@ -22,7 +23,9 @@ local RETRY_S = 5       -- until a listener that could not be had is tried again
 local SLOW_S = 900      -- after which everything is looked at, whatever happened
 local SILENCES = 2      -- questions without an answer that count as a cut
 local DISCOVERIES_A_SECOND, DISCOVERIES = 0.2, 10 -- each is some dozens of packets
-local DOUBTS_A_SECOND, DOUBTS = 1 / 120, 3 -- some NATs have several external addresses, and will contradict
+local NEWS_A_SECOND, NEWS = 1 / 15, 8     -- contradictions by an address that nobody has named before
+local DOUBTS_A_SECOND, DOUBTS = 1 / 120, 3 -- and by others: some NATs have several, and will contradict for ever
+local SEEN_MAX, SEEN_S = 64, 3600 -- external addresses that are remembered
 
 local Upkeep = { __name = "p2pd.node.upkeep" }
 Upkeep.__index = Upkeep
@@ -44,7 +47,9 @@ function upkeep.new(options)
     requested = task.condition(),
     check_now = task.condition(),
     discoveries = bucket.new(DISCOVERIES_A_SECOND, DISCOVERIES),
+    news = bucket.new(NEWS_A_SECOND, NEWS),
     doubts = bucket.new(DOUBTS_A_SECOND, DOUBTS),
+    seen = expiring_map.new(SEEN_MAX, SEEN_S), -- external addresses
     turn = math.random(0, 63), -- which server is asked next
     silences = 0,
   }, Upkeep)
@@ -68,8 +73,11 @@ end
 
 --- Somebody outside contradicts what our address says.
 -- @tparam string why
-function Upkeep:doubt(why)
-  if self.discovery or not self.doubts:take(now()) then return end
+-- @tparam[opt] string ip the external address that was seen instead
+function Upkeep:doubt(why, ip)
+  if self.discovery then return end
+  local is_known = not ip or self.seen:get(ip)
+  if not (is_known and self.doubts or self.news):take(now()) then return end
   self:request(why, { discover = true })
 end
 
@@ -95,6 +103,7 @@ local function discover(self)
   while not self.discoveries:take(now()) do task.sleep(1 / DISCOVERIES_A_SECOND) end
   local before = externals_of(network)
   local notes = network:discover(self.settings.stun)
+  for _, external in pairs(externals_of(network)) do self.seen:set(external, true, now()) end
   self.silences = network:is_offline() and SILENCES or 0
   self.discovery = nil
   if is_moved(before, externals_of(network)) then
@@ -192,9 +201,9 @@ local function ask(self, route, several)
   })
 end
 
--- What each route's question brought: whether any was answered, and the first contradiction.
+-- What each route's question brought: whether any was answered, and a contradiction with the address in it.
 local function ask_all(self, routes)
-  local questions, answered, contradiction = {}, false, nil
+  local questions, answered, contradiction, seen = {}, false, nil, nil
   local several = is_multihomed(routes)
   for i, route in ipairs(routes) do
     questions[i] = function()
@@ -202,13 +211,13 @@ local function ask_all(self, routes)
       local ip = ask(self, route, several)
       answered = answered or ip ~= nil
       if ip and ip ~= told then
-        contradiction = ("a STUN server sees %s, not %s"):format(ip, told or "nothing")
+        contradiction, seen = ("a STUN server sees %s, not %s"):format(ip, told or "nothing"), ip
       end
       return true
     end
   end
   task.all(questions)
-  return answered, contradiction
+  return answered, contradiction, seen
 end
 
 local function check(self)
@@ -218,7 +227,7 @@ local function check(self)
   end
   if not routes[1] then return end
   self.turn = self.turn + 1
-  local answered, contradiction = ask_all(self, routes)
+  local answered, contradiction, seen = ask_all(self, routes)
   if self.discovery then return end
   if not answered then
     self.silences = self.silences + 1
@@ -226,7 +235,7 @@ local function check(self)
     self:request("the outside answers again", { discover = true, reconnect = true })
   else
     self.silences = 0
-    if contradiction then self:doubt(contradiction) end
+    if contradiction then self:doubt(contradiction, seen) end
   end
 end
 
