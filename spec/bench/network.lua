@@ -71,7 +71,8 @@ end
 
 local function start_once(l, executable)
   local started = harness.now()
-  local node <close> = assert(l:spawn("b", { executable, "node", stdout = "pipe", env = { P2PD_LOG = "error" } }))
+  local node <close> = assert(l:spawn("b", { executable, "node", stdout = "pipe",
+    env = { P2PD_LOG = "error" } }))
   node:stdout():settimeout(WAIT)
   assert(node:stdout():read "l", "no address")
   local seconds = harness.now() - started

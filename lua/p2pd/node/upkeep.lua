@@ -24,7 +24,7 @@ local SLOW_S = 900      -- after which everything is looked at, whatever happene
 local SILENCES = 2      -- questions without an answer that count as a cut
 local DISCOVERIES_A_SECOND, DISCOVERIES = 0.2, 10 -- each is some dozens of packets
 local NEWS_A_SECOND, NEWS = 1 / 15, 8     -- contradictions by an address that nobody has named before
-local DOUBTS_A_SECOND, DOUBTS = 1 / 120, 3 -- and by others: some NATs have several, and will contradict for ever
+local DOUBTS_A_SECOND, DOUBTS = 1 / 120, 3 -- and by others: some NATs have several, for ever
 local SEEN_MAX, SEEN_S = 64, 3600 -- external addresses that are remembered
 
 local Upkeep = { __name = "p2pd.node.upkeep" }
