@@ -1,4 +1,5 @@
-/* Runs a program for which netlink sockets are denied, as RestrictAddressFamilies= of systemd or Android do. */
+/* Runs a program for which netlink sockets are denied, as RestrictAddressFamilies= of systemd or
+ * Android do. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>

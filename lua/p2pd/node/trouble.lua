@@ -28,16 +28,17 @@ local function brief(text)
   return first
 end
 
+-- While brokers are connected to anew, and none has failed, it is as it was.
 local function find_problem(self)
   local note = self.is_offline() and self.notes[1]
   if self.is_online() then
+    self.reason = nil
     if not note then return nil end
     return "outside", brief(note)
   end
-  local line = "no broker answers, so nobody can signal this node yet: "
-    .. brief(self.reason or "no answer yet")
-  if note then return "offline", line .. "; " .. brief(note) end
-  return "brokers", line
+  if not self.reason then return self.kind end
+  local line = "no broker answers, so nobody can signal this node yet: " .. brief(self.reason)
+  return "brokers", note and line .. "; " .. brief(note) or line
 end
 
 --- Keeps what is known, to be told later; see @{tell}.
