@@ -235,6 +235,64 @@ describe("p2pd.node", function()
     end))
   end)
 
+  describe("events()", function()
+    -- Events by type, until there is one of the last type.
+    local function collect(events, last)
+      local found = {}
+      repeat
+        local event = assert(events:next(WAIT))
+        found[event.type] = event
+      until event.type == last
+      return found
+    end
+
+    it("tell the present state first", task(function()
+      local node <close> = start()
+      local events <close> = node:events()
+      local found = collect(events, "address")
+      assert.equal(node.address, found.address.address)
+      assert.same({ "lo", 0, { "127.0.0.1" } },
+        { found.interface.name, found.interface.number, found.interface.ipv4 })
+      assert.equal("lo", found.nat.interface)
+      assert.same({ 0, "online" }, { found.broker.offset, found.broker.state })
+    end))
+
+    it("tell of pipes, and of brokers that go", task(function()
+      local own = helper.mosquitto {}
+      local options = { settings = select(2, helper.settings { brokers = { own }, stuns = { stun } }) }
+      local bob <close> = start(options)
+      local alice <close> = start(options)
+      local heard <close>, said = bob:events(), alice:events()
+      local pipe <close> = assert(alice:connect(bob.address))
+      local accepted, made = collect(heard, "pipe").pipe, collect(said, "pipe").pipe
+      assert.same({ alice.id, true, pipe.id }, { accepted.peer, accepted.accepted, accepted.id })
+      assert.same({ bob.id, false, pipe.id }, { made.peer, made.accepted, made.id })
+      own:stop()
+      assert.equal("offline", collect(heard, "broker").broker.state)
+    end))
+
+    it("tell of what is refused", task(function()
+      local node <close> = start()
+      local events <close> = node:events()
+      local stream <close> = call(node, "nonsense\n")
+      assert.same({ "no peer", "127.0.0.1" },
+        { collect(events, "refusal").refusal.reason, "127.0.0.1" })
+      assert.is_truthy(stream)
+    end))
+
+    it("end with the node", task(function()
+      local node = start()
+      local count = 0
+      core.task.spawn(function()
+        for _ in node:events() do count = count + 1 end
+        count = -count
+      end)
+      core.task.sleep(0)
+      node:close()
+      wait_until(function() return count < 0 end)
+    end))
+  end)
+
   describe("echo() and get_address()", function()
     it("refuse bad addresses and too much data", task(function()
       local node <close> = start()
