@@ -2,7 +2,7 @@ local core = require "p2pd.core"
 local helper = require "spec.helper"
 local outside = require "p2pd.net.outside"
 local task = helper.task
-local tasks_of = require "p2pd.task"
+local groups = require "p2pd.task"
 local upkeep = require "p2pd.node.upkeep"
 
 local WAIT = 5
@@ -45,7 +45,7 @@ end
 
 describe("p2pd.node.upkeep", function()
   local ask, check, silent = outside.ask, upkeep.CHECK_S, upkeep.SILENT_CHECK_S
-  local state, tasks
+  local state
 
   before_each(function()
     upkeep.CHECK_S, upkeep.SILENT_CHECK_S = 0.01, 0.005
@@ -56,11 +56,14 @@ describe("p2pd.node.upkeep", function()
   end)
 
   local function begin(fields)
-    tasks = tasks_of.group()
+    local tasks = groups.group()
     fields = fields or {}
     fields.tasks = tasks
     state = open(fields)
-    return tasks
+    return setmetatable({}, { __close = function()
+      tasks:cancel()
+      state = nil
+    end })
   end
 
   local function wait_for(condition)

@@ -6,11 +6,11 @@
 -- 12 s or so for our address: 20 bytes there and about 32 back, to one server, a different one each time;
 -- every 3 s while nobody answers, since the line may be back any moment.
 -- @classmod p2pd.node.upkeep
-local bucket = require "p2pd.limit.bucket"
 local core = require "p2pd.core"
 local expiring_map = require "p2pd.expiring_map"
 local nat = require "p2pd.nat"
 local outside = require "p2pd.net.outside"
+local rate = require "p2pd.limit.rate"
 local task = require "p2pd.task"
 
 local upkeep = {}
@@ -22,9 +22,9 @@ local JITTER = 0.15     -- share of it by which nodes drift apart
 local RETRY_S = 5       -- until a listener that could not be had is tried again
 local SLOW_S = 900      -- after which everything is looked at, whatever happened
 local SILENCES = 2      -- questions without an answer that count as a cut
-local DISCOVERIES_A_SECOND, DISCOVERIES = 0.2, 10 -- each is some dozens of packets
-local NEWS_A_SECOND, NEWS = 1 / 15, 8     -- contradictions by an address that nobody has named before
-local DOUBTS_A_SECOND, DOUBTS = 1 / 120, 3 -- and by others: some NATs have several, for ever
+local DISCOVERIES = { 1, 5, 10 } -- so many in so many seconds, so many at once: each is dozens of packets
+local NEWS = { 1, 15, 8 }        -- contradictions by an address that nobody has named before
+local DOUBTS = { 1, 120, 3 }     -- and by others: some NATs have several, for ever
 local SEEN_MAX, SEEN_S = 64, 3600 -- external addresses that are remembered
 
 local Upkeep = { __name = "p2pd.node.upkeep" }
@@ -46,9 +46,9 @@ function upkeep.new(options)
     on_change = options.on_change,
     requested = task.condition(),
     check_now = task.condition(),
-    discoveries = bucket.new(DISCOVERIES_A_SECOND, DISCOVERIES),
-    news = bucket.new(NEWS_A_SECOND, NEWS),
-    doubts = bucket.new(DOUBTS_A_SECOND, DOUBTS),
+    discoveries = rate.new(table.unpack(DISCOVERIES)),
+    news = rate.new(table.unpack(NEWS)),
+    doubts = rate.new(table.unpack(DOUBTS)),
     seen = expiring_map.new(SEEN_MAX, SEEN_S), -- external addresses
     turn = math.random(0, 63), -- which server is asked next
     silences = 0,
@@ -77,7 +77,7 @@ end
 function Upkeep:doubt(why, ip)
   if self.discovery then return end
   local is_known = not ip or self.seen:get(ip)
-  if not (is_known and self.doubts or self.news):take(now()) then return end
+  if not (is_known and self.doubts or self.news):take("", now()) then return end
   self:request(why, { discover = true })
 end
 
@@ -100,7 +100,7 @@ end
 
 local function discover(self)
   local network = self.network
-  while not self.discoveries:take(now()) do task.sleep(1 / DISCOVERIES_A_SECOND) end
+  while not self.discoveries:take("", now()) do task.sleep(1) end
   local before = externals_of(network)
   local notes = network:discover(self.settings.stun)
   for _, external in pairs(externals_of(network)) do self.seen:set(external, true, now()) end
