@@ -7,7 +7,7 @@
 -- A route's fields: `interface` (its place in the list of interfaces, from 0), `name`, `family`, `nic` (the
 -- address to bind), `prefix` (bits), `internal` (IPv4: the NIC's; IPv6: its link-local, without a scope, or
 -- else the NIC's), `scope` (the interface's name, when `internal` is link-local), `loopback`, `default` (has
--- a default route), `way` (its place among the ways that the kernel takes to the servers, or nil), `external`
+-- a default route), `gateway` (its next hop, or nil), `way` (its place among the ways that the kernel takes to the servers, or nil), `external`
 -- (the NIC's address until another one is known), `external_known` (false when nobody has told it yet, or
 -- when no server answers), `nat` (nil until it is known; then
 -- `{ type, delta, value, mapping, filtering, tcp_mapping, ... }`, see @{p2pd.nat.evidence.judge}), `shared`
@@ -31,6 +31,7 @@ local SILENCES_MAX = 2  -- times that no server answers, until what they said be
 
 local FAMILIES = { "ipv4", "ipv6" }
 local DEFAULTS = { ipv4 = "default4", ipv6 = "default6" }
+local GATEWAYS = { ipv4 = "gateway4", ipv6 = "gateway6" }
 
 -- -- what the host knows
 
@@ -59,6 +60,7 @@ local function new_route(netif, place, family, nic)
     prefix = nic.prefix,
     loopback = netif.loopback,
     default = netif[DEFAULTS[family]],
+    gateway = netif[GATEWAYS[family]],
     way = netif.ways and netif.ways[family],
     internal = link_local or nic.ip,
     scope = link_local and netif.name,
