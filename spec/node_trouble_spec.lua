@@ -27,7 +27,8 @@ describe("p2pd.node.trouble", function()
   it("says one line a problem, once, and when it is over", function()
     local one, is, lines = open()
     is.online, is.offline = false, true
-    one:tell({ "the external address is unknown: a: timed out; b: timed out" }, "broker:1: refused; other:2: refused")
+    one:tell({ "the external address is unknown: a: timed out; b: timed out" },
+      "broker:1: refused; other:2: refused")
     one:tell({ "the external address is unknown: b: timed out" }, "other:2: refused")
     is.online, is.offline = true, false
     one:tell({})

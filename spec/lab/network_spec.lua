@@ -155,7 +155,8 @@ describe("p2pd.node and its network:", function()
   end))
 
   it("a tentative IPv6 address joins when it is sure, and a duplicate one never does", task(function()
-    local l <close> = assert(lab.open { hosts = { a = { ipv6 = true } }, servers = { brokers = 1, stuns = 1 } })
+    local l <close> = assert(lab.open { hosts = { a = { ipv6 = true } },
+      servers = { brokers = 1, stuns = 1 } })
     sh(l, "a", "ip -6 addr flush dev eth0 scope global; "
       .. "sysctl -qw net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.eth0.dad_transmits=2; "
       .. "ip -6 addr add 2f00:1:0::77/64 dev eth0")

@@ -7,9 +7,9 @@
 -- A route's fields: `interface` (its place in the list of interfaces, from 0), `name`, `family`, `nic` (the
 -- address to bind), `prefix` (bits), `internal` (IPv4: the NIC's; IPv6: its link-local, without a scope, or
 -- else the NIC's), `scope` (the interface's name, when `internal` is link-local), `loopback`, `default` (has
--- a default route), `gateway` (its next hop, or nil), `way` (its place among the ways that the kernel takes to
--- the servers, or nil), `external` (the NIC's address until another one is known), `external_known` (false when nobody has told it yet, or
--- when no server answers), `nat` (nil until it is known; then
+-- a default route), `gateway` (its next hop, or nil), `way` (its place among the ways that the kernel takes
+-- to the servers, or nil), `external` (the NIC's address until another one is known), `external_known` (false
+-- when nobody has told it yet, or when no server answers), `nat` (nil until it is known; then
 -- `{ type, delta, value, mapping, filtering, tcp_mapping, ... }`, see @{p2pd.nat.evidence.judge}), `shared`
 -- (the interface's other addresses with the same external one), `shut` (why nothing can leave by it, or nil).
 -- @module p2pd.net.routes
