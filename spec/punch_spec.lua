@@ -146,7 +146,7 @@ describe("p2pd.core.punch", function()
       local punch <close> = assert(start(plan({ there }, { deadline = now() + 0.05 })))
       local code, message = failure_of(punch)
       assert.equal("ECONNREFUSED", code)
-      assert.matches("^punch: no connection: ECONNREFUSED %d+ times$", message)
+      assert.matches("^punch: no connection: .*ECONNREFUSED %d+ times$", message) -- the last may be cut off
     end))
 
     it("keeps the port that the kernel chose for it", in_task(function()
