@@ -62,6 +62,9 @@ local DIAL = [[
     reason = line ~= "ping" and "no echo" or nil, mine = info["local"], theirs = info.remote }
 ]]
 
+-- Who measures punching dials more often than strangers may.
+local LIMITS = { birthdays_of_strangers = 1e6, birthdays_to_target = 1e6 }
+
 --- Starts a node in a host.
 -- @tparam lab l
 -- @tparam string host
@@ -70,7 +73,9 @@ local DIAL = [[
 function peers.start(l, host, options)
   options = options or {}
   local self = setmetatable({ agent = agent.start(l, host) }, peers)
-  self.address = self.agent:call(START, options.node or {}, options.nats, options.skew)
+  local given = { limits = LIMITS }
+  for key, value in pairs(options.node or {}) do given[key] = value end
+  self.address = self.agent:call(START, given, options.nats, options.skew)
   return self
 end
 
