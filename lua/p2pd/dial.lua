@@ -321,7 +321,7 @@ function Dial:run()
   end
   local held <close> = task.hold(stream)
   local ok, reason
-  ok, reason, code = handshake.go(stream, self.pipe_id)
+  ok, reason, code = handshake.go(stream, self.pipe_id, name)
   if not ok then return nil, dial.failure(reason, code, self.attempts) end
   held:release()
   local ip = stream:getpeername()

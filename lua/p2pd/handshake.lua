@@ -152,14 +152,21 @@ function handshake.dial(stream, about)
 end
 
 --- The dialer keeps this stream.
+-- @tparam stream stream
+-- @tparam string pipe_id
+-- @tparam[opt] string strategy what has made it, for the other side to know
 -- @return true, or nil, message, code
-function handshake.go(stream, pipe_id)
-  return preamble.write(stream, "go", pipe_id)
+function handshake.go(stream, pipe_id, strategy)
+  return preamble.write(stream, "go", pipe_id, strategy)
 end
 
 -- -- the answering node's part
 
--- The pipe's id, when the dialer keeps this stream.
+local function is_strategy(word)
+  return word == nil or #word <= 64 and not word:find "[^%w_.-]"
+end
+
+-- The pipe's id and its strategy, when the dialer keeps this stream.
 local function wait_for_go(stream)
   local words, message, code = preamble.read(stream)
   if not words then
@@ -167,9 +174,10 @@ local function wait_for_go(stream)
     return nil, message, code
   end
   if preamble.refusal(words) then return nil, "the dialer does not wait any more", "ECANCELED" end
-  local ok = words[1] == "go" and #words == 2 and words.is_clean and id.is_id(words[2])
+  local ok = words[1] == "go" and #words <= 3 and words.is_clean and id.is_id(words[2])
+    and is_strategy(words[3])
   if not ok then return nil, "not a p2pd dialer", "EPROTO" end
-  return words[2]
+  return words[2], words[3]
 end
 
 local function answer_insecure(stream, hello, about)
@@ -203,7 +211,7 @@ end
 -- @tparam table about to (our id), context (of TLS), insecure (may it be without TLS), allow (function of the
 -- dialer's id and the pipe's, when that is known: whether we want it; a false one, and its reason), and
 -- when they are known from (the dialer's id) and pipe
--- @treturn table from (the dialer), pipe, insecure, and refused (why, when we do not want it; the
+-- @treturn table from (the dialer), pipe, strategy (as the dialer says), insecure, and refused (why, when we do not want it; the
 -- dialer has yet to be told: @{turn_down}); or nil, message, code ("ECANCELED" when the dialer chose
 -- another stream)
 function handshake.answer(stream, hello, about)
@@ -218,12 +226,12 @@ function handshake.answer(stream, hello, about)
   local allowed, why = true, nil
   if about.allow then allowed, why = about.allow(from) end
   if not allowed then return { from = from, insecure = insecure, refused = why or "not allowed" } end
-  local pipe_id
-  pipe_id, message, code = wait_for_go(stream)
-  if not pipe_id then return nil, message, code end
+  local pipe_id, strategy
+  pipe_id, strategy, code = wait_for_go(stream)
+  if not pipe_id then return nil, strategy, code end
   local wanted = about.pipe or hello.pipe
   if wanted and pipe_id ~= wanted then return nil, "another pipe's go", "EPROTO" end
-  return { from = from, pipe = pipe_id, insecure = insecure }
+  return { from = from, pipe = pipe_id, strategy = strategy, insecure = insecure }
 end
 
 return handshake

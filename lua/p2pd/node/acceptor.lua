@@ -95,8 +95,8 @@ local function answer_dial(node, stream, hello)
   if not found then return nil, reason, code end
   return function()
     if found.refused then return turn_down(node, stream, "EACCES", found.refused) end
-    acceptor.offer(node, stream,
-      { strategy = "direct", peer = found.from, id = found.pipe, secure = not found.insecure })
+    acceptor.offer(node, stream, { strategy = found.strategy or "unknown", peer = found.from,
+      id = found.pipe, secure = not found.insecure })
   end
 end
 
