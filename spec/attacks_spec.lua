@@ -3,6 +3,7 @@ local address = require "p2pd.address"
 local core = require "p2pd.core"
 local handshake = require "p2pd.handshake"
 local helper = require "spec.helper"
+local loopback = require "spec.loopback"
 local id = require "p2pd.id"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
@@ -16,34 +17,10 @@ local SECRET = "attack at dawn"
 local NO_PROOF = "no proof that the peer knows the node id"
 
 describe("an attack:", function()
-  local broker, settings, level
+  local world = loopback.new(setup, teardown)
 
-  setup(function()
-    level = core.log.level()
-    core.log.level "error"
-    broker = helper.mosquitto {}
-    settings = select(2, helper.settings { brokers = { broker } })
-  end)
-
-  teardown(function()
-    core.log.level(level)
-    helper.close_all()
-  end)
-
-  local function start(options)
-    options = options or {}
-    options.settings, options.interfaces = options.settings or settings, { "lo" }
-    return assert(p2pd.node(options))
-  end
-
-  -- From now on the node says that it listens at another port.
-  local function pretend(node, port)
-    local own = address.parse(node.address)
-    own.ipv6, own.ipv4[1].port = {}, port
-    local text = address.format(own)
-    node.signal.address = function() return text end
-    return text
-  end
+  local function start(options) return world:start(options) end
+  local pretend = loopback.pretend
 
   local function port_of(node) return address.parse(node.address).ipv4[1].port end
 
@@ -106,11 +83,11 @@ describe("an attack:", function()
     end))
 
     it("at the broker sees topics and nothing else", task(function()
-      local tap <close> = taps.new(broker.port)
+      local tap <close> = taps.new(world.broker.port)
       local tapped = select(2, helper.settings { brokers = { { host = "127.0.0.1", port = tap.port } } })
       local alice <close> = start { settings = tapped }
       local bob <close> = start { settings = tapped }
-      local listener <close> = core.mqtt.open { host = broker.host, port = broker.port }
+      local listener <close> = core.mqtt.open { host = world.broker.host, port = world.broker.port }
       listener:subscribe(bob.id)
       assert(listener:wait_online(WAIT))
       assert(alice:echo(bob.address, SECRET))
@@ -129,7 +106,7 @@ describe("an attack:", function()
     local function with_stranger(fn)
       return task(function()
         local node <close> = start()
-        local stranger <close> = core.mqtt.open { host = broker.host, port = broker.port }
+        local stranger <close> = core.mqtt.open { host = world.broker.host, port = world.broker.port }
         assert(stranger:wait_online(WAIT))
         fn(node, stranger)
       end)
@@ -138,7 +115,7 @@ describe("an attack:", function()
     it("and replays what a peer has sent gets nothing done", task(function()
       local alice <close> = start()
       local bob <close> = start()
-      local eve <close> = core.mqtt.open { host = broker.host, port = broker.port }
+      local eve <close> = core.mqtt.open { host = world.broker.host, port = world.broker.port }
       eve:subscribe(bob.id)
       assert(eve:wait_online(WAIT))
       local pipe <close> = assert(alice:connect(bob.address, { strategies = { "reverse" } }))
@@ -153,7 +130,7 @@ describe("an attack:", function()
 
     it("and sends another node's messages on gets nothing done", task(function()
       local alice <close> = start()
-      local eve <close> = core.mqtt.open { host = broker.host, port = broker.port }
+      local eve <close> = core.mqtt.open { host = world.broker.host, port = world.broker.port }
       local bob <close> = start()
       eve:subscribe(bob.id)
       assert(eve:wait_online(WAIT))
@@ -381,7 +358,7 @@ describe("an attack:", function()
     it("to what is open, closed or talks learns nothing of it", task(function()
       local bob <close> = start { limits = { syns_to_target = 1000, answers_to_strangers = 24 } }
       local eve = nodes.new()
-      local client <close> = core.mqtt.open { host = broker.host, port = broker.port }
+      local client <close> = core.mqtt.open { host = world.broker.host, port = world.broker.port }
       client:subscribe(eve.id)
       assert(client:wait_online(WAIT))
       local silent <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
@@ -463,7 +440,7 @@ describe("an attack:", function()
     local silent <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
     local kept = {}
     local _ <close> = task_of(function() while true do kept[#kept + 1] = silent:accept() end end)
-    local client <close> = core.mqtt.open { host = broker.host, port = broker.port }
+    local client <close> = core.mqtt.open { host = world.broker.host, port = world.broker.port }
     assert(client:wait_online(WAIT))
     local port = select(2, silent:getsockname())
     local eves = { nodes.new(), nodes.new() }

@@ -211,9 +211,9 @@ end
 -- @tparam table about to (our id), context (of TLS), insecure (may it be without TLS), allow (function of the
 -- dialer's id and the pipe's, when that is known: whether we want it; a false one, and its reason), and
 -- when they are known from (the dialer's id) and pipe
--- @treturn table from (the dialer), pipe, strategy (as the dialer says), insecure, and refused (why, when we do not want it; the
--- dialer has yet to be told: @{turn_down}); or nil, message, code ("ECANCELED" when the dialer chose
--- another stream)
+-- @treturn table from (the dialer), pipe, strategy (as the dialer says), insecure, and refused (why, when we
+-- do not want it; the dialer has yet to be told: @{turn_down}); or nil, message, code ("ECANCELED" when the
+-- dialer chose another stream)
 function handshake.answer(stream, hello, about)
   local insecure = hello.role ~= "tls"
   local from, message, code
