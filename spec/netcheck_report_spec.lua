@@ -11,11 +11,11 @@ local function found()
     left_out = { "eth2 is down" }, notes = { "a note" },
     routes = {
       { name = "eth0", family = "ipv4", nic = "10.0.0.2", external = "192.0.2.1", external_known = true,
-        shared = { "10.0.0.3" }, nat = NAT },
+        way = 1, shared = { "10.0.0.3" }, nat = NAT },
       { name = "eth0", family = "ipv4", nic = "10.0.0.4", external = "192.0.2.4", external_known = true,
         shared = {}, nat = NAT },
       { name = "eth0", family = "ipv6", nic = "2001:db8::2", external = "2001:db8::2", external_known = true,
-        shared = {}, nat = { type = 7, delta = 1, value = 0, reason = "nobody answered" } },
+        way = 2, shared = {}, nat = { type = 7, delta = 1, value = 0, reason = "nobody answered" } },
     },
     brokers = { { host = "b", port = 1, ok = true, rtt = 0.02, seconds = 0.08 },
       { host = "c", port = 2, ok = false, reason = "timed out" } },
@@ -30,7 +30,7 @@ describe("p2pd.netcheck.report", function()
   it("text() says it all in words and numbers", function()
     local text = report.text(found())
     for _, line in ipairs {
-      "interface eth0",
+      "interface eth0, the way out by IPv4 and IPv6",
       "  IPv4  10.0.0.2, from outside: 192.0.2.1",
       "        also: 10.0.0.3",
       "        NAT: port-restricted (type 5); ports: independent (delta 4, value 3)",

@@ -53,9 +53,20 @@ local function routes_of(found, name, family)
   return routes
 end
 
+-- Of which families an interface is the way out; nothing where there is no other.
+local function describe_way(found, one)
+  local names = {}
+  for _, family in ipairs(FAMILIES) do
+    local route = routes_of(found, one.name, family[1])[1]
+    if route and route.way then names[#names + 1] = family[2] end
+  end
+  if not found.interfaces[2] or not names[1] then return "" end
+  return ", the way out by " .. table.concat(names, " and ")
+end
+
 local function add_interfaces(lines, found)
   for _, one in ipairs(found.interfaces) do
-    lines[#lines + 1] = "interface " .. one.name
+    lines[#lines + 1] = "interface " .. one.name .. describe_way(found, one)
     local is_empty = true
     for _, family in ipairs(FAMILIES) do
       for _, route in ipairs(routes_of(found, one.name, family[1])) do
