@@ -154,6 +154,25 @@ describe("p2pd.node and its network:", function()
     reach(b, a, "punch")
   end))
 
+  it("a VPN that comes up is the first record at once, and leaves no trace when it goes", task(function()
+    local l <close> = assert(lab.open { hosts = { a = { interfaces = { {}, {} } }, b = {} },
+      servers = { brokers = 1, stuns = 2 } })
+    local vpn = l:address("a", "eth1")
+    sh(l, "a", "ip rule flush; ip rule add lookup main; ip link set eth1 down")
+    local a <close> = peers.start(l, "a")
+    local b <close> = peers.start(l, "b")
+    local before = a.address
+    sh(l, "a", "ip link set eth1 up; ip route add 0.0.0.0/1 via %s; ip route add 128.0.0.0/1 via %s",
+      (vpn:gsub("%d+$", "1")), (vpn:gsub("%d+$", "1")))
+    await(a, vpn)
+    assert.matches("^0%-%[1,11%.", a.address)
+    reach(b, a, "direct")
+    sh(l, "a", "ip link set eth1 down")
+    await(a, "0-[0,")
+    assert.equal(before, a.address)
+    reach(b, a, "direct")
+  end))
+
   it("a tentative IPv6 address joins when it is sure, and a duplicate one never does", task(function()
     local l <close> = assert(lab.open { hosts = { a = { ipv6 = true } },
       servers = { brokers = 1, stuns = 1 } })
