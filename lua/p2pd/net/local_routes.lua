@@ -21,7 +21,8 @@ end
 
 local function link_local_of(netif)
   for _, candidate in ipairs(netif.ipv6) do
-    if candidate.class == "link-local" then return strip_scope(candidate.ip) end
+    local is_usable = not candidate.tentative and not candidate.failed
+    if candidate.class == "link-local" and is_usable then return strip_scope(candidate.ip) end
   end
 end
 

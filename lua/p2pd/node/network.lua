@@ -34,7 +34,18 @@ local function listen_anywhere(self, route)
   return listen_on(route, self.port)
 end
 
--- A listener for a route's NIC address; where the kernel chose the port, its link-local twin has the same.
+-- The link-local address beside a route's own has the same port, from when it can be bound.
+local function listen_on_twin(self, route)
+  local held = self.listeners[route]
+  if route.family ~= "ipv6" or route.internal == route.nic or held[route.internal] then return end
+  local twin = listen_on({ nic = route.internal, name = route.name }, route.port)
+  if not twin then return end
+  table.insert(held, twin)
+  held[route.internal] = true
+  self.on_listener(twin)
+end
+
+-- A listener for a route's NIC address.
 local function listen(self, route)
   local listener, reason, code = listen_anywhere(self, route)
   if not listener then return nil, reason, code end
@@ -43,11 +54,6 @@ local function listen(self, route)
   _, route.port = listener:getsockname()
   self.ports[route.family .. route.name] = route.port
   self.on_listener(listener)
-  if route.family ~= "ipv6" or route.internal == route.nic then return true end
-  local twin = listen_on({ nic = route.internal, name = route.name }, route.port)
-  if not twin then return true end
-  table.insert(self.listeners[route], twin)
-  self.on_listener(twin)
   return true
 end
 
@@ -70,6 +76,7 @@ local function listen_on_all(self, found)
     local ok, reason, code = true, nil, nil
     if not route.port then ok, reason, code = listen(self, route) end
     if ok then
+      listen_on_twin(self, route)
       count, self.told[route.nic] = count + 1, nil
     else
       if code == "EADDRINUSE" and self.port ~= 0 and not self.is_open then return nil, reason, code end
