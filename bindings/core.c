@@ -27,6 +27,8 @@ static const struct {
     {"turn", bind_turn},
     {"punch", bind_punch},
     {"ntp", bind_ntp},
+    {"pcp", bind_pcp},
+    {"gateway", bind_gateway},
     {"reliable", bind_reliable},
     {"mqtt", bind_mqtt},
     {"process", bind_process},
