@@ -63,6 +63,7 @@ end
 
 local function make_folders(self, fleet_plan)
   local folders = { self.folder }
+  for _, one in ipairs(self.plan.mappers) do folders[#folders + 1] = self.folder .. "/" .. one.namespace end
   for _, one in ipairs(fleet_plan) do folders[#folders + 1] = one.folder end
   return "mkdir -p '" .. table.concat(folders, "' '") .. "'\n"
 end
@@ -71,6 +72,22 @@ local function start_servers(self, fleet_plan)
   local started = fleet.start(fleet_plan, self.keeper:prefix(topology.SERVERS))
   for kind, list in pairs(started) do self[kind] = list end
   self.settings = servers.settings(fleet.settings(started), self.folder .. "/settings.lua")
+end
+
+-- Routers that map ports, by their namespace.
+local function start_mappers(self)
+  local starters = {}
+  self.mappers = {}
+  for i, one in ipairs(self.plan.mappers) do
+    starters[i] = function()
+      self.mappers[one.namespace] = servers.miniupnpd {
+        host = one.host, lan = one.lan, ipv6 = one.ipv6, protocols = one.protocols,
+        folder = self.folder .. "/" .. one.namespace, within = self.keeper:prefix(one.namespace),
+      }
+      return true
+    end
+  end
+  task.all(starters)
 end
 
 local function build(self, checked)
@@ -82,6 +99,7 @@ local function build(self, checked)
   ok, reason, code = delay.start(self)
   if not ok then return nil, reason, code end
   start_servers(self, fleet_plan)
+  start_mappers(self)
   return true
 end
 
@@ -107,7 +125,8 @@ end
 --   independent or dependent delta (1); `unsolicited`: what becomes of a SYN that nobody asked for, "drop",
 --   "rst" or "icmp"; `hairpin`: true when it turns packets for its own outside back in; `udp`: false when
 --   it lets none through; `ports`: `{ from, to }` of an independent or random delta; `tcp`: a table of
---   type, delta, value and ports that differ for TCP
+--   type, delta, value and ports that differ for TCP; `port_mapping`: true, or of "igd,natpmp,pcp" the
+--   protocols by which hosts behind it can have ports mapped
 -- - or `firewall`: true, or what becomes of a SYN, for a public address that admits answers only
 -- - `latency`, `jitter`: seconds one way between host and internet; `up`, `down` where they differ; `loss`:
 --   0 to 1
@@ -363,6 +382,16 @@ end
 
 -- -- closing
 
+--- The router that maps ports for a host, as in @{p2pd.lab.servers}: `:stop()`, `:start()`, `:log()`.
+-- @tparam string name
+-- @tparam[opt=1] integer index of `nats`
+-- @treturn server
+function Lab:mapper(name, index)
+  host_of(self, name)
+  local namespace = ("%s.nat%d"):format(name, index or 1)
+  return self.mappers[namespace] or error(("%s maps no ports"):format(namespace), 2)
+end
+
 local KINDS = { "brokers", "stuns", "ntps", "turns" }
 
 local function close(self)
@@ -372,6 +401,7 @@ local function close(self)
   for _, kind in ipairs(KINDS) do
     for _, server in ipairs(self[kind] or {}) do server:__close() end
   end
+  for _, server in pairs(self.mappers or {}) do server:__close() end
   delay.stop(self)
   held:close()
   -- One that was still on its way into its host is not there to be killed with it.

@@ -14,6 +14,7 @@ local DEFAULT_SERVERS = { brokers = 0, stuns = 0, ntps = 0, turns = 0 }
 
 local TYPES, DELTAS = nat.TYPES, nat.DELTAS
 local UNSOLICITED = { drop = true, rst = true, icmp = true }
+local MAPPING_PROTOCOLS = { igd = true, natpmp = true, pcp = true }
 local ALIASES = { open = "open internet", firewall = "symmetric UDP firewall" }
 
 -- The types that give a host an address of its own to the outside.
@@ -158,8 +159,21 @@ local function check_tcp(path, given, udp)
   return tcp
 end
 
+-- The protocols by which a router maps ports, from a text such as "igd,pcp".
+local function check_port_mapping(path, given)
+  if given == nil or given == false then return nil end
+  if given == true then given = "igd,natpmp,pcp" end
+  if type(given) ~= "string" then refuse(path, "%s is not a list such as \"igd,natpmp,pcp\"", show(given)) end
+  local result = {}
+  for word in (given .. ","):gmatch "([^,]*)," do
+    if not MAPPING_PROTOCOLS[word] then refuse(path, "%s is not igd, natpmp or pcp", show(word)) end
+    result[word] = true
+  end
+  return result
+end
+
 local NAT_KEYS = { type = true, delta = true, value = true, ports = true, unsolicited = true, hairpin = true,
-  udp = true, tcp = true }
+  udp = true, tcp = true, port_mapping = true }
 
 local function check_nat(path, given)
   check_keys(path, given, NAT_KEYS)
@@ -172,6 +186,7 @@ local function check_nat(path, given)
   result.udp = boolean(path .. ".udp", given.udp, true) and result.type ~= "blocked"
   result.translates = not UNTRANSLATED[result.type]
   result.tcp = check_tcp(path .. ".tcp", given.tcp, result)
+  result.port_mapping = check_port_mapping(path .. ".port_mapping", given.port_mapping)
   if result.hairpin and not result.translates then
     refuse(path .. ".hairpin", "%q translates nothing, so there is nothing to turn back", result.type)
   end

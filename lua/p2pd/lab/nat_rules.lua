@@ -241,16 +241,40 @@ local function guard(nat, hook)
   lines[#lines + 1] = "meta l4proto ipv6-icmp icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
   lines[#lines + 1] = "ct state established,related accept"
   if hook == "forward" then lines[#lines + 1] = "ct status dnat accept" end
+  if hook == "forward" and nat.port_mapping then lines[#lines + 1] = "jump opened" end
   return table.move(REFUSALS[nat.unsolicited], 1, 2, #lines + 1, lines)
+end
+
+-- What miniupnpd fills: `opened` for filters, `mapped` for the ports; and the version by which one can tell
+-- PCP's requests from NAT-PMP's, who share a port.
+local MAPPING_CHAINS = [[
+  chain opened { }
+  chain mapped { }
+  chain mapped_back { }
+  chain mapping { type nat hook prerouting priority -100; jump mapped; }
+  chain mapping_back { type nat hook postrouting priority 101; jump mapped_back; }
+  chain asking {
+    type filter hook input priority -1;
+    UNSPOKEN
+  }
+]]
+
+local function mapping_chains(protocols)
+  local unspoken = {}
+  if not protocols.natpmp then unspoken[1] = "udp dport 5351 @th,64,8 0 drop" end
+  if not protocols.pcp then unspoken[#unspoken + 1] = "udp dport 5351 @th,64,8 != 0 drop" end
+  return (MAPPING_CHAINS:gsub("UNSPOKEN", table.concat(unspoken, "\n    ")))
 end
 
 --- The rule-set of one router, whose interfaces are called `wan` and `lan`.
 -- @tparam table nat as @{p2pd.lab.description} completes it: `type`, `delta` (words), `value`,
--- `ports`, `unsolicited`, `hairpin`, `udp`, `translates`, `tcp` (itself, or what differs for TCP)
+-- `ports`, `unsolicited`, `hairpin`, `udp`, `translates`, `tcp` (itself, or what differs for TCP),
+-- `port_mapping` (a set of protocols)
 -- @tparam string outside the router's address on its `wan`
 -- @treturn {string,...} one for each transaction, in order
 function nat_rules.texts(nat, outside)
-  local texts = { "table inet guard {\n" .. chain("arriving", guard(nat, "input"))
+  local chains = nat.port_mapping and mapping_chains(nat.port_mapping) or ""
+  local texts = { "table inet guard {\n" .. chains .. chain("arriving", guard(nat, "input"))
     .. chain("passing", guard(nat, "forward")) .. "}\n" }
   if not nat.translates then return texts end
   local list = behaviours(nat)

@@ -318,6 +318,46 @@ function servers.chronyd(options)
   return start(chronyd, options or {})
 end
 
+local miniupnpd = { name = "miniupnpd", port = 5351 }
+
+-- Its rules go into the chains that p2pd.lab.nat_rules makes for it.
+function miniupnpd:configure()
+  local lines = {
+    "ext_ifname=wan",
+    "listening_ip=lan",
+    self.ipv6 and "" or "ipv6_disable=yes",
+    "enable_upnp=" .. (self.protocols.igd and "yes" or "no"),
+    "enable_natpmp=" .. ((self.protocols.natpmp or self.protocols.pcp) and "yes" or "no"),
+    "secure_mode=yes",
+    "min_lifetime=1",
+    "max_lifetime=86400",
+    "uuid=b014febb-5c85-4d1a-9d3f-3c5f6d3d7b3a",
+    "upnp_table_name=guard",
+    "upnp_nat_table_name=guard",
+    "upnp_forward_chain=opened",
+    "upnp_nat_chain=mapped",
+    "upnp_nat_postrouting_chain=mapped_back",
+    self.config or "",
+    ("allow 1024-65535 %s 1024-65535"):format(self.lan),
+    "deny 0-65535 0.0.0.0/0 0-65535",
+  }
+  local path = scratch.write(self.folder .. "/miniupnpd.conf", table.concat(lines, "\n") .. "\n")
+  self.command = { "miniupnpd", "-d", "-f", path, "-P", self.folder .. "/pid" }
+end
+
+function miniupnpd:is_ready(log)
+  return (not self.protocols.igd or log:find "HTTP listening on port")
+    and (not (self.protocols.natpmp or self.protocols.pcp) or log:find "Listening for NAT%-PMP/PCP traffic on port")
+end
+
+--- Starts what makes a router of the lab map ports.
+-- @tparam table options `host` (its address on the LAN), `lan` (the subnet), `ipv6`, `protocols` (a set of igd,
+-- natpmp, pcp), `folder`, `within`; `config`: further lines of its configuration
+-- @treturn server `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
+function servers.miniupnpd(options)
+  return start(miniupnpd, options)
+end
+
 local function broker_entry(broker)
   return { host = broker.host, port = broker.port, tls = broker.tls or false, ca = broker.ca }
 end

@@ -147,6 +147,15 @@ local function add_router(self, name, nat, above, place)
   return router
 end
 
+-- A router that maps ports for who is below it.
+local function add_mapper(self, router, nat, below)
+  if not nat.port_mapping then return end
+  table.insert(self.mappers, {
+    namespace = router.name, protocols = nat.port_mapping, host = address_in(below.subnet, 1),
+    lan = ("%s/%d"):format(address_in(below.subnet, 0), below.subnet.bits), ipv6 = self.ipv6,
+  })
+end
+
 -- The LAN of a line's innermost router: a cable for one, a bridge for several.
 local function add_lan(router, guests)
   if guests == 0 then return function() return "lan" end end
@@ -185,6 +194,7 @@ local function add_line(self, name, interface, guests)
     join(self, above, above.below, at(places[depth], 1))
     local router = add_router(self, ("%s.nat%d"):format(name, index), interface.nats[index], above,
       places[depth])
+    add_mapper(self, router, interface.nats[index], places[depth + 1])
     route_down(self, above, places[depth], table.move(places, depth + 1, #places, 1, {}))
     above = router
     above.below = "lan"
@@ -356,9 +366,10 @@ end
 -- @treturn table `namespaces`: a list, the first being the internet, each with `name`, `ip` (lines for
 -- `ip -batch`), `files` ({ path, value } to write) and `nft` (rule-sets, each a transaction); `cables`:
 -- lines for `ip -batch` that make the interfaces; `links`: the lines, with `net_side`; `hosts`: by name,
--- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`
+-- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`; `mappers`: the routers that map ports, with
+-- `namespace`, `protocols` (a set), `host` (their address below), `lan`, `ipv6`
 function topology.plan(lab, addresses)
-  local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, lines = 0 }, Plan)
+  local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, mappers = {}, lines = 0 }, Plan)
   local ipv6 = any_ipv6(lab.hosts)
   add_internet(self, ipv6)
   if #addresses > 0 then add_servers(self, ipv6, addresses) end
