@@ -153,7 +153,8 @@ $(NETDELAY): $(NETDELAY_OBJECTS) $(OUT)/flags
 # -- running --------------------------------------------------------------------------------------------
 
 # The specs' keys are theirs, never the user's.
-RUN_ENV := P2PD_EXE=$(abspath $(EXE)) XDG_DATA_HOME=$(abspath $(OUT))/data LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="$(OUT)/?.so;;"
+RUN_ENV := P2PD_EXE=$(abspath $(EXE)) XDG_DATA_HOME=$(abspath $(OUT))/data \
+	XDG_STATE_HOME=$(abspath $(OUT))/state LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="$(OUT)/?.so;;"
 SPECS = $(wildcard spec/*_spec.lua spec/lab/*_spec.lua spec/regress/*_spec.lua)
 JOBS ?=
 SUITE = spec/suite.lua -o $(OUT) $(if $(JOBS),-j $(JOBS))

@@ -65,6 +65,7 @@ local OPTIONS = {
   strategies = { "a list of strategies", options.is_a("table")[2] },
   secure = options.BOOLEAN,
   birthday = options.BOOLEAN,
+  port_mapping = options.BOOLEAN,
   background = options.BOOLEAN,
   allow = { "a function, or a list of node ids", function(value)
     return type(value) == "function" or is_id_list(value)
@@ -122,6 +123,7 @@ local function open_network(self, given)
     interfaces = given.interfaces,
     port = given.port,
     servers = self.settings.stun,
+    port_mapping = given.port_mapping,
     on_listener = function(listener) self.tasks:detach(acceptor.serve, self, listener) end,
     on_change = function() on_change(self) end,
   }
@@ -231,7 +233,8 @@ end
 -- for this run), key (to be used instead), port (0: any), interfaces (list of names), settings (table or
 -- path), policy (of its dials: a name or a function), strategies (names and modules, see @{p2pd.strategy}:
 -- those that it answers, and that its dials use), secure (false: it also takes, and makes, pipes without
--- TLS), birthday (false: never try many ports to meet a peer whose NAT gives out random ones), background
+-- TLS), birthday (false: never try many ports to meet a peer whose NAT gives out random ones), port_mapping
+-- (false: routers are not asked to let peers in), background
 -- (true: do not wait until it is ready; @{ready} does), allow (function of a peer's node id and what it asks
 -- for, a table with `type`: ECHO, GET_ADDR, DIRECT, P2P_DIRECT, ...: whether it may; it must not wait; or a
 -- list of node ids), deny (list of node ids that may nothing), trust (list of node ids that are trusted from

@@ -347,12 +347,12 @@ end
 
 function miniupnpd:is_ready(log)
   return (not self.protocols.igd or log:find "HTTP listening on port")
-    and (not (self.protocols.natpmp or self.protocols.pcp) or log:find "Listening for NAT%-PMP/PCP traffic on port")
+    and (not (self.protocols.natpmp or self.protocols.pcp) or log:find "Listening for NAT%-PMP/PCP traffic")
 end
 
 --- Starts what makes a router of the lab map ports.
--- @tparam table options `host` (its address on the LAN), `lan` (the subnet), `ipv6`, `protocols` (a set of igd,
--- natpmp, pcp), `folder`, `within`; `config`: further lines of its configuration
+-- @tparam table options `host` (its address on the LAN), `lan` (the subnet), `ipv6`, `protocols` (a set of
+-- igd, natpmp, pcp), `folder`, `within`; `config`: further lines of its configuration
 -- @treturn server `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.miniupnpd(options)
   return start(miniupnpd, options)

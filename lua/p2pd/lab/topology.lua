@@ -366,10 +366,11 @@ end
 -- @treturn table `namespaces`: a list, the first being the internet, each with `name`, `ip` (lines for
 -- `ip -batch`), `files` ({ path, value } to write) and `nft` (rule-sets, each a transaction); `cables`:
 -- lines for `ip -batch` that make the interfaces; `links`: the lines, with `net_side`; `hosts`: by name,
--- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`; `mappers`: the routers that map ports, with
--- `namespace`, `protocols` (a set), `host` (their address below), `lan`, `ipv6`
+-- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`; `mappers`: the routers that map ports,
+-- with `namespace`, `protocols` (a set), `host` (their address below), `lan`, `ipv6`
 function topology.plan(lab, addresses)
-  local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, mappers = {}, lines = 0 }, Plan)
+  local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, mappers = {}, lines = 0 },
+    Plan)
   local ipv6 = any_ipv6(lab.hosts)
   add_internet(self, ipv6)
   if #addresses > 0 then add_servers(self, ipv6, addresses) end

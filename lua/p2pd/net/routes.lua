@@ -11,7 +11,8 @@
 -- to the servers, or nil), `external` (the NIC's address until another one is known), `external_known` (false
 -- when nobody has told it yet, or when no server answers), `nat` (nil until it is known; then
 -- `{ type, delta, value, mapping, filtering, tcp_mapping, ... }`, see @{p2pd.nat.evidence.judge}), `shared`
--- (the interface's other addresses with the same external one), `shut` (why nothing can leave by it, or nil).
+-- (the interface's other addresses with the same external one), `shut` (why nothing can leave by it, or nil),
+-- `mapping` (its port on a router, see @{p2pd.port_mapping.describe}).
 -- @module p2pd.net.routes
 local classify = require "p2pd.nat.classify"
 local discovery = require "p2pd.net.discovery"

@@ -6,6 +6,7 @@ local core = require "p2pd.core"
 local interfaces = require "p2pd.net.interfaces"
 local list = require "p2pd.list"
 local nat = require "p2pd.nat"
+local port_mapping = require "p2pd.port_mapping"
 local predict = require "p2pd.punch.predict"
 local routes = require "p2pd.net.routes"
 
@@ -43,6 +44,20 @@ local function listen_on_twin(self, route)
   table.insert(held, twin)
   held[route.internal] = true
   self.on_listener(twin)
+end
+
+-- The port by which a router makes a route reachable is the one in our address, so it is ours on the LAN too.
+local function listen_too(self, route, port)
+  local listeners = self.listeners[route]
+  if not listeners then return nil, route.nic .. " is not listened on any more", "ENOENT" end
+  for _, listener in ipairs(listeners) do
+    if select(2, listener:getsockname()) == port then return true end
+  end
+  local listener, reason, code = listen_on(route, port)
+  if not listener then return nil, reason, code end
+  table.insert(listeners, listener)
+  self.on_listener(listener)
+  return true
 end
 
 -- A listener for a route's NIC address.
@@ -86,6 +101,41 @@ local function listen_on_all(self, found)
   end
   if failure and count == 0 and not self.is_open then return nil, table.unpack(failure) end
   return true
+end
+
+-- -- ports on routers
+
+-- Where no server outside tells our address, the router's word has to do, and its next one.
+local function adopt(route)
+  local one = port_mapping.describe(route)
+  if not one or one.state ~= "mapped" or core.inet.class(one.ip) ~= "global" then return end
+  if route.external_known and route.external ~= route.adopted then return end
+  route.external, route.external_known, route.adopted = one.ip, true, one.ip
+end
+
+-- Whether a server has told the external address, the last time.
+local function is_confirmed(route)
+  return route.external_known and not route.silences and route.external ~= route.adopted
+end
+
+local function on_mapping(self, route)
+  if self.is_discovered then adopt(route) end
+  local verified, reason = port_mapping.is_verified(route)
+  if not verified and reason and self.is_discovered then core.log.write("info", reason) end
+  self.on_change()
+end
+
+local function open_mapping(self)
+  self.mapping = port_mapping.open {
+    routes = self.routes,
+    listen = function(route, port) return listen_too(self, route, port) end,
+    on_change = function(route) on_mapping(self, route) end,
+  }
+end
+
+--- Routers may have forgotten what they mapped, or be others: they are asked now. Waits for nothing.
+function Network:refresh_mapping()
+  if self.mapping then self.mapping:refresh() end
 end
 
 -- -- looking at the interfaces
@@ -148,6 +198,7 @@ local function replace(self, found)
   end
   self.known = found
   publish(self)
+  if self.mapping then self.mapping:update() end
 end
 
 --- Looks at the interfaces again, and listens on what is new. Waits for nothing.
@@ -164,6 +215,7 @@ function Network:look()
   replace(self, found)
   local signature, last = signature_of(found), self.signature
   self.signature = signature
+  if signature ~= last then self:refresh_mapping() end
   return signature ~= last
 end
 
@@ -179,7 +231,7 @@ end
 --- Looks at the interfaces and listens on each route; waits for nothing.
 -- @tparam table options interfaces (names; nil: those that lead out), port (0: any), servers (those whose
 -- addresses say which way is out), on_listener (called with each listener), on_change (called when more is
--- known of the routes)
+-- known of the routes), port_mapping (false: routers are not asked to map ports)
 -- @treturn network; or nil, message, code. Closing it closes the listeners.
 function network.open(options)
   local self = setmetatable({ names = options.interfaces, port = options.port or 0,
@@ -193,6 +245,7 @@ function network.open(options)
   end
   for _, why in ipairs(self.left_out) do core.log.write("info", "interface left out: " .. why) end
   self.is_open = true
+  if options.port_mapping ~= false then open_mapping(self) end
   return self
 end
 
@@ -225,12 +278,20 @@ function Network:discover(servers)
   end
   local notes = routes.complete(found, servers, {
     changed = function(route)
-      if route and not route.port then listen_on_all(self, { route }) end
+      if route then
+        if not route.port then listen_on_all(self, { route }) end
+        adopt(route)
+      end
       self.on_change()
     end,
     resolved = function(ip) remember_target(self, ip) end,
   })
   keep_shut(self, found)
+  self.is_discovered = true
+  for _, route in ipairs(found) do
+    if route.nat and route.nat.external then route.adopted = nil end
+    adopt(route)
+  end
   replace(self, found)
   self.on_change()
   return notes
@@ -240,7 +301,7 @@ end
 -- @treturn boolean
 function Network:is_offline()
   for _, route in ipairs(self.routes) do
-    if route.external_known and not route.silences and not route.loopback then return false end
+    if is_confirmed(route) and not route.loopback then return false end
   end
   return true
 end
@@ -274,12 +335,13 @@ function Network:records()
   local records = { ipv4 = {}, ipv6 = {} }
   for _, route in ipairs(self.routes) do
     if route.port then
+      local opened, port = port_mapping.opened(route)
       table.insert(records[route.family], {
         interface = route.interface,
         external = route.external,
         internal = route.internal,
-        port = route.port,
-        nat = predict.advertise(route.nat or nat.unknown()),
+        port = port or route.port,
+        nat = opened or predict.advertise(route.nat or nat.unknown()),
       })
     end
   end
@@ -295,6 +357,7 @@ end
 
 --- Stops listening. May be called twice.
 function Network:close()
+  if self.mapping then self.mapping:close() end
   for route in pairs(self.listeners) do stop_listening(self, route) end
 end
 

@@ -4,6 +4,7 @@
 local direct = require "p2pd.strategy.direct"
 local handshake = require "p2pd.handshake"
 local nat = require "p2pd.nat"
+local port_mapping = require "p2pd.port_mapping"
 local task = require "p2pd.task"
 
 local PAIRS_MAX = 9 -- that the peer can make us try
@@ -31,7 +32,8 @@ local function turned(pair)
   return {
     family = pair.family,
     route = { nic = remote.internal, external = remote.external, prefix = route.prefix },
-    remote = { external = route.external, internal = route.internal, nat = route.nat or nat.unknown() },
+    remote = { external = route.external, internal = route.internal,
+      nat = port_mapping.opened(route) or route.nat or nat.unknown() },
   }
 end
 
