@@ -10,6 +10,7 @@ local deadline = require "p2pd.deadline"
 local exchange = require "p2pd.stun.exchange"
 local id = require "p2pd.id"
 local interfaces = require "p2pd.net.interfaces"
+local port_mapping = require "p2pd.port_mapping"
 local proxy = require "p2pd.proxy"
 local routes = require "p2pd.net.routes"
 local task = require "p2pd.task"
@@ -179,7 +180,8 @@ end
 -- @tparam table settings
 -- @tparam[opt] table options `interfaces` (names; those that a node would take), `timeout` (seconds for
 -- each server, 2), `progress` (function(ended, of))
--- @treturn[1] table `routes` and `notes` as @{p2pd.net.routes.find} gives them; `interfaces`; `left_out`,
+-- @treturn[1] table `routes` and `notes` as @{p2pd.net.routes.find} gives them, with `mapping` as
+-- @{p2pd.port_mapping.try} leaves it; `interfaces`; `left_out`,
 -- sentences; `brokers`, `stuns`, `turns`: a result for each of the settings' servers; `clock`
 -- @treturn[2] nil
 -- @treturn[2] string message
@@ -189,10 +191,16 @@ function netcheck.run(settings, options)
   local chosen, left_out, code = interfaces.list { names = options.interfaces }
   if not chosen then return nil, left_out, code end
   local timeout = options.timeout or netcheck.TIMEOUT
-  local result = { interfaces = chosen, left_out = left_out, brokers = {}, stuns = {}, turns = {} }
+  local result = { interfaces = chosen, left_out = left_out, brokers = {}, stuns = {}, turns = {},
+    routes = routes.plain(chosen) }
+  local plain = table.move(result.routes, 1, #result.routes, 1, {})
   local searches = {
     function()
-      result.routes, result.notes = routes.find(chosen, settings.stun, { hairpin = true })
+      result.notes = routes.complete(result.routes, settings.stun, { hairpin = true })
+      return true
+    end,
+    function()
+      port_mapping.try(plain)
       return true
     end,
     function()

@@ -6,11 +6,14 @@
 -- @classmod p2pd.port_mapping
 local announcements = require "p2pd.port_mapping.announcements"
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local keeper = require "p2pd.port_mapping.keeper"
 local nat = require "p2pd.nat"
 local task = require "p2pd.task"
 
 local port_mapping = {}
+
+local TRY_S = 4 -- seconds
 
 local PortMapping = { __name = "p2pd.port_mapping" }
 PortMapping.__index = PortMapping
@@ -150,9 +153,7 @@ function port_mapping.open(options)
   return self
 end
 
---- Whether all have been asked.
--- @treturn boolean
-function PortMapping:is_settled()
+local function is_settled(self)
   for _, one in pairs(self.keepers) do
     if one.state == "asking" then return false end
   end
@@ -168,5 +169,40 @@ function PortMapping:close()
 end
 
 PortMapping.__close = PortMapping.close
+
+-- -- trying
+
+local function listen_for_all(list)
+  local held = task.hold()
+  for _, route in ipairs(list) do
+    local listener = to_target(route) and core.tcp.listen { ip = route.nic }
+    if listener then
+      local _
+      _, route.port = listener:getsockname()
+      held.n = held.n + 1
+      held[held.n] = listener
+    end
+  end
+  return held
+end
+
+--- Has a port of each route mapped, and removes the mappings again. Waits, two to three seconds where a gateway
+-- is silent.
+-- @tparam {table,...} list routes; afterwards @{describe} and @{is_verified} tell what came of it
+function port_mapping.try(list)
+  local limit, changed = deadline.after(TRY_S), task.condition()
+  local listeners <close> = listen_for_all(list)
+  local self <close> = port_mapping.open {
+    routes = list,
+    listen = function() return listeners ~= nil end,
+    on_change = function() changed:broadcast() end,
+  }
+  while not is_settled(self) and not limit:has_passed() do changed:wait(limit:left()) end
+  for _, route in ipairs(list) do
+    local found = port_mapping.describe(route)
+    route.mapping = found and { describe = function() return found end }
+    route.port = nil
+  end
+end
 
 return port_mapping

@@ -1,6 +1,7 @@
 --- Which peers can a host expect to reach without a relay? Pure.
 -- @module p2pd.netcheck.forecast
 local nat = require "p2pd.nat"
+local port_mapping = require "p2pd.port_mapping"
 local predict = require "p2pd.punch.predict"
 
 local forecast = {}
@@ -67,7 +68,8 @@ end
 function forecast.best(routes, family)
   local best, best_ways
   for _, route in ipairs(routes) do
-    local ways = route.family == family and route.external_known and forecast.ways(route.nat, family)
+    local local_nat = port_mapping.is_verified(route) and nat.open() or route.nat
+    local ways = route.family == family and route.external_known and forecast.ways(local_nat, family)
     if ways and (not best or worth_of(ways) > worth_of(best_ways)) then best, best_ways = route, ways end
   end
   return best, best_ways

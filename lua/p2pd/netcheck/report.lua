@@ -3,6 +3,7 @@
 local json = require "dkjson"
 local nat = require "p2pd.nat"
 local forecast = require "p2pd.netcheck.forecast"
+local port_mapping = require "p2pd.port_mapping"
 
 local report = {}
 
@@ -35,6 +36,20 @@ local function add_nat(lines, one)
   for _, gap in ipairs(one.missing or {}) do add("not known: %s", gap) end
 end
 
+local function describe_mapping(route, one)
+  if one.state ~= "mapped" then return one.reasons[1] and "refused" or "no router offers it" end
+  local verified, reason = port_mapping.is_verified(route)
+  local text = ("by %s%s"):format(one.protocol, one.is_permanent and " (for good)" or "")
+  return verified and text .. ": peers can connect" or ("%s, but %s"):format(text, reason)
+end
+
+local function add_mapping(lines, route)
+  local one = port_mapping.describe(route)
+  if not one then return end
+  lines[#lines + 1] = "        port mapping: " .. describe_mapping(route, one)
+  for _, reason in ipairs(one.reasons) do lines[#lines + 1] = "          " .. reason end
+end
+
 local function add_route(lines, label, route)
   local outside = route.external_known and route.external or "not known"
   if route.external_known and route.external == route.nic then outside = "the same" end
@@ -43,6 +58,7 @@ local function add_route(lines, label, route)
     lines[#lines + 1] = "        also: " .. table.concat(route.shared, ", ")
   end
   add_nat(lines, route.nat)
+  add_mapping(lines, route)
 end
 
 local function routes_of(found, name, family)
@@ -160,7 +176,7 @@ local KEYS = { "interfaces", "name", "ipv4", "ipv6", "more", "nic", "ext", "shar
   "type_name", "delta", "delta_name", "value", "mapping", "filtering", "tcp_mapping", "hairpin", "missing",
   "left_out", "notes", "brokers", "stun", "turn", "clock", "host", "port", "transport", "ok", "udp", "tcp",
   "behaviour", "rtt", "seconds", "ip", "offset", "bound", "servers", "reason", "tcp_reason", "code", "expect",
-  "sentences", "peer", "way" }
+  "sentences", "peer", "way", "port_mapping", "state", "protocol", "verified", "reasons" }
 
 -- A copy whose numbers of seconds have six digits at most.
 local function shorten(value)
@@ -186,10 +202,18 @@ local function nat_object(one)
   }
 end
 
+local function mapping_object(route)
+  local one = port_mapping.describe(route)
+  if not one then return nil end
+  local verified, reason = port_mapping.is_verified(route)
+  return { state = one.state, protocol = one.protocol, ip = one.ip, verified = verified or false,
+    reason = reason, reasons = list(one.reasons) }
+end
+
 local function route_object(route)
   return {
     nic = route.nic, ext = route.external_known and route.external or json.null, shared = list(route.shared),
-    nat = nat_object(route.nat),
+    nat = nat_object(route.nat), port_mapping = mapping_object(route),
   }
 end
 
@@ -208,9 +232,9 @@ end
 --- What the JSON has, as a table.
 -- @tparam table found as @{netcheck.run} gives it
 -- @treturn table `interfaces`: `{ name, ipv4 = { nic, ext, shared, nat = { type, type_name, delta,
--- delta_name, value, mapping, filtering, tcp_mapping, hairpin, missing, reason } }, ipv6 }`; `left_out`,
--- `notes`, `brokers`, `stun`, `turn`, `clock`, `expect` (`sentences`; `ipv4` and `ipv6`: kinds of peers and
--- the way to them)
+-- delta_name, value, mapping, filtering, tcp_mapping, hairpin, missing, reason }, port_mapping = { state,
+-- protocol, ip, verified, reason, reasons } }, ipv6 }`; `left_out`, `notes`, `brokers`, `stun`, `turn`,
+-- `clock`, `expect` (`sentences`; `ipv4` and `ipv6`: kinds of peers and the way to them)
 function report.object(found)
   local interfaces = {}
   for i, one in ipairs(found.interfaces) do interfaces[i] = interface_object(found, one) end

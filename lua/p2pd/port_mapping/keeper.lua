@@ -29,7 +29,13 @@ local function tell(self, state)
   self.on_change(self)
 end
 
--- The last line of each protocol, in order.
+-- What each protocol's failure was: a gateway that does not speak it has nothing to say.
+local SILENCE = { ETIMEDOUT = true, ECONNREFUSED = true, EPROTONOSUPPORT = true }
+
+local function note(self, protocol, reason, code)
+  self.reasons[protocol.name] = not SILENCE[code] and reason or nil
+end
+
 local function reasons_of(self)
   local list = {}
   for _, protocol in ipairs(keeper.PROTOCOLS) do
@@ -102,7 +108,7 @@ end
 local function map(self, protocol, handle)
   local lease, reason, code = handle:map(want_of(self))
   if lease then return take(self, protocol, handle, lease) end
-  self.reasons[protocol.name] = reason
+  note(self, protocol, reason, code)
   return nil, reason, code
 end
 
@@ -111,7 +117,7 @@ end
 local function attempt(self, protocol)
   local handle, reason, code = protocol.find(self.target)
   if not handle then
-    self.reasons[protocol.name] = reason
+    note(self, protocol, reason, code)
     return nil, reason, code
   end
   while self.is_mapping do self.mapped:wait() end
@@ -192,7 +198,7 @@ end
 
 --- What there is to be told.
 -- @treturn table `state`; `protocol`, `ip`, `port`, `is_permanent`, `fault` (why we don't listen on that port
--- too); `reasons`, a sentence for each protocol that gave none
+-- too); `reasons`: a sentence for each protocol that the gateway speaks, or would, and that gave none
 function Keeper:describe()
   local lease = self.lease
   return { state = self.state, protocol = lease and lease.protocol.name, ip = lease and lease.ip,

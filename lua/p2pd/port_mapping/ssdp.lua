@@ -8,7 +8,7 @@ local ssdp = {}
 
 local GROUP, PORT = "239.255.255.250", 1900
 local ANSWER_MAX = 2048 -- bytes
-local WAITS = { 0.7, 1.8 } -- seconds after each search; a device may take the one second of MX
+local WAITS = { 0.7, 1.5 } -- seconds after each search; a device may take the one second of MX
 local TYPES = {
   "urn:schemas-upnp-org:device:InternetGatewayDevice:2",
   "urn:schemas-upnp-org:device:InternetGatewayDevice:1",
