@@ -176,6 +176,17 @@ local function count_ends(searches, progress)
   return searches
 end
 
+local function look_at_routes(result, stuns)
+  local plain = table.move(result.routes, 1, #result.routes, 1, {})
+  task.all(function()
+    result.notes = routes.complete(result.routes, stuns, { hairpin = true })
+    return true
+  end, function()
+    port_mapping.try(plain)
+    return true
+  end)
+end
+
 --- Looks at everything. Waits, two to three seconds at most.
 -- @tparam table settings
 -- @tparam[opt] table options `interfaces` (names; those that a node would take), `timeout` (seconds for
@@ -193,14 +204,9 @@ function netcheck.run(settings, options)
   local timeout = options.timeout or netcheck.TIMEOUT
   local result = { interfaces = chosen, left_out = left_out, brokers = {}, stuns = {}, turns = {},
     routes = routes.plain(chosen) }
-  local plain = table.move(result.routes, 1, #result.routes, 1, {})
   local searches = {
     function()
-      result.notes = routes.complete(result.routes, settings.stun, { hairpin = true })
-      return true
-    end,
-    function()
-      port_mapping.try(plain)
+      look_at_routes(result, settings.stun)
       return true
     end,
     function()

@@ -186,8 +186,8 @@ local function listen_for_all(list)
   return held
 end
 
---- Has a port of each route mapped, and removes the mappings again. Waits, two to three seconds where a gateway
--- is silent.
+--- Has a port of each route mapped, and removes the mappings again. Waits, two to three seconds where a
+-- gateway is silent.
 -- @tparam {table,...} list routes; afterwards @{describe} and @{is_verified} tell what came of it
 function port_mapping.try(list)
   local limit, changed = deadline.after(TRY_S), task.condition()
