@@ -94,6 +94,21 @@ static bool wait_turn(const struct library *lib, natpmp_t *p, double until) {
     return true;
 }
 
+/* The library reads fields without a look at the length: a datagram that is too short for them
+ * (RFC 6886 §3.2, §3.3) is thrown away before. False when nobody listens at the gateway. */
+static bool drop_short(const natpmp_t *p, const struct natpmp *n) {
+    unsigned char data[16];
+    for (;;) {
+        ssize_t len = recv(p->s, data, sizeof data, MSG_PEEK | MSG_DONTWAIT);
+        if (len < 0)
+            return errno != ECONNREFUSED;
+        bool refuses = len >= 8 && (data[2] || data[3]);
+        if (refuses || len >= (n->map ? 16 : 12))
+            return true;
+        recv(p->s, data, sizeof data, MSG_DONTWAIT);
+    }
+}
+
 static bool is_answer(const struct natpmp *n, const natpmpresp_t *r) {
     if (!n->map)
         return r->type == NATPMP_RESPTYPE_PUBLICADDRESS;
@@ -114,15 +129,16 @@ static void take(struct natpmp *n, const natpmpresp_t *r) {
 static void await_answer(const struct library *lib, natpmp_t *p, struct natpmp *n, double until) {
     natpmpresp_t response;
     while (wait_turn(lib, p, until)) {
-        int result = lib->read(p, &response);
-        if (result == 0 && is_answer(n, &response)) {
-            take(n, &response);
-            return;
-        }
-        if (result != 0 && result != NATPMP_TRYAGAIN) {
+        int result = drop_short(p, n) ? lib->read(p, &response) : NATPMP_ERR_NOGATEWAYSUPPORT;
+        if (result == NATPMP_TRYAGAIN)
+            continue;
+        if (result != 0)
             fail_by_result(n, result);
-            return;
-        }
+        else if (is_answer(n, &response))
+            take(n, &response);
+        else
+            fail(n, -EBADMSG, "an answer to another question");
+        return;
     }
     fail(n, -ETIMEDOUT, "no answer");
 }
