@@ -22,7 +22,8 @@ end
 -- @tparam lab l
 -- @tparam string host its name
 function agent.start(l, host)
-  local command = { "lua5.4", "spec/lab/agent_main.lua", stdin = "pipe", stdout = "pipe" }
+  local command = { "lua5.4", "spec/lab/agent_main.lua", stdin = "pipe", stdout = "pipe",
+    env = { XDG_STATE_HOME = l.folder } }
   local self = setmetatable({ host = host, asked = 0, answers = {}, news = core.task.condition() }, agent)
   self.child = assert(l:spawn(host, command))
   self.reader = core.task.spawn(take_answers, self)

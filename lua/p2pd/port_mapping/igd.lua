@@ -196,6 +196,15 @@ function Handle:map(want)
   return lease, reason, code
 end
 
+--- The device may listen elsewhere since it was found, as after a restart. Waits.
+-- @treturn boolean true when it answers there now; or nil, message, code
+function Handle:find_again()
+  local found, reason, code = igd.find(self.target)
+  if not found then return nil, reason, code end
+  self.service, self.ip = found.service, found.ip
+  return true
+end
+
 -- -- its life
 
 local function is_ours(self, lease, reply)

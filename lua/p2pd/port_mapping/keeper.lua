@@ -141,10 +141,18 @@ end
 
 -- -- keeping
 
+local function check(lease)
+  local is_kept, reason, code = lease.handle:check(lease)
+  if is_kept ~= nil or not lease.handle.find_again or not lease.handle:find_again() then
+    return is_kept, reason, code
+  end
+  return lease.handle:check(lease)
+end
+
 -- Whether the lease is good for now: true; false when the router refuses; nil without an answer.
 local function look_after(self, lease)
   if not lease.is_lost and not lease.renewal:has_passed() then
-    local is_kept, reason, code = lease.handle:check(lease)
+    local is_kept, reason, code = check(lease)
     if is_kept ~= false then return is_kept, reason, code end
     lease.is_lost = true
   end
