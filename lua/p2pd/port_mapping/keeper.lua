@@ -121,6 +121,7 @@ local function attempt(self, protocol)
     return nil, reason, code
   end
   while self.is_mapping do self.mapped:wait() end
+  if self.lease then return nil, "mapped already", "EALREADY" end
   self.is_mapping = true
   local _ <close> = setmetatable({}, { __close = function()
     self.is_mapping = false
