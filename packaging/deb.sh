@@ -20,6 +20,13 @@ printf 'Source: p2pd\n\nPackage: p2pd\nArchitecture: any\n' >"$work/debian/contr
 (cd "$work" && dpkg-shlibdeps -Osubstvars "$@")
 depends=$(sed -n 's/^shlibs:Depends=//p' "$work/substvars")
 
+# Libraries that are loaded when they are used: packages by the names that the program knows.
+recommends=
+for soname in $(strings "$root/usr/bin/p2pd" | grep -E '^lib(miniupnpc|natpmp)\.so\.[0-9]+$' | sort -u); do
+	package=$(dpkg -S "*/$soname" | sed -n '1s/:.*//p')
+	recommends="$recommends${recommends:+, }$package"
+done
+
 gzip -9nf "$root/usr/share/man/man1/p2pd.1" "$doc/CHANGELOG.md"
 mv "$doc/CHANGELOG.md.gz" "$doc/changelog.gz"
 mv "$doc/LICENSE" "$doc/copyright"
@@ -28,7 +35,7 @@ for package in libpaho-mqtt-dev liblua5.4-dev; do
 	cp "/usr/share/doc/$package/copyright" "$doc/copyright.$package"
 done
 
-sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@DEPENDS@/$depends/" \
+sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@DEPENDS@/$depends/" -e "s/@RECOMMENDS@/$recommends/" \
 	-e "s/@SIZE@/$(du -sk "$root" | cut -f1)/" "$here/control.in" >"$root/DEBIAN/control"
 (cd "$root" && find usr -type f -exec md5sum {} + | LC_ALL=C sort -k 2) >"$root/DEBIAN/md5sums"
 dpkg-deb --root-owner-group --build "$root" "$out/p2pd_${version}_$arch.deb"

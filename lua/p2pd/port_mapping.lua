@@ -106,24 +106,6 @@ local function start(self, route, target)
   }
 end
 
---- The routes have changed, or may have: those that are new are mapped, mappings of those that have gone are
--- removed, and the others' are looked at.
-function PortMapping:refresh()
-  local before = self.keepers
-  self.keepers = {}
-  for _, route in ipairs(self.routes) do
-    local target = route.port and find_target(self.routes, route)
-    if target then
-      local key = key_of(target, route)
-      local found = before[key]
-      if found then found:refresh() end
-      route.mapping = found or start(self, route, target)
-      self.keepers[key], before[key] = route.mapping, nil
-    end
-  end
-  for _, gone in pairs(before) do gone:close() end
-end
-
 -- A router has spoken of itself.
 local function hear(self, ip)
   local is_known = false
@@ -136,6 +118,36 @@ local function hear(self, ip)
   return is_known
 end
 
+local function listen_to_routers(self)
+  for _, one in pairs(self.keepers) do
+    local family = one.target.family
+    if not self.hearing[family] then
+      self.hearing[family] = self.tasks:spawn(announcements.listen, family,
+        function(ip) return hear(self, ip) end)
+    end
+  end
+end
+
+--- The routes have changed, or may have: those that are new are mapped, mappings of those that have gone are
+-- removed, and the others' are looked at. Waits where a mapping has to be removed by UPnP.
+-- @tparam[opt] {table,...} routes as for @{open}, when it is another list
+function PortMapping:refresh(routes)
+  local before = self.keepers
+  self.routes, self.keepers = routes or self.routes, {}
+  for _, route in ipairs(self.routes) do
+    local target = route.port and find_target(self.routes, route)
+    if target then
+      local key = key_of(target, route)
+      local found = before[key]
+      if found then found:refresh() end
+      route.mapping = found or start(self, route, target)
+      self.keepers[key], before[key] = route.mapping, nil
+    end
+  end
+  listen_to_routers(self)
+  for _, gone in pairs(before) do gone:close() end
+end
+
 --- Begins; waits for nothing.
 -- @tparam table options `routes` (the list of @{p2pd.net.routes}, with `port` each; may change before
 -- @{refresh}), `listen` (function(route, port): listens on that port too; true or nil and why not),
@@ -143,13 +155,8 @@ end
 -- @treturn port_mapping to be closed
 function port_mapping.open(options)
   local self = setmetatable({ routes = options.routes, listen = options.listen, on_change = options.on_change,
-    keepers = {}, tasks = task.group() }, PortMapping)
+    keepers = {}, hearing = {}, tasks = task.group() }, PortMapping)
   self:refresh()
-  local families = {}
-  for _, one in pairs(self.keepers) do families[one.target.family] = true end
-  for family in pairs(families) do
-    self.tasks:spawn(announcements.listen, family, function(ip) return hear(self, ip) end)
-  end
   return self
 end
 

@@ -69,6 +69,10 @@ describe("p2pd.lab.description", function()
       nats { type = 3, delta = 4, value = 1.5 },
     ['hosts.a.nats[1].unsolicited: "tarpit" is not "drop", "rst" or "icmp"'] =
       nats { type = 5, unsolicited = "tarpit" },
+    ['hosts.a.nats[1].port_mapping: "upnp" is not igd, natpmp or pcp'] =
+      nats { type = 5, port_mapping = "igd,upnp" },
+    ['hosts.a.nats[1].port_mapping: 1 is not a list such as "igd,natpmp,pcp"'] =
+      nats { type = 5, port_mapping = 1 },
     ["hosts.a.nats[1].hairpin: 1 is not true or false"] = nats { type = 5, hairpin = 1 },
     ['hosts.a.nats[1].hairpin: "open internet" translates nothing, so there is nothing to turn back'] =
       nats { type = 1, hairpin = true },
@@ -120,10 +124,14 @@ describe("p2pd.lab.words", function()
     assert.same({ cone, { type = "firewall" } }, words.parse "full-cone/independent/3/rst/hairpin+firewall")
   end)
 
+  it("reads by which protocols ports are mapped", function()
+    assert.same({ { type = "full-cone", port_mapping = "igd,pcp" } }, words.parse "full-cone/igd/pcp")
+  end)
+
   it("says what it does not understand", function()
     assert.same({ nil, "a NAT has a type" }, { words.parse "" })
     assert.same({ nil, "a NAT has a type" }, { words.parse "symmetric+" })
-    assert.same({ nil, '"loud" is no delta, value, drop, rst, icmp or hairpin' },
+    assert.same({ nil, '"loud" is no delta, value, drop, rst, icmp, hairpin, igd, natpmp or pcp' },
       { words.parse "symmetric/loud" })
   end)
 

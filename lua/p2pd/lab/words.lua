@@ -6,10 +6,12 @@ local nat = require "p2pd.nat"
 local words = {}
 
 --- What `parse` understands, for a help text.
-words.HELP = "TYPE[/DELTA[/VALUE]][/drop|/rst|/icmp][/hairpin], the inner of two before a `+`. "
+words.HELP = "TYPE[/DELTA[/VALUE]][/drop|/rst|/icmp][/hairpin][/igd][/natpmp][/pcp], "
+  .. "the inner of two before a `+`. "
   .. "TYPE: open, firewall, full-cone, address-restricted, port-restricted, symmetric, blocked. "
   .. "DELTA: equal, preserving, independent, dependent, random."
 
+local PROTOCOLS = { igd = true, natpmp = true, pcp = true }
 local UNSOLICITED = { drop = true, rst = true, icmp = true }
 
 local function parse_word(router, word)
@@ -17,6 +19,8 @@ local function parse_word(router, word)
     router.unsolicited = word
   elseif word == "hairpin" then
     router.hairpin = true
+  elseif PROTOCOLS[word] then
+    router.port_mapping = (router.port_mapping and router.port_mapping .. "," or "") .. word
   elseif math.tointeger(tonumber(word)) then
     router.value = math.tointeger(tonumber(word))
   elseif nat.DELTAS[word] then
@@ -33,7 +37,7 @@ local function parse_router(text)
     if not router then
       router = { type = word }
     elseif not parse_word(router, word) then
-      return nil, ("%q is no delta, value, drop, rst, icmp or hairpin"):format(word)
+      return nil, ("%q is no delta, value, drop, rst, icmp, hairpin, igd, natpmp or pcp"):format(word)
     end
   end
   if not router then return nil, "a NAT has a type" end
@@ -66,6 +70,7 @@ function words.describe(nats)
     if router.translates then text = ("%s, %s delta"):format(text, router.delta) end
     if router.value ~= 0 then text = ("%s of %d"):format(text, router.value) end
     parts[i] = ("%s, %s"):format(text, router.unsolicited)
+    if router.port_mapping then parts[i] = parts[i] .. ", maps ports" end
   end
   return parts[1] and table.concat(parts, "; then ") or "no NAT"
 end

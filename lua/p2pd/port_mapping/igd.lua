@@ -53,17 +53,24 @@ local function describe(target)
   return described, ssdp.split(described.url_base, target.gateway) or port
 end
 
+local function ask_address(service)
+  local reply, reason, code = soap.call(service, "GetExternalIPAddress")
+  if not reply then return nil, reason, code end
+  local ip = reply.NewExternalIPAddress or ""
+  local class, family = core.inet.class(ip)
+  if family == "ipv4" and class ~= "unspecified" then return ip end
+  return nil, "the WAN connection has no address", "ENETDOWN"
+end
+
 -- The WAN connection that has an address.
 local function find_connection(target, described, port)
   local reason, code = "the device has no WAN connection", "EOPNOTSUPP"
   for _, one in ipairs { "first", "second" } do
     local service = to_service(target, described[one], port)
     if service then
-      local reply, fault, errno = soap.call(service, "GetExternalIPAddress")
-      local ip = reply and reply.NewExternalIPAddress or ""
-      local class, family = core.inet.class(ip)
-      if family == "ipv4" and class ~= "unspecified" then return service, ip end
-      reason, code = fault or "the WAN connection has no address", errno or "ENETDOWN"
+      local ip
+      ip, reason, code = ask_address(service)
+      if ip then return service, ip end
     end
   end
   return nil, reason, code
@@ -175,7 +182,7 @@ local function renew_pinhole(self, want)
     { "UniqueID", self.pinhole },
     { "NewLeaseTime", want.lifetime },
   })
-  if not reply and NO_SUCH_ENTRY[number] then return add_pinhole(self, want) end
+  if not reply and NO_SUCH_ENTRY[number or 0] then return add_pinhole(self, want) end
   if not reply then return nil, reason, code end
   return { port = want.port, ip = self.target.nic, lifetime = want.lifetime,
     record = new_record(self.service, { pinhole = self.pinhole }) }
@@ -207,9 +214,15 @@ end
 
 -- -- its life
 
-local function is_ours(self, lease, reply)
-  return reply.NewInternalClient == self.target.nic and tonumber(reply.NewInternalPort) ~= nil
-    and lease.port == lease.record.external
+local function is_ours(self, reply)
+  return reply.NewInternalClient == self.target.nic
+end
+
+-- A device that refuses to tell, because it lacks the action for instance, is believed to have the entry.
+local function has_entry(self, action, arguments)
+  local reply, reason, code, number = soap.call(self.service, action, arguments)
+  if not reply and not number then return nil, reason, code end
+  return not NO_SUCH_ENTRY[number or 0], reply
 end
 
 --- Whether the gateway still has the mapping, and its address. Waits.
@@ -217,21 +230,18 @@ end
 -- @treturn ?boolean nil, message, code when it does not answer
 function Handle:check(lease)
   if self.target.family == "ipv6" then
-    local reply, reason, code, number = soap.call(self.service, "GetPinholePackets",
-      { { "UniqueID", self.pinhole } })
-    if not reply and NO_SUCH_ENTRY[number] then return false end
-    if not reply and not number then return nil, reason, code end
-    return true
+    return has_entry(self, "GetPinholePackets", { { "UniqueID", self.pinhole } })
   end
-  local reply, reason, code, number = soap.call(self.service, "GetSpecificPortMappingEntry", {
+  local is_there, reply, code = has_entry(self, "GetSpecificPortMappingEntry", {
     { "NewRemoteHost", "" },
     { "NewExternalPort", lease.port },
     { "NewProtocol", "TCP" },
   })
-  if reply then return is_ours(self, lease, reply) end
-  if number and not NO_SUCH_ENTRY[number] then return true end -- it does not say
-  if number then return false end
-  return nil, reason, code
+  if is_there == nil then return nil, reply, code end
+  local ip = ask_address(self.service)
+  local is_same = not ip or ip == lease.ip
+  self.ip = ip or self.ip
+  return is_there and is_same and (not reply or is_ours(self, reply))
 end
 
 local function to_removal(record)
@@ -248,7 +258,7 @@ function igd.remove(target, record)
   local service = { ip = target.gateway, nic = target.nic, port = record.port, path = record.path,
     type = record.type }
   local reply, reason, code, number = soap.call(service, to_removal(record))
-  if not reply and not NO_SUCH_ENTRY[number] then return nil, reason, code end
+  if not reply and not NO_SUCH_ENTRY[number or 0] then return nil, reason, code end
   return true
 end
 
