@@ -28,6 +28,7 @@ static bool turning; /* task_run_ready() is on the stack, maybe between two task
 static uint64_t tickets;
 static const char anchors_key;
 static int alive;
+static int lingering;                  /* of those, the ones that task_linger() has named */
 static volatile sig_atomic_t stopping; /* the running task is interrupted */
 
 /* -- where tasks wait ---------------------------------------------------------------------- */
@@ -175,6 +176,8 @@ static void leave_wait(struct task *t) {
 static void settle(lua_State *L, struct task *t, enum task_state state) {
     t->state = state;
     alive--;
+    if (t->lingers)
+        lingering--;
     task_wake_all(&t->joiners);
     if (!t->queued)
         release(L, t);
@@ -248,6 +251,17 @@ void task_run_ready(lua_State *L) {
             break;
     }
     turning = false;
+}
+
+void task_linger(struct task *t) {
+    if (t->lingers || t->state >= TASK_DONE)
+        return;
+    t->lingers = true;
+    lingering++;
+}
+
+bool task_any_lingering(void) {
+    return lingering > 0;
 }
 
 bool task_is_over(const struct task *t) {

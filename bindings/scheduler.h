@@ -76,6 +76,7 @@ struct task {
     enum task_state state;
     bool queued, woken;
     bool joined; /* somebody will tell of its failure */
+    bool lingers;
     double deadline;
     ev_timer timer;
     uint64_t ticket; /* its place among those who wait: lower numbers came first */
@@ -100,6 +101,10 @@ void task_cancel_all(lua_State *L);
 
 /* Whether it has ended, or is being closed. */
 bool task_is_over(const struct task *t);
+
+/* run() ends no earlier than it does, within bounds: it has to say something to others. */
+void task_linger(struct task *t);
+bool task_any_lingering(void);
 
 /* The userdata is collected. */
 void task_forget(struct task *t);

@@ -89,6 +89,15 @@ static int m_cancel(lua_State *L) {
     return 1;
 }
 
+/***
+Has run() wait for it at its end, as for bytes that are on their way: two seconds at most.
+@function task:linger
+*/
+static int m_linger(lua_State *L) {
+    task_linger(check_task(L, 1));
+    return 0;
+}
+
 static int m_close(lua_State *L) {
     struct task *t = check_task(L, 1);
     if (!task_is_over(t) && t != task_running())
@@ -221,8 +230,8 @@ static int l_step(lua_State *L) {
 
 static void drain_lingering(lua_State *L) {
     double deadline = loop_now() + RUN_LINGER_S;
-    while ((transport_leaving() || process_lingering()) && loop_now() < deadline &&
-           !interrupt_pending())
+    while ((transport_leaving() || process_lingering() || task_any_lingering()) &&
+           loop_now() < deadline && !interrupt_pending())
         turn(L, deadline);
 }
 
@@ -284,11 +293,9 @@ static int l_run(lua_State *L) {
 
 /* -- the part ------------------------------------------------------------------------------ */
 
-static const luaL_Reg TASK_METHODS[] = {{"join", m_join},
-                                        {"cancel", m_cancel},
-                                        {"status", m_status},
-                                        {"traceback", m_traceback},
-                                        {NULL, NULL}};
+static const luaL_Reg TASK_METHODS[] = {{"join", m_join},           {"cancel", m_cancel},
+                                        {"linger", m_linger},       {"status", m_status},
+                                        {"traceback", m_traceback}, {NULL, NULL}};
 static const luaL_Reg TASK_META[] = {
     {"__gc", m_gc}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
 static const luaL_Reg FUNCTIONS[] = {{"run", l_run},

@@ -80,6 +80,19 @@ describe("an interrupt", function()
     assert.same({ "signal", 2 }, { process:wait() })
   end))
 
+  it("lets a task that lingers say what it has to say", in_task(function()
+    local result = interrupted([[
+      local _ <close> = setmetatable({}, { __close = function()
+        task.spawn(function() task.sleep(0.02) print "said" end):linger()
+        task.spawn(function() task.sleep(0.01) print "heard" end)
+        task.spawn(function() task.sleep(60) print "never" end)
+      end })
+      print "there"
+      task.sleep(60)
+    ]], "TERM")
+    assert.same({ "exit", 1, "closed\nheard\nsaid\n" }, { result.how, result.status, result.out })
+  end))
+
   it("counts while closed streams drain at the end", in_task(function()
     local process <close> = child.spawn [[
       print(pcall(task.run, function()

@@ -245,8 +245,8 @@ describe("p2pd.port_mapping", function()
         { calls[2].external, calls[2].internal, calls[2].lifetime })
       assert.matches("<NewInternalClient>127.0.0.1<", calls[2].body, 1, true)
       one:close()
+      helper.wait_until(function() return not next(remembered()) end)
       assert.same({ "DeletePortMapping", PORT }, { calls[3].action, calls[3].external })
-      assert.is_nil(next(remembered()))
     end))
 
     it("lets a router that can choose the port", function()
@@ -337,6 +337,36 @@ describe("p2pd.port_mapping", function()
       it("survives " .. what, with_device(function(_, found) assert.equal("none", found.state) end,
         function() return text end))
     end
+  end)
+
+  describe("refresh()", function()
+    local start_keeper = keeper.start
+
+    after_each(function() keeper.start = start_keeper end)
+
+    local function route(nic, more)
+      local one = { family = "ipv4", nic = nic, gateway = "10.0.0.1", name = "eth0", port = PORT }
+      for name, value in pairs(more or {}) do one[name] = value end
+      return one
+    end
+
+    it("maps what is new, looks at what stays, and removes what has gone", helper.task(function()
+      local events = {}
+      keeper.start = function(options)
+        local nic = options.target.nic
+        local function note(what) events[#events + 1] = what .. " " .. nic end
+        note "start"
+        return { target = options.target, refresh = function() note "refresh" end,
+          close = function() note "close" end }
+      end
+      local self <close> = port_mapping.open { routes = { route "10.0.0.2", route "10.0.0.3" } }
+      self:refresh { route "10.0.0.3", route "10.0.0.4", route "8.8.8.8", route("10.0.0.5", { port = false }),
+        { family = "ipv4", nic = "10.0.0.6", name = "eth1", port = PORT } }
+      assert.same({ "start 10.0.0.2", "start 10.0.0.3", "refresh 10.0.0.3", "start 10.0.0.4",
+        "close 10.0.0.2" }, events)
+      self:close()
+      assert.equal(7, #events)
+    end))
   end)
 
   describe("http", function()

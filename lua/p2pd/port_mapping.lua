@@ -129,7 +129,7 @@ local function listen_to_routers(self)
 end
 
 --- The routes have changed, or may have: those that are new are mapped, mappings of those that have gone are
--- removed, and the others' are looked at. Waits where a mapping has to be removed by UPnP.
+-- removed, and the others' are looked at.
 -- @tparam[opt] {table,...} routes as for @{open}, when it is another list
 function PortMapping:refresh(routes)
   local before = self.keepers

@@ -17,7 +17,7 @@ keeper.LIFETIME = 3600 -- seconds that are asked for
 local RETRY_S = 900            -- after which routers that refused, or are none, are asked again
 local DOUBT_MIN_S, DOUBT_MAX_S = 2, 60 -- between questions to a router that does not answer any more
 local LIFETIME_MIN = 20        -- seconds; a shorter lifetime is renewed as if it were so long
-local REMOVE_S = 1
+local REMOVE_S = 1.5
 
 local Keeper = { __name = "p2pd.port_mapping.keeper" }
 Keeper.__index = Keeper
@@ -51,21 +51,16 @@ local function remove_now(target, protocol, record, key)
   if protocol.remove(target, record) then ledger.remove(key) end
 end
 
--- A service of the gateway's is asked by TCP, which takes a moment: it is waited for where that is possible.
-local function remove(self, protocol, record, key)
-  if not protocol.waits then return remove_now(self.target, protocol, record, key) end
-  if not coroutine.isyieldable() then
-    core.task.spawn(remove_now, self.target, protocol, record, key)
-    return
-  end
-  task.timeout(REMOVE_S, remove_now, self.target, protocol, record, key)
-end
-
+-- Waits for nothing: a service of the gateway's is asked by TCP, which takes a moment.
 local function drop(self)
   local lease = self.lease
   if not lease then return end
   self.lease = nil
-  remove(self, lease.protocol, lease.record, lease.key)
+  if not lease.protocol.waits then
+    return remove_now(self.target, lease.protocol, lease.record, lease.key)
+  end
+  core.task.spawn(task.timeout, REMOVE_S, remove_now, self.target, lease.protocol, lease.record,
+    lease.key):linger()
 end
 
 local function find_protocol(name)
