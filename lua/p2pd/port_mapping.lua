@@ -128,24 +128,29 @@ local function listen_to_routers(self)
   end
 end
 
---- The routes have changed, or may have: those that are new are mapped, mappings of those that have gone are
--- removed, and the others' are looked at.
+--- The list of routes has changed: those that are new are mapped, mappings of those that have gone are
+-- removed.
 -- @tparam[opt] {table,...} routes as for @{open}, when it is another list
-function PortMapping:refresh(routes)
+function PortMapping:update(routes)
   local before = self.keepers
   self.routes, self.keepers = routes or self.routes, {}
   for _, route in ipairs(self.routes) do
     local target = route.port and find_target(self.routes, route)
     if target then
       local key = key_of(target, route)
-      local found = before[key]
-      if found then found:refresh() end
-      route.mapping = found or start(self, route, target)
+      route.mapping = before[key] or self.keepers[key] or start(self, route, target)
       self.keepers[key], before[key] = route.mapping, nil
     end
   end
   listen_to_routers(self)
   for _, gone in pairs(before) do gone:close() end
+end
+
+--- The network may have changed, or the router: like @{update}, and mappings that stay are looked at now.
+-- @tparam[opt] {table,...} routes as for @{open}, when it is another list
+function PortMapping:refresh(routes)
+  for _, one in pairs(self.keepers) do one:refresh() end
+  self:update(routes)
 end
 
 --- Begins; waits for nothing.
@@ -156,7 +161,7 @@ end
 function port_mapping.open(options)
   local self = setmetatable({ routes = options.routes, listen = options.listen, on_change = options.on_change,
     keepers = {}, hearing = {}, tasks = task.group() }, PortMapping)
-  self:refresh()
+  self:update()
   return self
 end
 

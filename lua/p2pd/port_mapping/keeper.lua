@@ -80,14 +80,23 @@ end
 
 -- -- obtaining
 
+-- A renewal is the same mapping, and no news for the ledger.
+local function note_in_ledger(self, lease, before)
+  local is_same = before and before.protocol == lease.protocol
+  for name, value in pairs(lease.record) do is_same = is_same and before.record[name] == value end
+  if is_same then return before.key end
+  local key = ledger.add(lease.protocol.name, self.target, lease.record)
+  if before then ledger.remove(before.key) end
+  return key
+end
+
 local function take(self, protocol, handle, lease)
   local before = self.lease
   lease.protocol, lease.handle = protocol, handle
-  lease.key = ledger.add(protocol.name, self.target, lease.record)
+  lease.key = note_in_ledger(self, lease, before)
   lease.expires = deadline.after(lease.lifetime)
   lease.renewal = deadline.after(math.max(lease.lifetime, math.min(keeper.LIFETIME, LIFETIME_MIN)) / 2)
   self.lease, self.reasons = lease, {}
-  if before then ledger.remove(before.key) end
   local is_new = not before or before.port ~= lease.port or before.ip ~= lease.ip
   if lease.port ~= self.port then lease.is_heard, lease.fault = self.listen(lease.port) end
   if is_new then tell(self, "mapped") end
@@ -158,13 +167,19 @@ local function look_after(self, lease)
   return nil, reason, code
 end
 
+-- Waits, unless somebody has wanted it to look since it last did.
+local function pause(self, seconds)
+  if not self.is_asked then self.news:wait(seconds) end
+  self.is_asked = false
+end
+
 -- Until the mapping is lost.
 local function hold(self)
   local doubt
   while self.lease do
     local lease = self.lease
     local most = doubt or lease.handle.check_every
-    self.news:wait(doubt or lease.renewal:left(most))
+    pause(self, doubt or lease.renewal:left(most))
     local ok = look_after(self, lease)
     if ok == false or ok == nil and lease.expires:has_passed() then break end
     doubt = ok == nil and math.min(DOUBT_MAX_S, (doubt or DOUBT_MIN_S / 2) * 2) or nil
@@ -178,7 +193,7 @@ local function live(self)
   while true do
     if obtain(self) then hold(self) end
     tell(self, "none")
-    self.news:wait(RETRY_S)
+    pause(self, RETRY_S)
     self.reasons = {}
   end
 end
@@ -197,6 +212,7 @@ end
 
 --- The network or the router may have changed: looks at the mapping now, or asks for one again.
 function Keeper:refresh()
+  self.is_asked = self.state ~= "asking"
   self.news:broadcast()
 end
 
