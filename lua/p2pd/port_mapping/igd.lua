@@ -100,7 +100,7 @@ end
 -- -- mapping
 
 local function new_record(service, fields)
-  local record = { port = service.port, path = service.path, type = service.type }
+  local record = { port = service.port, path = service.path, type = service.type, ipv4 = service.ipv4 }
   for name, value in pairs(fields) do record[name] = value end
   return record
 end
@@ -160,8 +160,8 @@ local function add(self, want)
   return nil, "refused: " .. reason, code, number
 end
 
-local function add_pinhole(self, want)
-  local reply, reason, code = soap.call(self.service, "AddPinhole", {
+local function ask_for_pinhole(self, want)
+  return soap.call(self.service, "AddPinhole", {
     { "RemoteHost", "" },
     { "RemotePort", 0 },
     { "InternalClient", self.target.nic },
@@ -169,6 +169,19 @@ local function add_pinhole(self, want)
     { "Protocol", 6 },
     { "LeaseTime", want.lifetime },
   })
+end
+
+-- The device by IPv4: not each listens on both.
+local function use_ipv4(target, service)
+  service.ip, service.nic, service.ipv4 = target.ipv4.gateway, target.ipv4.nic, true
+end
+
+local function add_pinhole(self, want)
+  local reply, reason, code, number = ask_for_pinhole(self, want)
+  if not reply and not number and not self.service.ipv4 then
+    use_ipv4(self.target, self.service)
+    reply, reason, code = ask_for_pinhole(self, want)
+  end
   if not reply then return nil, "refused: " .. reason, code end
   local id = tostring(reply.UniqueID):match "^%d+$"
   if not id then return nil, "an answer without a pinhole", "EBADMSG" end
@@ -192,9 +205,8 @@ end
 -- @tparam table want as for PCP; `listen`: function(port), whether we listen on a port now
 -- @treturn lease or nil, message, code
 function Handle:map(want)
-  if self.target.family == "ipv6" then
-    return self.pinhole and renew_pinhole(self, want) or add_pinhole(self, want)
-  end
+  if self.pinhole then return renew_pinhole(self, want) end
+  if self.target.family == "ipv6" then return add_pinhole(self, want) end
   local lease, reason, code, number = add_any(self, want)
   if lease then return lease end
   if number and (NOT_THERE[number] or number == PERMANENT_ONLY or number == CONFLICT) then
@@ -257,6 +269,7 @@ end
 function igd.remove(target, record)
   local service = { ip = target.gateway, nic = target.nic, port = record.port, path = record.path,
     type = record.type }
+  if record.ipv4 and target.ipv4 then use_ipv4(target, service) end
   local reply, reason, code, number = soap.call(service, to_removal(record))
   if not reply and not NO_SUCH_ENTRY[number or 0] then return nil, reason, code end
   return true
