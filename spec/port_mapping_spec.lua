@@ -403,7 +403,7 @@ describe("p2pd.port_mapping", function()
     after_each(function() core.udp.bind = bind end)
 
     -- What comes of these datagrams, each { data, ip }.
-    local function hear(datagrams)
+    local function hear(datagrams, where)
       local socket = setmetatable({}, { __close = function() end })
       function socket.sendto() return GATEWAY, 1900 end
       function socket.recvfrom()
@@ -413,7 +413,7 @@ describe("p2pd.port_mapping", function()
         return nil, "timed out", "ETIMEDOUT"
       end
       core.udp.bind = function() return socket end
-      return find(target())
+      return find(where or target())
     end
 
     local function answer(location)
@@ -432,6 +432,16 @@ describe("p2pd.port_mapping", function()
         { "", GATEWAY }, { ("\xff"):rep(100), GATEWAY }, { "NOTIFY" .. good, GATEWAY },
         { good, GATEWAY },
       }
+      assert.same({ 5000, "/rootDesc.xml" }, { port, path })
+    end))
+
+    it("goes by IPv6 to the gateway, whichever of its addresses it names", helper.task(function()
+      local port, path = hear({
+        { answer "http://[2001:db8::1]:1/", "fe80::2%lo" },
+        { answer("http://" .. GATEWAY .. ":1/"), "fe80::1%lo" },
+        { answer "http://[evil]:1/", "fe80::1%lo" },
+        { answer "http://[2001:db8::1]:5000/rootDesc.xml", "fe80::1%lo" },
+      }, { family = "ipv6", gateway = "fe80::1%lo", nic = "2001:db8::2", name = "lo" })
       assert.same({ 5000, "/rootDesc.xml" }, { port, path })
     end))
 

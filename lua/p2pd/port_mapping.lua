@@ -31,7 +31,8 @@ local INNER = { private = true, shared = true, ["link-local"] = true, loopback =
 local function to_target(route)
   if not route.gateway or route.loopback then return nil end
   if not WORTH_IT[route.family][core.inet.class(route.nic)] then return nil end
-  return { family = route.family, gateway = route.gateway, nic = route.nic, name = route.name }
+  return { family = route.family, gateway = route.gateway, nic = route.nic, name = route.name,
+    link_local = route.scope and ("%s%%%s"):format(route.internal, route.scope) }
 end
 
 local function find_target(routes, route)

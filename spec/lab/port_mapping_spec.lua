@@ -194,6 +194,34 @@ describe("p2pd.port_mapping, in the lab", function()
     end, 40))
   end
 
+  it("opens it where there is IPv6 alone, and the gateway is link-local", helper.task(function()
+    assert(l.keeper:run [[
+      gateway=$(nsenter --net=/run/netns/six_igd.nat1 ip -6 -o addr show dev lan scope link |
+        sed 's,.* \(fe80[0-9a-f:]*\)/.*,\1,')
+      nsenter --net=/run/netns/six_igd ip -6 route replace default via "$gateway" dev eth0
+      nsenter --net=/run/netns/six_igd ip -4 route del default
+    ]])
+    local peer <close> = start "six_igd"
+    local found = settled(peer, "ipv6")
+    assert.same({ true, "UPnP" }, { found.verified, found.protocol })
+    assert.is_true(ports_of("six_igd", "opened")[found.port])
+    peer:call "state.node:close()"
+    helper.wait_until(function() return not ports_of("six_igd", "opened")[found.port] end)
+  end, 40))
+
+  it("says why a router opens nothing", helper.task(function()
+    assert(l.keeper:run [[
+      nsenter --net=/run/netns/six_igd.nat1 nft insert rule inet guard asking \
+        meta nfproto ipv6 meta l4proto tcp reject with tcp reset
+    ]])
+    local gateway = l:address("six_igd"):gsub("%d+$", "1")
+    assert(l.keeper:run("nsenter --net=/run/netns/six_igd ip -4 route replace default via " .. gateway))
+    local peer <close> = start "six_igd" -- who asks by IPv4 gets no pinhole for an IPv6 address
+    local found = peer:call(SETTLED, "ipv6")
+    assert.same({ "none", { "UPnP: refused: error 606 Action not authorized" } },
+      { found.state, found.reasons })
+  end, 40))
+
   it("says what a router behind a carrier's NAT refuses", helper.task(function()
     local peer <close> = start "carrier"
     local found = peer:call(SETTLED, "ipv4")

@@ -1,6 +1,6 @@
 --- Port mappings by UPnP: Internet Gateway Devices of version 1 and 2, and version 2's pinholes for IPv6. See
--- @{p2pd.port_mapping.pcp} for what a protocol's module has. A target for IPv6 also has `ipv4`, the target of
--- the same interface: the device is looked for by IPv4.
+-- @{p2pd.port_mapping.pcp} for what a protocol's module has. A target for IPv6 may have `ipv4`, the target of
+-- the same interface: then the device is looked for by IPv4; and `link_local`, our address of that kind.
 -- @module p2pd.port_mapping.igd
 local core = require "p2pd.core"
 local http = require "p2pd.port_mapping.http"
@@ -25,15 +25,16 @@ Handle.__index = Handle
 -- -- finding the device and its services
 
 -- What a description calls a service's control URL: absolute, or a path.
-local function split_control(url, base_port, gateway)
-  if url:find "^%a+:" then return ssdp.split(url, gateway) end
+local function split_control(url, base_port, target)
+  if url:find "^%a+:" then return ssdp.split(url, target) end
+  local host = target.family == "ipv6" and "[::]" or target.gateway
   local path = url:find "^/" and url or "/" .. url
-  return ssdp.split(("http://%s:%d%s"):format(gateway, base_port, path), gateway)
+  return ssdp.split(("http://%s:%d%s"):format(host, base_port, path), target)
 end
 
 local function to_service(target, described, base_port)
   if not described or not described.type:find "^urn:[%w%-:.]+$" then return nil end
-  local port, path = split_control(described.control, base_port, target.gateway)
+  local port, path = split_control(described.control, base_port, target)
   if not port then return nil end
   return { ip = target.gateway, nic = target.nic, port = port, path = path, type = described.type }
 end
@@ -50,7 +51,7 @@ local function describe(target)
   local described
   described, reason, errno = core.gateway.igd_description(response.body, DESCRIPTION_S)
   if not described then return nil, reason, errno end
-  return described, ssdp.split(described.url_base, target.gateway) or port
+  return described, ssdp.split(described.url_base, target) or port
 end
 
 local function ask_address(service)
@@ -78,7 +79,7 @@ end
 
 -- Who asks for a pinhole does so from the address that it is for; the same device listens there.
 local function find_firewall(target, described, port)
-  local service = to_service(target.ipv4, described.firewall, port)
+  local service = to_service(target.ipv4 or target, described.firewall, port)
   if not service then return nil, "the device controls no IPv6 firewall", "EOPNOTSUPP" end
   service.ip, service.nic = target.gateway, target.nic
   return service, target.nic
@@ -89,7 +90,6 @@ end
 -- @treturn handle or nil, message, code
 function igd.find(target)
   local is_ipv6 = target.family == "ipv6"
-  if is_ipv6 and not target.ipv4 then return nil, "there is no IPv4 gateway to ask", "EOPNOTSUPP" end
   local described, port, code = describe(target.ipv4 or target)
   if not described then return nil, port, code end
   local service, ip, errno = (is_ipv6 and find_firewall or find_connection)(target, described, port)
@@ -178,7 +178,7 @@ end
 
 local function add_pinhole(self, want)
   local reply, reason, code, number = ask_for_pinhole(self, want)
-  if not reply and not number and not self.service.ipv4 then
+  if not reply and not number and self.target.ipv4 and not self.service.ipv4 then
     use_ipv4(self.target, self.service)
     reply, reason, code = ask_for_pinhole(self, want)
   end
