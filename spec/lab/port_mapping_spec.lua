@@ -172,6 +172,7 @@ describe("p2pd.port_mapping, in the lab", function()
       if host == "igd" then peer:call "state.node.network.mapping:refresh()" end
       helper.wait_until(function() return ports_of(host)[found.port] end)
       peer:call "state.node:close()"
+      helper.wait_until(function() return not ports_of(host)[found.port] end)
     end, 60)
   end
 
@@ -191,6 +192,7 @@ describe("p2pd.port_mapping, in the lab", function()
       helper.wait_until(function() return not ports_of(host)[before.port] end)
       assert.is_true(ports_of(host)[after.port])
       next_one:call "state.node:close()"
+      helper.wait_until(function() return not next(ports_of(host)) end)
     end, 40))
   end
 
