@@ -45,6 +45,23 @@ describe("p2pd.node.network", function()
     assert.is_truthy(again)
   end))
 
+  it("listens on a mapped port too, as long as the route is there", task(function()
+    present = machine "127.0.0.1"
+    local one <close> = assert(open())
+    local route = one.routes[1]
+    local free = assert(core.tcp.listen { ip = "127.0.0.1" })
+    local _, port = free:getsockname()
+    free:close()
+    assert.is_true(one.mapping.listen(route, port))
+    assert.is_true(one.mapping.listen(route, port))
+    assert.is_nil(core.tcp.listen { ip = "127.0.0.1", port = port })
+    present = machine "127.0.0.2"
+    assert.is_true(one:look())
+    local again <close> = assert(core.tcp.listen { ip = "127.0.0.1", port = port })
+    assert.is_nil(one.mapping.listen(route, port))
+    assert.is_truthy(again)
+  end))
+
   it("keeps what is still there, and says that nothing has changed", task(function()
     present = machine "127.0.0.1"
     local one <close> = assert(open())

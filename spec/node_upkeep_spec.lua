@@ -27,6 +27,7 @@ local function open(fields)
   end
   function network.is_offline() return not route.external_known end
   function network.is_short() return false end
+  function network.renew_mapping() state.renewals = (state.renewals or 0) + 1 end
   state.keeper = upkeep.new {
     network = network,
     settings = { stun = { {} } },
@@ -127,6 +128,7 @@ describe("p2pd.node.upkeep", function()
     state.seen = "11.0.0.1"
     wait_for(function() return state.discoveries == 2 end)
     assert.same({ "the network was away" }, state.reconnects)
+    assert.equal(1, state.renewals)
     assert.is_truthy(held)
   end))
 

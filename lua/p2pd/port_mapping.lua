@@ -137,6 +137,7 @@ function PortMapping:update(routes)
   self.routes, self.keepers = routes or self.routes, {}
   for _, route in ipairs(self.routes) do
     local target = route.port and find_target(self.routes, route)
+    route.mapping = nil
     if target then
       local key = key_of(target, route)
       route.mapping = before[key] or self.keepers[key] or start(self, route, target)
@@ -152,6 +153,11 @@ end
 function PortMapping:refresh(routes)
   for _, one in pairs(self.keepers) do one:refresh() end
   self:update(routes)
+end
+
+--- What lies beyond the routers may have changed, their addresses too: they are asked for them now.
+function PortMapping:renew()
+  for _, one in pairs(self.keepers) do one:renew() end
 end
 
 --- Begins; waits for nothing.

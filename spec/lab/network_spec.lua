@@ -119,6 +119,32 @@ describe("p2pd.node and its network:", function()
     reach(b, a, "punch")
   end))
 
+  for _, protocol in ipairs { "pcp", "natpmp", "igd" } do
+    local home = { { type = "port-restricted", port_mapping = protocol } }
+
+    it("a host's new address is mapped like its last one, by " .. protocol, task(function()
+      local l <close> = open(home, HOME)
+      local a <close> = peers.start(l, "a")
+      local b <close> = peers.start(l, "b")
+      await(a, ",3,2,0]") -- what peers are told of a mapped port
+      local new = move(l, "a", 77)
+      await(a, new)
+      await(a, ",3,2,0]")
+      reach(b, a, "direct")
+    end))
+
+    it("a router's new address outside is that of its mappings, by " .. protocol, task(function()
+      local l <close> = open(home, HOME)
+      local a <close> = peers.start(l, "a")
+      local b <close> = peers.start(l, "b")
+      await(a, ",3,2,0]")
+      local new = assert(l:renumber "a")
+      await(a, new)
+      await(a, ",3,2,0]")
+      reach(b, a, "direct")
+    end, 40))
+  end
+
   it("a node that starts without an address gets one when there is one", task(function()
     local l <close> = open(HOME, HOME)
     local ip = l:address "a"

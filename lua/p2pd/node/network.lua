@@ -133,9 +133,9 @@ local function open_mapping(self)
   }
 end
 
---- Routers may have forgotten what they mapped, or be others: they are asked now. Waits for nothing.
-function Network:refresh_mapping()
-  if self.mapping then self.mapping:refresh() end
+--- What lies beyond the routers may have changed: they are asked for their addresses. Waits for nothing.
+function Network:renew_mapping()
+  if self.mapping then self.mapping:renew() end
 end
 
 -- -- looking at the interfaces
@@ -215,7 +215,7 @@ function Network:look()
   replace(self, found)
   local signature, last = signature_of(found), self.signature
   self.signature = signature
-  if signature ~= last then self:refresh_mapping() end
+  if signature ~= last and self.mapping then self.mapping:refresh() end
   return signature ~= last
 end
 

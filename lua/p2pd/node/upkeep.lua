@@ -108,7 +108,7 @@ local function discover(self)
   self.discovery = nil
   if is_moved(before, externals_of(network)) then
     self.signal:reconnect(function() return "our address outside is another one" end)
-    network:refresh_mapping()
+    network:renew_mapping()
   end
   self.on_discovery(false, notes)
 end
@@ -143,7 +143,7 @@ local function act(self, wanted)
   local changed = look(self)
   if wanted.reconnect then
     self.signal:reconnect(function() return "the network was away" end)
-    self.network:refresh_mapping()
+    self.network:renew_mapping()
   elseif changed then
     self.signal:reconnect(function(from, to) return find_fault(self.network, from, to) end)
   end

@@ -216,6 +216,12 @@ function Keeper:refresh()
   self.news:broadcast()
 end
 
+--- The router's address may be another one: looks at it now, and maps again where that has to tell it.
+function Keeper:renew()
+  if self.lease then self.lease.is_doubted = true end
+  self:refresh()
+end
+
 --- What there is to be told.
 -- @treturn table `state`; `protocol`, `ip`, `port`, `is_permanent`, `fault` (why we don't listen on that port
 -- too); `reasons`: a sentence for each protocol that the gateway speaks, or would, and that gave none
@@ -229,6 +235,7 @@ end
 --- Removes the mapping. May be called twice.
 function Keeper:close()
   self.tasks:cancel()
+  self.state = "none"
   drop(self)
 end
 

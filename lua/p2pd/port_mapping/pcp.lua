@@ -114,9 +114,11 @@ function Handle:map(want)
     record = { port = want.port, nonce = to_hex(self.nonce) } }
 end
 
---- Whether the gateway still has its mappings. Waits.
+--- Whether the gateway still has its mappings. Waits. Its address is told by MAP alone.
+-- @tparam lease lease `is_doubted`: its address may be another one
 -- @treturn ?boolean nil, message, code when it does not answer
-function Handle:check()
+function Handle:check(lease)
+  if lease.is_doubted then return false end
   local answer, reason, code = announce(self.target)
   if not answer then return nil, reason, code end
   return note_epoch(self, answer)
