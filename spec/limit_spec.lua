@@ -47,8 +47,16 @@ describe("p2pd.limit.rate", function()
 end)
 
 describe("p2pd.limit.places", function()
+  local held -- a place that nobody holds any more may be collected
+
+  before_each(function() held = {} end)
+
   local function fill(one, who, count)
-    for i = 1, count do one:add("", { who = who, since = i }) end
+    for i = 1, count do
+      local place = { who = who, since = i }
+      held[#held + 1] = place
+      one:add("", place)
+    end
   end
 
   it("has the heaviest give its oldest to a newcomer", function()
@@ -71,7 +79,8 @@ describe("p2pd.limit.places", function()
   it("has those go first that show no sign of life", function()
     local one = places.new(3, "peer", 10)
     fill(one, { peer = "a" }, 1)
-    one:add("", { who = { peer = "b" }, since = 4, idle = true })
+    held[#held + 1] = { who = { peer = "b" }, since = 4, idle = true }
+    one:add("", held[#held])
     assert.equal("b", one:find_victim({ peer = "new" }, 5).who.peer)
   end)
 end)

@@ -37,12 +37,12 @@ local function turned(pair)
   }
 end
 
---- What direct would be for the peer.
+--- What direct would be for the peer; where it is likely for us, there is no need to ask the peer.
 -- @tparam node node
 -- @tparam table pair
 -- @treturn boolean
 function reverse.expected(node, pair)
-  return direct.expected(node, turned(pair))
+  return not direct.expected(node, pair) and direct.expected(node, turned(pair))
 end
 
 --- @tparam dial dial
