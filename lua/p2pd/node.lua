@@ -12,11 +12,11 @@ local deadline = require "p2pd.deadline"
 local dial = require "p2pd.dial"
 local events = require "p2pd.node.events"
 local handshake = require "p2pd.handshake"
-local id = require "p2pd.id"
 local keyring = require "p2pd.keyring"
 local limits = require "p2pd.limit"
 local message = require "p2pd.signal.message"
 local network = require "p2pd.node.network"
+local known = require "p2pd.node.options"
 local options = require "p2pd.options"
 local probe = require "p2pd.punch.probe"
 local responder = require "p2pd.node.responder"
@@ -38,42 +38,6 @@ function Node:__index(key)
   if key == "routes" then return self.network.routes end
   return methods[key]
 end
-
--- -- options
-
-local function is_id_list(value)
-  if type(value) ~= "table" then return false end
-  for key, one in pairs(value) do
-    if math.type(key) ~= "integer" or not id.is_id(one) then return false end
-  end
-  return true
-end
-
-local IDS = { "a list of node ids", is_id_list }
-
-local OPTIONS = {
-  name = options.is_a "string",
-  key = { "a key", options.is_a("userdata")[2] },
-  port = options.PORT,
-  interfaces = { "a list of names", options.is_a("table")[2] },
-  settings = { "a table or a path", function(value)
-    return type(value) == "table" or type(value) == "string"
-  end },
-  policy = { "the name of a policy, or a function", function(value)
-    return (pcall(dial.find_policy, value))
-  end },
-  strategies = { "a list of strategies", options.is_a("table")[2] },
-  secure = options.BOOLEAN,
-  birthday = options.BOOLEAN,
-  port_mapping = options.BOOLEAN,
-  background = options.BOOLEAN,
-  allow = { "a function, or a list of node ids", function(value)
-    return type(value) == "function" or is_id_list(value)
-  end },
-  deny = IDS,
-  trust = IDS,
-  limits = { "a table of limits", options.is_a("table")[2] },
-}
 
 -- -- start
 
@@ -243,7 +207,7 @@ end
 -- @raise for an option that is not known or of a wrong kind, and for what is no strategy
 function node.new(given)
   given = given or {}
-  options.check(given, OPTIONS, "node")
+  options.check(given, known.NODE, "node")
   check_limits(given.limits)
   local strategies = strategy.load(given.strategies or strategy.DEFAULT)
   local messages = strategy.messages(strategies)
@@ -544,13 +508,6 @@ function methods:get_address(peer_address, timeout)
   return answer and answer.address, reason, code
 end
 
-local CONNECT_OPTIONS = {
-  timeout = options.SECONDS,
-  strategies = OPTIONS.strategies,
-  policy = OPTIONS.policy,
-  secure = options.BOOLEAN,
-}
-
 --- Connects to a peer. The node need not be ready: what can begin does.
 -- @tparam string peer_address
 -- @tparam[opt] table given timeout (seconds, 20), strategies (list of names or modules: else the node's),
@@ -561,7 +518,7 @@ local CONNECT_OPTIONS = {
 -- @raise for an option that is not known or of a wrong kind, and for what is no strategy or policy
 function methods:connect(peer_address, given)
   given = given or {}
-  options.check(given, CONNECT_OPTIONS, "connect")
+  options.check(given, known.CONNECT, "connect")
   local secure = given.secure
   if secure == nil then secure = not self.insecure end
   local peer, reason, code = parse_peer(self, peer_address, not secure)
