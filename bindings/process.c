@@ -354,28 +354,6 @@ static int m_tostring(lua_State *L) {
     return 1;
 }
 
-static lua_Integer to_integer(rlim_t limit) {
-    return limit > LUA_MAXINTEGER ? LUA_MAXINTEGER : (lua_Integer)limit;
-}
-
-/***
-How many descriptors this process may have.
-@function limits
-@treturn table descriptors: now (the soft limit of RLIMIT_NOFILE), descriptors_max: what that could
-be raised to (the hard one)
-*/
-static int l_limits(lua_State *L) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return push_error(L, errno, "getrlimit");
-    lua_createtable(L, 0, 2);
-    lua_pushinteger(L, to_integer(limit.rlim_cur));
-    lua_setfield(L, -2, "descriptors");
-    lua_pushinteger(L, to_integer(limit.rlim_max));
-    lua_setfield(L, -2, "descriptors_max");
-    return 1;
-}
-
 static const luaL_Reg METHODS[] = {
     {"pid", m_pid}, {"wait", m_wait}, {"kill", m_kill}, {"close", m_close}, {NULL, NULL},
 };
@@ -420,7 +398,7 @@ static int l_descriptors(lua_State *L) {
 
 int bind_process(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"spawn", l_spawn}, {"limits", l_limits}, {"descriptors", l_descriptors}, {NULL, NULL}};
+        {"spawn", l_spawn}, {"descriptors", l_descriptors}, {NULL, NULL}};
     bind_class(L, CLASS, METHODS, META);
     add_stream_methods(L);
     luaL_newlib(L, functions);

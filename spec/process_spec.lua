@@ -1,4 +1,3 @@
-local children = require "spec.child"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local spawn = core.process.spawn
@@ -151,13 +150,6 @@ describe("p2pd.core.process", function()
       assert.error_matches(function() spawn { "true", env = { "value" } } end, "must be strings")
       assert.error_matches(function() spawn { "true", env = { A = {} } } end, "got table")
     end)
-  end)
-
-  describe("limits()", function()
-    it("tells how many descriptors there may be", helper.task(function()
-      local code = "local l = core.process.limits() print(l.descriptors, l.descriptors_max)"
-      assert.equal("40\t50\n", children.run(code, { shell = "ulimit -Sn 40; ulimit -Hn 50" }).out)
-    end))
   end)
 
   describe("wait()", function()
