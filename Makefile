@@ -86,7 +86,7 @@ LUA_LIBS = -Wl,--whole-archive -l:lib$(LUA).a -Wl,--no-whole-archive -ldl
 # number: 1.3.12 is 10312.
 PAHO := $(OUT)/paho.a
 PAHO_FILE = $(shell $(CC) -print-file-name=libpaho-mqtt3a.a)
-PAHO_CALLS := connect getenv poll usleep pthread_cond_signal pthread_cond_timedwait
+PAHO_CALLS := connect socket getenv poll usleep pthread_cond_signal pthread_cond_timedwait
 PAHO_VERSION = $(shell strings $(PAHO_FILE) | \
 	awk -F '[ .]' '/^MQTTAsyncV3_Version / { print $$2 * 10000 + $$3 * 100 + $$4 }')
 PAHO_LIBS = $(PAHO) -Wl,--exclude-libs,$(notdir $(PAHO))
@@ -104,7 +104,7 @@ define keep
 endef
 
 $(OUT)/flags: always | deps-build
-	$(call keep,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS))
+	$(call keep,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS) $(PAHO_CALLS))
 
 $(OUT)/sources: always
 	$(call keep,$(LUA_SOURCES) $(SOURCES))
