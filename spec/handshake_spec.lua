@@ -88,7 +88,7 @@ describe("p2pd.handshake", function()
       end))
 
       it("refuses anything but go", in_task(function()
-        for _, line in ipairs { "go\n", "P2PD/1 go\n", "P2PD/1 go a b c\n", "P2PD/1 go a b/c\n", "P2PD/1\n",
+        for _, line in ipairs { "go\n", "P2PD/1 go\n", "P2PD/1 go a b c d\n", "P2PD/1 go a b*c\n", "P2PD/1\n",
           "P2PD/1 go a\r\n" } do
           local _ <close>, near, far = streams.pair()
           local answering <close> = task.spawn(answer, far, answerer(change))

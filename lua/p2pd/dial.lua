@@ -93,8 +93,8 @@ end
 --- Makes a dial; @{run} runs it.
 -- @tparam node node ours
 -- @tparam table peer a parsed address
--- @tparam table options strategies (names or modules), policy (name or function), timeout (seconds), secure
--- (false: a stream without TLS)
+-- @tparam table options strategies (names or modules), policy (name or function), timeout (seconds), protocol
+-- (of the pipe), secure (false: a stream without TLS)
 -- @raise for an unknown strategy or policy
 -- @local
 function dial.new(node, peer, options)
@@ -103,6 +103,7 @@ function dial.new(node, peer, options)
     node = node,
     peer = peer,
     insecure = options.secure == false,
+    protocol = options.protocol,
     pipe_id = id.new(),
     started = core.clock.monotonic(),
     deadline = deadline.after(check_timeout(options.timeout or dial.TIMEOUT)),
@@ -321,14 +322,14 @@ function Dial:run()
   end
   local held <close> = task.hold(stream)
   local ok, reason
-  ok, reason, code = handshake.go(stream, self.pipe_id, name)
+  ok, reason, code = handshake.go(stream, self.pipe_id, name, self.protocol)
   if not ok then return nil, dial.failure(reason, code, self.attempts) end
   held:release()
   local ip = stream:getpeername()
   if ip then self.node.limits.trust:note_source(ip) end
   return pipe.new(stream, { strategy = name, peer = self.peer.node_id, id = self.pipe_id,
-    awaits_verdict = true, secure = not self.insecure, interface = self.node:interface_of(stream),
-    attempts = self.attempts })
+    protocol = self.protocol, awaits_verdict = true, secure = not self.insecure,
+    interface = self.node:interface_of(stream), attempts = self.attempts })
 end
 
 return dial

@@ -155,18 +155,20 @@ end
 -- @tparam stream stream
 -- @tparam string pipe_id
 -- @tparam[opt] string strategy what has made it, for the other side to know
+-- @tparam[opt] string protocol of the pipe
 -- @return true, or nil, message, code
-function handshake.go(stream, pipe_id, strategy)
-  return preamble.write(stream, "go", pipe_id, strategy)
+function handshake.go(stream, pipe_id, strategy, protocol)
+  return preamble.write(stream, "go", pipe_id, strategy, protocol)
 end
 
 -- -- the answering node's part
 
-local function is_strategy(word)
-  return word == nil or #word <= 64 and not word:find "[^%w_.-]"
+-- Whether it may be a strategy's or a protocol's name.
+local function is_name(word)
+  return word == nil or #word <= 64 and not word:find "[^%w._/+-]"
 end
 
--- The pipe's id and its strategy, when the dialer keeps this stream.
+-- The pipe's id, its strategy and its protocol, when the dialer keeps this stream.
 local function wait_for_go(stream)
   local words, message, code = preamble.read(stream)
   if not words then
@@ -174,10 +176,10 @@ local function wait_for_go(stream)
     return nil, message, code
   end
   if preamble.refusal(words) then return nil, "the dialer does not wait any more", "ECANCELED" end
-  local ok = words[1] == "go" and #words <= 3 and words.is_clean and id.is_id(words[2])
-    and is_strategy(words[3])
+  local ok = words[1] == "go" and #words <= 4 and words.is_clean and id.is_id(words[2])
+    and is_name(words[3]) and is_name(words[4])
   if not ok then return nil, "not a p2pd dialer", "EPROTO" end
-  return words[2], words[3]
+  return { pipe = words[2], strategy = words[3], protocol = words[4] }
 end
 
 local function answer_insecure(stream, hello, about)
@@ -211,9 +213,9 @@ end
 -- @tparam table about to (our id), context (of TLS), insecure (may it be without TLS), allow (function of the
 -- dialer's id and the pipe's, when that is known: whether we want it; a false one, and its reason), and
 -- when they are known from (the dialer's id) and pipe
--- @treturn table from (the dialer), pipe, strategy (as the dialer says), insecure, and refused (why, when we
--- do not want it; the dialer has yet to be told: @{turn_down}); or nil, message, code ("ECANCELED" when the
--- dialer chose another stream)
+-- @treturn table from (the dialer), pipe, strategy and protocol (as the dialer says), insecure, and refused
+-- (why, when we do not want it; the dialer has yet to be told: @{turn_down}); or nil, message, code
+-- ("ECANCELED" when the dialer chose another stream)
 function handshake.answer(stream, hello, about)
   local insecure = hello.role ~= "tls"
   local from, message, code
@@ -226,12 +228,13 @@ function handshake.answer(stream, hello, about)
   local allowed, why = true, nil
   if about.allow then allowed, why = about.allow(from) end
   if not allowed then return { from = from, insecure = insecure, refused = why or "not allowed" } end
-  local pipe_id, strategy
-  pipe_id, strategy, code = wait_for_go(stream)
-  if not pipe_id then return nil, strategy, code end
+  local chosen
+  chosen, message, code = wait_for_go(stream)
+  if not chosen then return nil, message, code end
   local wanted = about.pipe or hello.pipe
-  if wanted and pipe_id ~= wanted then return nil, "another pipe's go", "EPROTO" end
-  return { from = from, pipe = pipe_id, strategy = strategy, insecure = insecure }
+  if wanted and chosen.pipe ~= wanted then return nil, "another pipe's go", "EPROTO" end
+  chosen.from, chosen.insecure = from, insecure
+  return chosen
 end
 
 return handshake

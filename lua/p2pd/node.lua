@@ -3,6 +3,7 @@
 -- @{p2pd.net.routes}) are there to be read.
 -- @classmod p2pd.node
 local core = require "p2pd.core"
+local accepted = require "p2pd.node.accepted"
 local acceptor = require "p2pd.node.acceptor"
 local address = require "p2pd.address"
 local changes = require "p2pd.node.changes"
@@ -11,7 +12,6 @@ local config = require "p2pd.config"
 local deadline = require "p2pd.deadline"
 local dial = require "p2pd.dial"
 local events = require "p2pd.node.events"
-local handshake = require "p2pd.handshake"
 local keyring = require "p2pd.keyring"
 local limits = require "p2pd.limit"
 local message = require "p2pd.signal.message"
@@ -20,6 +20,7 @@ local known = require "p2pd.node.options"
 local options = require "p2pd.options"
 local probe = require "p2pd.punch.probe"
 local responder = require "p2pd.node.responder"
+local services = require "p2pd.node.services"
 local signal = require "p2pd.signal"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
@@ -31,6 +32,7 @@ local node = {}
 local ECHO_MAX = 7000 -- bytes
 
 local methods = {}
+for name, method in pairs(services) do methods[name] = method end
 local Node = { __name = "p2pd.node" }
 
 function Node:__index(key)
@@ -170,7 +172,7 @@ local function make(given, settings, key, tls, strategies)
     changed = task.condition(),
     dials = setmetatable({}, { __mode = "k" }),
     expected = {}, -- dials that wait for the peer's connection, by pipe id
-    accepted = { waiting = task.condition() }, -- pipes, for accept()
+    accepted = accepted.new(given.protocols), -- pipes, for accept()
     unverified = {}, -- streams that have not proved themselves
     counts = { accepted = 0, turned_away = 0 },
     kept = {}, -- what strategies keep, by key
@@ -196,7 +198,8 @@ end
 -- @tparam[opt] table given name (its key is kept under it, see @{p2pd.keyring}; without one a key is made
 -- for this run), key (to be used instead), port (0: any), interfaces (list of names), settings (table or
 -- path), policy (of its dials: a name or a function), strategies (names and modules, see @{p2pd.strategy}:
--- those that it answers, and that its dials use), secure (false: it also takes, and makes, pipes without
+-- those that it answers, and that its dials use), protocols (list of names: those that it speaks from the
+-- beginning, see @{accept}), secure (false: it also takes, and makes, pipes without
 -- TLS), birthday (false: never try many ports to meet a peer whose NAT gives out random ones), port_mapping
 -- (false: routers are not asked to let peers in), background
 -- (true: do not wait until it is ready; @{ready} does), allow (function of a peer's node id and what it asks
@@ -264,39 +267,6 @@ function methods:describe()
   return { mqtt = self.signal:offsets(), ipv4 = records.ipv4, ipv6 = records.ipv6, node_id = self.id }
 end
 
---- Whether a peer is more than a stranger: trusted, or let in by the node's `allow`.
--- @tparam string peer_id
--- @treturn boolean
-function methods:is_known(peer_id)
-  return self.allow ~= nil or self.limits.trust:step(peer_id) == "trusted"
-end
-
---- What a peer may have us connect to, as @{p2pd.net.reach} takes it.
--- @tparam table peer a parsed address: of one that we dial, or a message's `sender`
--- @treturn table
-function methods:standing(peer)
-  return { is_trusted = peer.typed ~= nil or self:is_known(peer.node_id), typed = peer.typed,
-    routes = self.routes }
-end
-
---- Candidate pairs: each of our routes with each of a peer's of the same family.
--- @tparam table peer a parsed address
--- @treturn {table,...} route (ours), remote (a record of the peer's), family, who (see @{standing})
-function methods:pairs(peer)
-  local list, who = {}, self:standing(peer)
-  for _, route in ipairs(self.routes) do
-    for _, remote in ipairs(peer[route.family]) do
-      list[#list + 1] = { route = route, remote = remote, family = route.family, who = who }
-    end
-  end
-  return list
-end
-
---- The interface that a stream goes by, or nil.
-function methods:interface_of(stream)
-  return self.network:interface_of((stream:getsockname() or ""):gsub("%%.*", ""))
-end
-
 local function copy(from)
   local to = {}
   for key, value in pairs(from) do to[key] = value end
@@ -317,7 +287,7 @@ function methods:stats()
     accepted = self.counts.accepted,
     turned_away = self.counts.turned_away,
     unverified = count_of(self.unverified),
-    waiting = #self.accepted,
+    waiting = self.accepted:count(),
     answering = self.responder:count(),
     refused = copy(self.refusals.counts),
     limits = self.limits:stats(),
@@ -339,24 +309,26 @@ end
 
 -- -- accepting
 
---- Waits for a pipe that a peer has made to us.
+--- Waits for a pipe that a peer has made to us. Without a protocol: for one that was made without one. From
+-- the first call on the node speaks a protocol; what a peer wants by another one is refused.
+-- @tparam[opt] string protocol such as "chat/1"
 -- @tparam[opt] number timeout seconds
 -- @treturn pipe; or nil, message, code (EBADF once the node is closed)
-function methods:accept(timeout)
-  local accepted, limit = self.accepted, deadline.after(timeout)
-  while #accepted == 0 do
-    if self.closed then return nil, "the node is closed", "EBADF" end
-    local ok, reason, code = accepted.waiting:wait(limit:left())
-    if not ok and #accepted == 0 then return nil, reason, code end
+-- @raise for what is no name of a protocol
+function methods:accept(protocol, timeout)
+  if protocol == nil or type(protocol) == "number" then
+    return self.accepted:take(nil, protocol or timeout)
   end
-  local first = table.remove(accepted, 1)
-  first.waiting:close()
-  return first.pipe
+  if not accepted.is_protocol(protocol) then
+    error(("accept: %s is no protocol's name"):format(tostring(protocol)), 2)
+  end
+  return self.accepted:take(protocol, timeout)
 end
 
 --- An iterator over @{accept}, until the node is closed.
-function methods:pipes()
-  return function() return (self:accept()) end
+-- @tparam[opt] string protocol
+function methods:pipes(protocol)
+  return function() return (self:accept(protocol)) end
 end
 
 -- -- what happens
@@ -369,7 +341,7 @@ end
 -- - "nat": `interface`, `family`, `nic`, `external` (nil: not known), `nat` (see @{p2pd.nat.evidence.judge})
 -- - "broker": `name`, `offset`, `state`, `reason`
 -- - "mapping": a port on a router
--- - "pipe": `peer`, `strategy`, `id`, `interface`, `accepted` (whether the peer has made it)
+-- - "pipe": `peer`, `strategy`, `id`, `interface`, `protocol`, `accepted` (whether the peer has made it)
 -- - "refusal": `reason`, `from`
 --
 -- A listener that is too slow loses the oldest ones, and the next event's `missed` says how many.
@@ -387,68 +359,7 @@ end
 -- @local
 function methods:tell_pipe(pipe, is_accepted)
   self.hub:emit("pipe", { peer = pipe.peer, strategy = pipe.strategy, id = pipe.id,
-    interface = pipe.interface, accepted = is_accepted })
-end
-
---- A peer, or a STUN server, sees something else than our address says: the network is looked at again.
--- For strategies.
--- @tparam string why
-function methods:doubt_address(why)
-  if self.upkeep then self.upkeep:doubt(why) end
-end
-
--- -- strategies ask for these
-
---- What a strategy keeps for this node, made when it is first asked for. Closed with the node, when it can be
--- closed. For strategies.
--- @param key whatever tells it from others': the strategy's module, for instance
--- @tparam function make_new called without arguments
--- @return what it returned, the same each time
-function methods:keep(key, make_new)
-  if self.kept[key] == nil then self.kept[key] = make_new() end
-  return self.kept[key]
-end
-
---- Answers a peer's request. For strategies.
--- @tparam table m the request
--- @tparam[opt] table fields what the answer carries besides the pipe's id; its type is the `reply` of the
--- request's entry
--- @treturn boolean true; or nil, message, code
-function methods:reply(m, fields)
-  local all = { pipe = m.pipe }
-  for name, value in pairs(fields or {}) do all[name] = value end
-  return self.signal:reply(m, self.signal.messages[m.type].reply, all)
-end
-
---- Sends a message that nobody answers, once. For strategies.
--- @tparam table peer a parsed address
--- @tparam string kind the message's type
--- @tparam table fields what it carries, `pipe` among them
--- @treturn boolean true; or nil, message, code
-function methods:send(peer, kind, fields)
-  return self.signal:send(peer, kind, fields)
-end
-
---- The answerer's part on a stream that a strategy connected for a request: waits until the dialer has proved
--- who it is and has chosen this stream. For strategies.
--- @tparam stream stream taken over: closed when this fails
--- @tparam table m the request
--- @treturn stream a verified stream; or nil, message, code (ECANCELED when the dialer chose another)
-function methods:admit(stream, m)
-  local held <close> = task.hold(stream)
-  local hello, reason, code = handshake.receive(stream)
-  if code == "EACCES" or code == "ECONNRESET" then
-    return nil, "the dialer does not wait any more", "ECANCELED"
-  end
-  if not hello then return nil, reason, code end
-  if hello.role == "back" then return nil, "an unexpected first line", "EPROTO" end
-  local found
-  found, reason, code = handshake.answer(stream, hello,
-    { to = self.id, from = m.from, pipe = m.pipe, context = self.tls,
-      insecure = m.insecure and self.insecure })
-  if not found then return nil, reason, code end
-  self.responder.admitted[stream] = true
-  return held:release()
+    interface = pipe.interface, protocol = pipe.protocol, accepted = is_accepted })
 end
 
 -- -- dialing
@@ -511,7 +422,8 @@ end
 --- Connects to a peer. The node need not be ready: what can begin does.
 -- @tparam string peer_address
 -- @tparam[opt] table given timeout (seconds, 20), strategies (list of names or modules: else the node's),
--- policy ("race", "sequence" or a function of the dial), secure (false: without TLS, which the peer must want
+-- policy ("race", "sequence" or a function of the dial), protocol (the name of what is to be spoken, such as
+-- "chat/1": the peer refuses what it does not speak), secure (false: without TLS, which the peer must want
 -- too; without it as the node's)
 -- @treturn pipe; or nil and an error object: its tostring is one sentence, its fields give each strategy's
 -- reason
@@ -528,6 +440,7 @@ function methods:connect(peer_address, given)
     timeout = given.timeout,
     strategies = given.strategies,
     policy = given.policy or self.policy,
+    protocol = given.protocol,
   }):run()
   if made then self:tell_pipe(made, false) end
   return made, failure
@@ -549,9 +462,8 @@ function methods:close()
   if self.signal then self.signal:close() end
   if self.network.close then self.network:close() end
   for stream in pairs(self.unverified) do stream:close() end
-  while #self.accepted > 0 do table.remove(self.accepted).pipe:close() end
   for _, value in pairs(self.kept) do close_value(value) end
-  self.accepted.waiting:broadcast()
+  self.accepted:close()
   self.changed:broadcast()
   self.hub:close()
 end

@@ -16,14 +16,15 @@ local Pipe = { __name = "p2pd.pipe", __index = methods }
 
 --- Makes a pipe of a stream that a strategy gave.
 -- @tparam stream stream
--- @tparam table about strategy, peer (node id), id, secure (is it TLS: then the peer's id is verified),
--- interface, attempts (what a dial tried), awaits_verdict (the peer has yet to say that it takes the pipe),
--- place (closed with the pipe)
+-- @tparam table about strategy, protocol, peer (node id), id, secure (is it TLS: then the peer's id is
+-- verified), interface, attempts (what a dial tried), awaits_verdict (the peer has yet to say that it takes
+-- the pipe), place (closed with the pipe)
 -- @within Making
 function pipe.new(stream, about)
   return setmetatable({
     stream = stream,
     strategy = about.strategy,
+    protocol = about.protocol,
     peer = about.peer,
     id = about.id,
     secure = about.secure,
@@ -162,15 +163,15 @@ local function endpoint_of(stream, which)
 end
 
 --- What is known of the pipe.
--- @treturn table strategy, peer, id, secure, tls (protocol, cipher, keys: how many it has sent with),
--- interface, local and remote ("ip:port"), received and sent (bytes), queued (bytes not yet taken by the
--- kernel), rtt and age (seconds); or nil, message, code once closed
+-- @treturn table strategy, protocol, peer, id, secure, tls (protocol, cipher, keys: how many it has sent
+-- with), interface, local and remote ("ip:port"), received and sent (bytes), queued (bytes not yet taken by
+-- the kernel), rtt and age (seconds); or nil, message, code once closed
 function methods:info()
   local stats, message, code = self.stream:stats()
   if not stats then return nil, message, code end
   stats.strategy, stats.peer, stats.id, stats.interface =
     self.strategy, self.peer, self.id, self.interface
-  stats.secure = self.secure
+  stats.protocol, stats.secure = self.protocol, self.secure
   stats["local"] = endpoint_of(self.stream, "getsockname")
   stats.remote = endpoint_of(self.stream, "getpeername")
   stats.age = core.clock.monotonic() - self.since

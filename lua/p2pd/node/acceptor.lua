@@ -66,6 +66,9 @@ end
 -- @tparam table about as for pipe.new, and `addresses`: set of those that are the peer's own (nil: any),
 -- `relay`: address of the one that it came by
 function acceptor.offer(node, stream, about)
+  if not node.accepted:speaks(about.protocol) then
+    return turn_down(node, stream, "EACCES", "nobody here speaks " .. about.protocol)
+  end
   local who = { peer = about.peer, source = stream:getpeername() }
   local place, waiting, code = take_places(node, who, function() stream:abort() end)
   if not place then return turn_down(node, stream, code, waiting) end
@@ -75,8 +78,7 @@ function acceptor.offer(node, stream, about)
   remember(node, stream, about)
   handshake.accept(stream)
   local made = pipe.new(stream, about)
-  table.insert(node.accepted, { pipe = made, waiting = waiting })
-  node.accepted.waiting:signal()
+  node.accepted:add(made, waiting)
   node:tell_pipe(made, true)
 end
 
@@ -96,7 +98,7 @@ local function answer_dial(node, stream, hello)
   return function()
     if found.refused then return turn_down(node, stream, "EACCES", found.refused) end
     acceptor.offer(node, stream, { strategy = found.strategy or "unknown", peer = found.from,
-      id = found.pipe, secure = not found.insecure })
+      id = found.pipe, protocol = found.protocol, secure = not found.insecure })
   end
 end
 

@@ -1,5 +1,6 @@
 --- The options of a node and of its dials: what there is, and of which kind; see @{p2pd.options}.
 -- @module p2pd.node.options
+local accepted = require "p2pd.node.accepted"
 local dial = require "p2pd.dial"
 local id = require "p2pd.id"
 local options = require "p2pd.options"
@@ -10,6 +11,14 @@ local function is_id_list(value)
   if type(value) ~= "table" then return false end
   for key, one in pairs(value) do
     if math.type(key) ~= "integer" or not id.is_id(one) then return false end
+  end
+  return true
+end
+
+local function is_protocol_list(value)
+  if type(value) ~= "table" then return false end
+  for key, one in pairs(value) do
+    if math.type(key) ~= "integer" or not accepted.is_protocol(one) then return false end
   end
   return true
 end
@@ -29,6 +38,7 @@ known.NODE = {
     return (pcall(dial.find_policy, value))
   end },
   strategies = { "a list of strategies", options.is_a("table")[2] },
+  protocols = { "a list of protocols' names", is_protocol_list },
   secure = options.BOOLEAN,
   birthday = options.BOOLEAN,
   port_mapping = options.BOOLEAN,
@@ -46,6 +56,7 @@ known.CONNECT = {
   timeout = options.SECONDS,
   strategies = known.NODE.strategies,
   policy = known.NODE.policy,
+  protocol = { "a protocol's name", accepted.is_protocol },
   secure = options.BOOLEAN,
 }
 

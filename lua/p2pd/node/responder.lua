@@ -26,7 +26,7 @@ function responder.new(node)
   return setmetatable({
     node = node,
     running = {}, -- by type, pipe id and sender: from, pipe, task
-    admitted = setmetatable({}, { __mode = "k" }), -- streams whose dialer has proved himself
+    admitted = setmetatable({}, { __mode = "k" }), -- what was said on streams whose dialer has proved himself
     made = expiring_map.new(MADE_MAX, MADE_S),     -- pipe id and peer of pipes that peers have made to us
   }, Responder)
 end
@@ -82,7 +82,7 @@ local function conclude(self, entry, m, limit, stream, reason, code)
   if code == "ECANCELED" then return end
   if stream and self.admitted[stream] then
     return acceptor.offer(self.node, stream, { strategy = entry.strategy.name, peer = m.from, id = m.pipe,
-      secure = not m.insecure, addresses = addresses_of(m.sender),
+      protocol = self.admitted[stream].protocol, secure = not m.insecure, addresses = addresses_of(m.sender),
       relay = m.relayed and endpoint.parse(m.relayed) })
   end
   if stream then
