@@ -152,7 +152,8 @@ void paho_calls_withdraw(int port) {
 }
 
 /* Numbers in turn. paho finds the connection that a failure belongs to by its descriptor, after it
- * has let go of its lock: a new one of the same number, opened meanwhile, was closed in its place. */
+ * has let go of its lock: a new one of the same number, opened meanwhile, was closed in its place.
+ */
 #define NUMBER_MIN 96
 #define NUMBERS 64
 
@@ -161,7 +162,8 @@ int paho_socket(int domain, int type, int protocol) {
     int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
     if (fd < 0)
         return fd;
-    int other = fcntl(fd, F_DUPFD_CLOEXEC, NUMBER_MIN + (int)(atomic_fetch_add(&turn, 1) % NUMBERS));
+    int other =
+        fcntl(fd, F_DUPFD_CLOEXEC, NUMBER_MIN + (int)(atomic_fetch_add(&turn, 1) % NUMBERS));
     if (other < 0)
         return fd; /* there may be fewer descriptors than that */
     close(fd);
