@@ -30,6 +30,7 @@ static const struct {
     {"pcp", bind_pcp},
     {"gateway", bind_gateway},
     {"reliable", bind_reliable},
+    {"session", bind_session},
     {"mqtt", bind_mqtt},
     {"process", bind_process},
     {"editline", bind_editline},

@@ -179,6 +179,11 @@ struct transport *stream_take(struct stream *s) {
     return transport;
 }
 
+void stream_disown(struct stream *s) {
+    buffer_fini(&s->out);
+    free(s);
+}
+
 static void release(struct stream *s) {
     buffer_fini(&s->in);
     buffer_fini(&s->out);

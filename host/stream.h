@@ -37,6 +37,9 @@ int stream_wrap(struct stream *s,
  * read or written that is still in the buffers, or has failed. */
 struct transport *stream_take(struct stream *s);
 
+/* Frees the stream alone: its transport, and what was read, belong to somebody else already. */
+void stream_disown(struct stream *s);
+
 /* Reads once from the transport into `in`: bytes, 0 at the end, -EAGAIN, -errno. */
 ssize_t stream_fill(struct stream *s);
 

@@ -1,0 +1,573 @@
+/*
+ * A session as a transport. Paths are read whenever they have something, so that acknowledgements
+ * and probes never wait for a slow reader; but when the reader waits it is told, and its own read
+ * takes the bytes from the path. A full frame leaves at once; the rest of a long write at the
+ * loop's next turn, so that the next write can fill it up.
+ *
+ * Whoever is told of something may give the session up at that moment: it is freed when no call is
+ * on the stack.
+ */
+#include "host/session.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/loop.h"
+#include "host/session/codec.h"
+
+#define READ_MAX (64 * 1024)
+#define READS_MAX 16 /* of one path in a row: others want to run too */
+
+struct carrier {
+    struct carrier *next;
+    struct session *session;
+    struct transport *transport;
+    uint32_t number;
+    size_t unsent; /* when we last looked */
+    bool blocked;  /* it takes no more now */
+    bool readable; /* it may have more */
+};
+
+struct session {
+    struct transport base;
+    struct session_machine *machine;
+    struct carrier *carriers;
+    void (*on_event)(struct session *); /* NULL: the handle is given up */
+    void *owner;
+    ev_timer timer;
+    double timer_due; /* on loop_now()'s scale */
+    int wanted;       /* by the stream's owner */
+    bool taken;       /* the stream was given away */
+    bool freed;       /* and its owner has done with it */
+    bool held_back;   /* the rest of a long write */
+    bool closing;     /* nobody reads or writes any more */
+    bool leaving;     /* by transport_leave() */
+    int depth;        /* calls that are on the stack */
+};
+
+static char scratch[READ_MAX + SESSION_DATA_HEADER * (READ_MAX / SESSION_DATA_MAX + 1)];
+
+static struct session *self(struct transport *t) {
+    return (struct session *)t;
+}
+
+/* -- paths out ------------------------------------------------------------------------------ */
+
+static void fail_path(struct carrier *c, int code) {
+    char text[SESSION_WHY_MAX];
+    const char *reason = code ? transport_reason(c->transport) : "the path has ended";
+    snprintf(text, sizeof text, "%s", reason ? reason : strerror(-code));
+    sm_path_failed(c->session->machine, c->number, code, text, loop_now());
+}
+
+static void want(struct carrier *c) {
+    c->transport->ops->want(c->transport, EV_READ | (c->blocked ? EV_WRITE : 0));
+}
+
+static void send_path(struct carrier *c) {
+    struct session_machine *m = c->session->machine;
+    const uint8_t *data;
+    size_t len;
+    while (!c->blocked && sm_path_state(m, c->number) == PATH_LIVE &&
+           (len = sm_poll(m, c->number, &data, loop_now()))) {
+        ssize_t n = c->transport->ops->write(c->transport, data, len);
+        if (n >= 0) {
+            sm_sent(m, c->number, (size_t)n, loop_now());
+        } else if (n == -EAGAIN) {
+            c->blocked = true;
+            want(c);
+        } else {
+            fail_path(c, (int)n);
+        }
+    }
+}
+
+static void send_all(struct session *s) {
+    s->held_back = false;
+    for (struct carrier *c = s->carriers; c; c = c->next)
+        send_path(c);
+}
+
+/* A path that is over leaves with what the machine still has for it. */
+static void let_go(struct carrier *c) {
+    struct session_machine *m = c->session->machine;
+    struct buffer out = {0};
+    const uint8_t *data;
+    size_t len;
+    if (sm_path_state(m, c->number) == PATH_DEAD) {
+        transport_abort(c->transport);
+    } else {
+        while ((len = sm_poll(m, c->number, &data, loop_now()))) {
+            buffer_append(&out, data, len);
+            sm_sent(m, c->number, len, loop_now());
+        }
+        transport_leave(c->transport, out, false);
+    }
+    sm_detach(m, c->number);
+    free(c);
+}
+
+static void sweep(struct session *s) {
+    struct carrier **link = &s->carriers;
+    while (*link) {
+        struct carrier *c = *link;
+        if (sm_path_state(s->machine, c->number) == PATH_LIVE) {
+            link = &c->next;
+            continue;
+        }
+        *link = c->next;
+        let_go(c);
+        link = &s->carriers;
+    }
+}
+
+/* -- after each call ------------------------------------------------------------------------ */
+
+static int ready(const struct session *s) {
+    return (sm_is_readable(s->machine) ? EV_READ : 0) | (sm_is_writable(s->machine) ? EV_WRITE : 0);
+}
+
+static bool is_over(const struct session *s) {
+    struct session_info info;
+    sm_info(s->machine, &info);
+    return info.state >= SESSION_ENDED;
+}
+
+static void destroy(struct session *s) {
+    ev_timer_stop(loop_get(), &s->timer);
+    sm_free(s->machine);
+    free(s);
+}
+
+/* Nobody holds it any more, and it has nothing left to do. */
+static bool is_done(const struct session *s) {
+    bool used = s->taken && !s->freed;
+    return !used && !s->on_event && is_over(s) && !s->carriers;
+}
+
+static void arm(struct session *s) {
+    bool telling = s->base.on_ready && (s->wanted & ready(s));
+    double due = s->held_back || telling ? 0 : sm_due(s->machine);
+    if (ev_is_active(&s->timer) && s->timer_due <= due)
+        return; /* it comes too early, and then looks again */
+    if (ev_is_active(&s->timer))
+        ev_timer_stop(loop_get(), &s->timer);
+    s->timer_due = due;
+    if (isinf(due))
+        return;
+    if (due)
+        ev_now_update(loop_get());
+    ev_timer_set(&s->timer, due ? fmax(due - loop_now(), 0) : 0, 0);
+    ev_timer_start(loop_get(), &s->timer);
+}
+
+static void notify(struct session *s, int events) {
+    int told = s->wanted & events;
+    if (s->leaving && is_over(s))
+        told |= EV_READ;
+    if (told && s->base.on_ready)
+        s->base.on_ready(&s->base, told);
+}
+
+static void enter(struct session *s) {
+    s->depth++;
+}
+
+/* What was changed shows. */
+static void leave(struct session *s) {
+    if (s->depth == 1) {
+        sweep(s);
+        if (s->on_event && sm_has_event(s->machine))
+            s->on_event(s);
+        if (s->leaving)
+            notify(s, 0);
+    }
+    if (--s->depth)
+        return;
+    if (is_done(s))
+        destroy(s);
+    else
+        arm(s);
+}
+
+/* -- paths in ------------------------------------------------------------------------------- */
+
+/* Reads a path once: how many bytes. */
+static size_t read_path(struct carrier *c, size_t max) {
+    struct session_machine *m = c->session->machine;
+    if (sm_path_state(m, c->number) != PATH_LIVE)
+        return 0;
+    ssize_t n = c->transport->ops->read(c->transport, scratch, max);
+    c->readable = n == (ssize_t)max;
+    if (n > 0)
+        sm_feed(m, c->number, scratch, (size_t)n, loop_now());
+    else if (n != -EAGAIN)
+        fail_path(c, (int)n);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static void drain_path(struct carrier *c) {
+    for (int i = 0; i < READS_MAX; i++)
+        if (read_path(c, READ_MAX) < READ_MAX)
+            return;
+}
+
+static bool is_reader_waiting(const struct session *s) {
+    return (s->wanted & EV_READ) && s->base.on_ready && !sm_is_readable(s->machine);
+}
+
+/* A reader that waits takes the bytes from the path itself. */
+static void on_path(struct transport *t, int events) {
+    struct carrier *c = t->owner;
+    struct session *s = c->session;
+    enter(s);
+    if (events & EV_WRITE)
+        c->blocked = false;
+    c->readable = c->readable || (events & EV_READ);
+    if (!c->readable || !is_reader_waiting(s))
+        drain_path(c);
+    int told = c->readable ? EV_READ : 0;
+    send_all(s);
+    notify(s, told | ready(s));
+    if (sm_path_state(s->machine, c->number) == PATH_LIVE)
+        want(c);
+    leave(s);
+}
+
+/* -- time ----------------------------------------------------------------------------------- */
+
+/* What the layers below know of the path. */
+static void look_below(struct carrier *c) {
+    struct session_machine *m = c->session->machine;
+    size_t unsent = c->transport->ops->unsent(c->transport);
+    if (unsent < c->unsent)
+        sm_path_alive(m, c->number, loop_now());
+    c->unsent = unsent;
+    sm_path_rtt(m, c->number, c->transport->ops->rtt(c->transport));
+}
+
+/* Before a path is given up it is read once more: we may have been late. */
+static void pass_time(struct session *s) {
+    for (struct carrier *c = s->carriers; c; c = c->next)
+        look_below(c);
+    if (loop_now() < sm_due(s->machine))
+        return;
+    for (struct carrier *c = s->carriers; c; c = c->next)
+        drain_path(c);
+    sm_tick(s->machine, loop_now());
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *w, int events) {
+    (void)loop, (void)events;
+    struct session *s = w->data;
+    enter(s);
+    pass_time(s);
+    send_all(s);
+    notify(s, ready(s));
+    leave(s);
+}
+
+/* -- the transport -------------------------------------------------------------------------- */
+
+/* How many bytes of a path hold `room` bytes of the stream, when they are full frames. */
+static size_t path_bytes(size_t room) {
+    size_t n = room + SESSION_DATA_HEADER * (room / SESSION_DATA_MAX + 1);
+    return n < sizeof scratch ? n : sizeof scratch;
+}
+
+static size_t read_direct(struct session *s, char *data, size_t len) {
+    size_t total = 0;
+    for (struct carrier *c = s->carriers; c; c = c->next) {
+        while (c->readable && total < len && !sm_is_readable(s->machine)) {
+            sm_give(s->machine, data + total, len - total);
+            read_path(c, path_bytes(len - total));
+            total += sm_take(s->machine);
+        }
+        if (c->readable)
+            want(c);
+    }
+    return total;
+}
+
+static ssize_t session_read(struct transport *t, void *data, size_t len) {
+    struct session *s = self(t);
+    enter(s);
+    ssize_t n = sm_read(s->machine, data, len);
+    size_t got = n > 0 ? (size_t)n : 0;
+    if (n > 0 || n == -EAGAIN)
+        got += read_direct(s, (char *)data + got, len - got);
+    if (!got && n == -EAGAIN)
+        n = sm_read(s->machine, data, len);
+    send_all(s);
+    leave(s);
+    return got ? (ssize_t)got : n;
+}
+
+static ssize_t session_write(struct transport *t, const void *data, size_t len) {
+    struct session *s = self(t);
+    enter(s);
+    ssize_t n = sm_write(s->machine, data, len);
+    bool more = n > SESSION_DATA_MAX;
+    sm_hold(s->machine, more);
+    send_all(s);
+    sm_hold(s->machine, false);
+    s->held_back = more;
+    leave(s);
+    return n;
+}
+
+static int session_shutdown(struct transport *t) {
+    struct session *s = self(t);
+    enter(s);
+    int err = sm_shutdown(s->machine, loop_now());
+    send_all(s);
+    leave(s);
+    return err;
+}
+
+static void session_want(struct transport *t, int events) {
+    struct session *s = self(t);
+    s->wanted = events;
+    if (!s->depth)
+        arm(s);
+}
+
+static int session_fd(const struct transport *t) {
+    (void)t;
+    return -1;
+}
+
+static size_t session_unsent(const struct transport *t) {
+    struct session_info info;
+    sm_info(((const struct session *)t)->machine, &info);
+    return (size_t)info.unacked;
+}
+
+static double session_rtt(const struct transport *t) {
+    struct session_info info;
+    sm_info(((const struct session *)t)->machine, &info);
+    return info.rtt;
+}
+
+static const char *session_why(const struct transport *t) {
+    const struct session *s = (const struct session *)t;
+    const char *reason = sm_reason(s->machine);
+    return reason ? reason : s->closing ? "the session was closed" : NULL;
+}
+
+static void session_tell_facts(const struct transport *t, transport_tell tell, void *arg) {
+    session_describe((const struct session *)t, tell, arg);
+}
+
+static int session_leave(struct transport *t) {
+    struct session *s = self(t);
+    enter(s);
+    s->leaving = s->closing = true;
+    sm_close(s->machine, loop_now());
+    send_all(s);
+    bool over = is_over(s);
+    s->depth--; /* whoever asks is told by the result */
+    sweep(s);
+    if (s->on_event && sm_has_event(s->machine))
+        s->on_event(s);
+    if (!s->depth)
+        arm(s);
+    return over ? 0 : -EAGAIN;
+}
+
+static void session_break_off(struct transport *t) {
+    session_abort(self(t), -ECONNABORTED, "the stream was aborted");
+}
+
+static void session_free(struct transport *t) {
+    struct session *s = self(t);
+    enter(s);
+    sm_abort(s->machine, -ECONNABORTED, "the stream was given up");
+    s->base.on_ready = NULL;
+    s->wanted = 0;
+    s->leaving = false;
+    s->freed = true;
+    send_all(s);
+    leave(s);
+}
+
+static const struct transport_ops OPS = {
+    .read = session_read,
+    .write = session_write,
+    .shutdown = session_shutdown,
+    .want = session_want,
+    .fd = session_fd,
+    .detach = transport_no_detach,
+    .unsent = session_unsent,
+    .rtt = session_rtt,
+    .reason = session_why,
+    .describe = session_tell_facts,
+    .leave = session_leave,
+    .abort = session_break_off,
+    .free = session_free,
+};
+
+/* -- the handle ----------------------------------------------------------------------------- */
+
+struct session *session_new(const struct session_options *options,
+                            void (*on_event)(struct session *), void *owner) {
+    struct session *s = calloc(1, sizeof *s);
+    if (!s)
+        abort();
+    s->base = (struct transport){.ops = &OPS, .patience = INFINITY};
+    s->machine = sm_new(options);
+    s->on_event = on_event;
+    s->owner = owner;
+    ev_init(&s->timer, on_timer);
+    s->timer.data = s;
+    return s;
+}
+
+void *session_owner(const struct session *s) {
+    return s->owner;
+}
+
+struct transport *session_transport(struct session *s) {
+    if (s->taken)
+        return NULL;
+    s->taken = true;
+    return &s->base;
+}
+
+int64_t session_attach(struct session *s, struct transport *path, struct buffer early) {
+    int64_t number = sm_attach(s->machine, loop_now());
+    if (number < 0)
+        return number;
+    struct carrier *c = calloc(1, sizeof *c);
+    if (!c)
+        abort();
+    *c = (struct carrier){
+        .next = s->carriers, .session = s, .transport = path, .number = (uint32_t)number};
+    s->carriers = c;
+    path->owner = c;
+    path->on_ready = on_path;
+    enter(s);
+    want(c);
+    sm_path_rtt(s->machine, c->number, path->ops->rtt(path));
+    sm_feed(s->machine, c->number, buffer_head(&early), early.len, loop_now());
+    buffer_fini(&early);
+    send_all(s);
+    notify(s, ready(s));
+    leave(s);
+    return number;
+}
+
+int session_switch(struct session *s, uint32_t path) {
+    enter(s);
+    int err = sm_switch(s->machine, path, loop_now());
+    send_all(s);
+    leave(s);
+    return err;
+}
+
+int session_drop(struct session *s, uint32_t path, const char *why, bool at_once) {
+    enter(s);
+    int err = sm_drop(s->machine, path, why, at_once, loop_now());
+    send_all(s);
+    leave(s);
+    return err;
+}
+
+void session_doubt(struct session *s) {
+    enter(s);
+    sm_doubt(s->machine, loop_now());
+    send_all(s);
+    leave(s);
+}
+
+bool session_event(struct session *s, struct session_event *event) {
+    return sm_event(s->machine, event);
+}
+
+void session_info(const struct session *s, struct session_info *info) {
+    sm_info(s->machine, info);
+}
+
+const char *session_reason(const struct session *s) {
+    return sm_reason(s->machine);
+}
+
+int session_error(const struct session *s) {
+    return sm_error(s->machine);
+}
+
+#define COUNT(name, number)                                                                        \
+    {                                                                                              \
+        "session", name, FACT_COUNT, {                                                             \
+            .count = (number)                                                                      \
+        }                                                                                          \
+    }
+
+/* Its own facts, and those of the present path. */
+void session_describe(const struct session *s, transport_tell tell, void *arg) {
+    static const char *const STATES[] = {"open", "closing", "ended", "failed"};
+    struct session_info info;
+    sm_info(s->machine, &info);
+    const struct transport_fact facts[] = {
+        {"session", "state", FACT_TEXT, {.text = STATES[info.state]}},
+        {"session", "reason", FACT_TEXT, {.text = sm_reason(s->machine)}},
+        COUNT("path", info.path),
+        COUNT("paths", info.paths),
+        COUNT("paths_so_far", info.paths_so_far),
+        COUNT("moves", info.moves),
+        COUNT("resumed", info.resumed),
+        COUNT("sent", info.sent),
+        COUNT("received", info.received),
+        COUNT("again", info.again),
+        COUNT("unacked", info.unacked),
+        COUNT("kept", info.kept),
+        COUNT("keep", info.keep),
+        COUNT("unread", info.unread),
+    };
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        tell(arg, &facts[i]);
+    if (info.rtt >= 0)
+        tell(arg, &(struct transport_fact){"session", "rtt", FACT_NUMBER, {.number = info.rtt}});
+    for (const struct carrier *c = s->carriers; c; c = c->next)
+        if (c->number == info.path)
+            transport_describe(c->transport, tell, arg);
+}
+
+void session_close(struct session *s) {
+    if (s->closing)
+        return;
+    if (!s->taken) {
+        s->taken = true;
+        transport_leave(&s->base, (struct buffer){0}, false);
+        return;
+    }
+    enter(s);
+    s->closing = true;
+    sm_close(s->machine, loop_now());
+    send_all(s);
+    notify(s, ready(s));
+    leave(s);
+}
+
+void session_abort(struct session *s, int code, const char *why) {
+    enter(s);
+    s->closing = true;
+    sm_abort(s->machine, code, why);
+    send_all(s);
+    notify(s, ready(s));
+    leave(s);
+}
+
+void session_abandon(struct session *s) {
+    enter(s);
+    s->on_event = NULL;
+    if (!s->taken)
+        sm_abort(s->machine, -ECONNABORTED, "the session was given up");
+    sm_abandon(s->machine);
+    send_all(s);
+    notify(s, ready(s));
+    leave(s);
+}
