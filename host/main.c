@@ -6,6 +6,8 @@
  * Where modules come from: run from a checkout, that checkout's lua/ goes before everything; else
  * the embedded ones do, so that an older installed lua/ never mixes with a newer executable.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <limits.h>
 #include <lua.h>
@@ -121,6 +123,32 @@ static int install(lua_State *L) {
     return 0;
 }
 
+/* -- standard input and output ------------------------------------------------------------- */
+
+/* A standard descriptor that is closed would become whatever is opened next, an event loop for
+ * instance. Input is empty then, what is written to output fails, and what is for people is lost.
+ * The numbers are right because open() returns the lowest that is free. Other constructors open
+ * descriptors too, so this one is the first. */
+__attribute__((constructor(101))) static void fill_standard_descriptors(void) {
+    static const int MODES[] = {O_RDONLY, O_RDONLY, O_RDWR};
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", MODES[fd]) != fd)
+            _exit(EXIT_FAILURE);
+}
+
+/* Lua's print() forgets that it failed; stdout remembers. */
+static int finish_output(int status) {
+    int failed = ferror(stdout);
+    errno = 0;
+    if (fflush(stdout) == 0 && !failed)
+        return status;
+    if (status != EXIT_SUCCESS)
+        return status;
+    const char *reason = errno == EBADF ? "it is closed" : strerror(errno);
+    fprintf(stderr, "p2pd: standard output: %s\n", errno ? reason : "a write failed");
+    return EXIT_FAILURE;
+}
+
 /* -- from the first to the last ------------------------------------------------------------ */
 
 /* Is -E among the options? It has to be known before the libraries read the environment. */
@@ -206,7 +234,7 @@ int main(int argc, char **argv) {
     lua_pushinteger(L, argc);
     lua_pushlightuserdata(L, argv);
     int status = lua_pcall(L, 2, 1, 0) == LUA_OK ? (int)lua_tointeger(L, -1) : report(L);
-    fflush(stdout);
+    status = finish_output(status);
     task_cancel_all(L);
     lua_close(L);
     return status;

@@ -91,4 +91,4 @@ end
 
 local args, status = cli.parse(parser, ...)
 if not args then return status end
-return p2pd.run(main, args)
+return cli.run(main, args)

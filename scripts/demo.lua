@@ -43,12 +43,12 @@ local function try_strategy(name, address, start, budget)
   dialer:stdout():settimeout(READY_S)
   local report = assert(json.decode(read_object(dialer:stderr())), "the dialer said nothing")
   if not report.ok then
-    print(ROW:format(name, "-", report.attempts[1] and report.attempts[1].reason or report.error, "", ""))
+    cli.print(ROW:format(name, "-", report.attempts[1] and report.attempts[1].reason or report.error, "", ""))
     return false
   end
   local echo = measure_echo(dialer)
   dialer:stdin():shutdown()
-  print(ROW:format(report.strategy, ("%.1f ms"):format(report.seconds * 1000), report["local"],
+  cli.print(ROW:format(report.strategy, ("%.1f ms"):format(report.seconds * 1000), report["local"],
     report.remote, ("%.2f ms"):format(echo * 1000)))
   return dialer:wait(READY_S) == "exit"
 end
@@ -62,8 +62,8 @@ local function try_all(start, budgets)
     cli.say("the node did not start: %s", node:stderr():recv() or "no word from it")
     return 0
   end
-  print("node      " .. address .. "\n")
-  print(ROW:format("strategy", "connect", "from", "to", "echo round trip"))
+  cli.print("node      " .. address .. "\n")
+  cli.print(ROW:format("strategy", "connect", "from", "to", "echo round trip"))
   local count = 0
   for _, name in ipairs(strategy.DEFAULT) do
     if try_strategy(name, address, start, budgets[name] or "10") then count = count + 1 end
@@ -75,7 +75,8 @@ local function on_loopback()
   local broker <close> = servers.mosquitto()
   local stun <close> = servers.coturn()
   local settings = servers.settings { brokers = { broker }, stuns = { stun }, turn = { stun:turn "tcp" } }
-  print(("On loopback, with mosquitto on port %d and coturn on port %d.\n"):format(broker.port, stun.port))
+  cli.print(("On loopback, with mosquitto on port %d and coturn on port %d.\n")
+    :format(broker.port, stun.port))
   return try_all(function(_, command)
     table.move({ "--settings", settings, "--interface", "lo" }, 1, 4, #command + 1, command)
     table.insert(command, 1, cli.program())
@@ -90,20 +91,20 @@ local function behind_nats()
   local l <close>, reason = lab.open { hosts = { a = host, b = host },
     servers = { brokers = 1, stuns = 2, ntps = 1, turns = 1 } }
   if not l then
-    print("\nNot shown: two peers behind two NATs. " .. reason)
+    cli.print("\nNot shown: two peers behind two NATs. " .. reason)
     return true
   end
-  print(("\nBehind two NATs (%s), each %g ms from the servers.\n"):format(l:describe "a", LATENCY_S * 1000))
+  cli.print(("\nBehind two NATs (%s), each %g ms from the servers.\n")
+    :format(l:describe "a", LATENCY_S * 1000))
   return try_all(function(name, command) return assert(l:p2pd(name, command)) end,
     { direct = "1", reverse = "1" }) == 2
 end
 
 local function main()
-  io.stdout:setvbuf "line"
   local near = on_loopback()
   return behind_nats() and near and cli.OK or cli.FAILED
 end
 
 local args, status = cli.parse(parser, ...)
 if not args then return status end
-return p2pd.run(main)
+return cli.run(main)

@@ -11,10 +11,10 @@ local function main(args)
     cli.say("%s", reason)
     return cli.FAILED
   end
-  print(key:id())
+  cli.print(key:id())
   return cli.OK
 end
 
 local args, status = cli.parse(parser, ...)
 if not args then return status end
-return main(args)
+return cli.run(main, args)

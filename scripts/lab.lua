@@ -1,5 +1,4 @@
 -- p2pd lab: two hosts behind NATs of your choice, with the servers that nodes need, on this machine.
-local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 local lab = require "p2pd.lab"
 local words = require "p2pd.lab.words"
@@ -36,7 +35,7 @@ local function describe(args)
 end
 
 local function run_until_end(l)
-  io.stdout:write(l:report(), "\n"):flush()
+  cli.print(l:report())
   cli.say "the lab is open until Ctrl-C, or the end of standard input"
   local input = cli.standard_stream(0)
   while input:recv() do end
@@ -54,6 +53,6 @@ local arguments, command = cli.split_command(...)
 local args, status = cli.parse(parser, table.unpack(arguments))
 if not args then return status end
 local ok, fault = lab.check(describe(args))
-if ok and (not command or command[1]) then return p2pd.run(main, describe(args), command) end
+if ok and (not command or command[1]) then return cli.run(main, describe(args), command) end
 cli.say("%s", fault or "there is no command after --")
 return cli.USAGE

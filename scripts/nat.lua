@@ -1,5 +1,4 @@
 -- p2pd nat: what this host's network lets peers do.
-local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 local config = require "p2pd.config"
 local core = require "p2pd.core"
@@ -34,13 +33,13 @@ local function main(args)
     return cli.FAILED
   end
   if args.json then
-    print(report.json(found))
+    cli.print(report.json(found))
   else
-    io.write(report.text(found))
+    cli.write(report.text(found))
   end
   return is_known_outside(found) and cli.OK or cli.FAILED
 end
 
 local args, status = cli.parse(parser, ...)
 if not args then return status end
-return p2pd.run(main, args)
+return cli.run(main, args)

@@ -21,23 +21,22 @@ local function tell_addresses(node, last)
   for event in node:events() do
     if event.type == "address" and event.address ~= last then
       last = event.address
-      print("address: " .. last)
+      cli.print("address: " .. last)
     end
   end
 end
 
 local function main(args)
-  io.stdout:setvbuf "line"
   local node <close>, reason = p2pd.node(cli.node_options(args))
   if not node then
     cli.say("%s", reason)
     return cli.FAILED
   end
-  print("address: " .. node.address)
+  cli.print("address: " .. node.address)
   p2pd.spawn(tell_addresses, node, node.address)
   for pipe in node:pipes() do
     local info = pipe:info() or {}
-    print(("pipe: %s %s %s"):format(pipe.strategy, info.remote, pipe.peer))
+    cli.print(("pipe: %s %s %s"):format(pipe.strategy, info.remote, pipe.peer))
     p2pd.spawn(serve, pipe, args.echo)
   end
   return cli.OK
@@ -45,4 +44,4 @@ end
 
 local args, status = cli.parse(parser, ...)
 if not args then return status end
-return p2pd.run(main, args)
+return cli.run(main, args)

@@ -14,8 +14,8 @@ parser:option("--timeout", "Seconds for each."):argname "S":convert(cli.seconds)
 local function ping_signalling(node, args)
   for i = 1, args.count do
     local data, seconds = node:echo(args.address, "ping " .. i, args.timeout)
-    if not data then return print(("signalling %d: %s"):format(i, seconds)) end
-    print(("signalling %d: %.1f ms"):format(i, seconds * 1000))
+    if not data then return cli.print(("signalling %d: %s"):format(i, seconds)) end
+    cli.print(("signalling %d: %.1f ms"):format(i, seconds * 1000))
   end
 end
 
@@ -29,16 +29,16 @@ local function ping_pipe(pipe, count)
     local line
     if ok then line, reason, code = pipe:read "l" end
     if code == "EACCES" then
-      print("pipe: " .. reason)
+      cli.print("pipe: " .. reason)
       return false
     end
     if not line then
       local info = pipe:info()
-      print(("pipe: %.2f ms by the kernel's measure (the peer does not echo)")
+      cli.print(("pipe: %.2f ms by the kernel's measure (the peer does not echo)")
         :format((info and info.rtt or 0) * 1000))
       return true
     end
-    print(("pipe %d: %.2f ms"):format(i, (p2pd.clock.monotonic() - started) * 1000))
+    cli.print(("pipe %d: %.2f ms"):format(i, (p2pd.clock.monotonic() - started) * 1000))
   end
   return true
 end
@@ -52,14 +52,14 @@ local function main(args)
   ping_signalling(node, args)
   local pipe <close>, failure = node:connect(args.address, { timeout = args.timeout })
   if not pipe then
-    print(("pipe: %s"):format(failure))
+    cli.print(("pipe: %s"):format(failure))
     return NONE
   end
-  print(("pipe: %s to %s"):format(pipe.strategy, pipe:info().remote))
+  cli.print(("pipe: %s to %s"):format(pipe.strategy, pipe:info().remote))
   if not ping_pipe(pipe, args.count) then return NONE end
   return pipe.strategy == "relay" and RELAYED or DIRECT
 end
 
 local args, status = cli.parse(parser, ...)
 if not args then return status end
-return p2pd.run(main, args)
+return cli.run(main, args)

@@ -158,6 +158,23 @@ function helper.p2pd(...)
   return assert(core.process.spawn(command))
 end
 
+--- Runs the executable to its end with its standard descriptors redirected by a shell.
+-- @tparam string redirection such as `<&- >/dev/full`
+-- @tparam {string,...} arguments
+-- @treturn integer exit status
+-- @treturn string what it wrote to stdout
+-- @treturn string and to stderr
+function helper.run_redirected(redirection, arguments)
+  local child <close> = assert(core.process.spawn { "bash", "-c", 'exec "$0" "$@" ' .. redirection,
+    stdout = "pipe", stderr = "pipe", env = sanitizer_env {}, executable(), table.unpack(arguments) })
+  child:stdout():settimeout(WAIT_S)
+  child:stderr():settimeout(WAIT_S)
+  local out, err = child:stdout():read "a", child:stderr():read "a"
+  local how, status = child:wait(WAIT_S)
+  assert(how == "exit", how)
+  return status, out, err
+end
+
 --- Stops all servers and removes all scratch folders: for `teardown`.
 function helper.close_all()
   servers.close_all()

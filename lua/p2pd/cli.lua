@@ -2,6 +2,7 @@
 -- @module p2pd.cli
 local argparse = require "argparse"
 local core = require "p2pd.core"
+local output = require "p2pd.cli.output"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
@@ -68,6 +69,10 @@ function cli.program()
   return inside and "/proc/self/exe" or os.getenv "P2PD_EXE" or "p2pd"
 end
 
+--- Runs a command's main function, see @{p2pd.cli.output.run}; `write` and `print` are its ways to standard
+-- output, and there is no other.
+cli.run, cli.write, cli.print = output.run, output.write, output.print
+
 --- Writes a line for people.
 function cli.say(format, ...)
   io.stderr:write("p2pd: ", format:format(...), "\n")
@@ -81,9 +86,22 @@ function cli.progress(text)
   io.stderr:flush()
 end
 
+local asked_for_help = setmetatable({}, { __mode = "k" }) -- parsers
+
 --- Makes an argparse parser for a command.
 function cli.parser(name, description)
-  return argparse("p2pd " .. name, description):add_help "-h --help"
+  local parser = argparse("p2pd " .. name, description)
+  return parser:add_help { "-h --help", action = function()
+    asked_for_help[parser] = true
+    error "help" -- argparse would print it, whether that succeeds or not, and exit
+  end }
+end
+
+local function show_help(parser)
+  return cli.run(function()
+    cli.print(parser:get_help())
+    return cli.OK
+  end)
 end
 
 --- The options of every command that starts a node.
@@ -103,7 +121,9 @@ function cli.parse(parser, ...)
     wanted.parser = parser
     return nil, cli.OK
   end
-  local ok, result = parser:pparse { ... }
+  local ran, ok, result = pcall(parser.pparse, parser, { ... })
+  if asked_for_help[parser] then return nil, show_help(parser) end
+  if not ran then error(ok, 0) end
   if ok then return result end
   io.stderr:write(parser:get_usage(), "\n\n")
   cli.say("%s", result)
