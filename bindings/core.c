@@ -19,6 +19,7 @@ static const struct {
     {"tcp", bind_tcp},
     {"inet", bind_inet},
     {"keys", bind_keys},
+    {"keylock", bind_keylock},
     {"tls", bind_tls},
     {"netif", bind_netif},
     {"udp", bind_udp},

@@ -4,7 +4,8 @@ local cli = require "p2pd.cli"
 
 local parser = cli.add_node_options(cli.parser("node",
   "Run a node. Its address is the first line printed, and printed again when it changes."))
-parser:option("--name", "A name for the node."):argname "N"
+parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
+parser:flag("--force", "Run even if a node of that name runs on this machine.")
 parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
 parser:flag("--echo", "Send back what is read.")
 
@@ -27,9 +28,9 @@ local function tell_addresses(node, last)
 end
 
 local function main(args)
-  local node <close>, reason = p2pd.node(cli.node_options(args))
+  local node <close>, reason, code = p2pd.node(cli.node_options(args))
   if not node then
-    cli.say("%s", reason)
+    cli.say("%s%s", reason, code == "EBUSY" and " (--force runs another)" or "")
     return cli.FAILED
   end
   cli.print("address: " .. node.address)

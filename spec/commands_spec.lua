@@ -69,7 +69,7 @@ describe("the command", function()
 
   describe("--help", function()
     local OPTIONS = {
-      node = { "--settings", "--interface", "--name", "--port", "--echo" },
+      node = { "--settings", "--interface", "--name", "--force", "--port", "--echo" },
       connect = { "--settings", "--interface", "--strategies", "--policy", "--timeout", "--json",
         "--explain" },
       ping = { "--settings", "--interface", "--count", "--timeout", "-c" },
@@ -109,6 +109,22 @@ describe("the command", function()
       local alice <close> = start_node()
       local pipe <close> = assert(alice:connect(text, { strategies = { "reverse" } }))
       assert.equal(("pipe: reverse %s %s"):format(pipe:info()["local"], alice.id), child:stdout():read "l")
+    end))
+
+    it("refuses a name that is in use here, unless it is forced", task(function()
+      local env = { XDG_DATA_HOME = helper.scratch() }
+      local first <close> = spawn("node", "--name", "alice", { env = env })
+      local id = assert(address.parse((first:stdout():read "l"):match "^address: (.*)")).node_id
+      local status, out, err = run("node", "--name", "alice", { env = env })
+      assert.same({ 1, "" }, { status, out })
+      assert.equal(("p2pd: a node named alice is running already: key file %s/p2pd/alice.key is locked by "
+        .. "process %d (--force runs another)\n"):format(env.XDG_DATA_HOME, first:pid()), err)
+      for _, arguments in ipairs { { "--name", "bob" }, { "--name", "alice", "--force" }, {} } do
+        arguments[#arguments + 1] = { env = env }
+        local other <close> = spawn("node", table.unpack(arguments))
+        local other_id = address.parse((other:stdout():read "l"):match "^address: (.*)").node_id
+        assert.equal(arguments[3] == "--force", other_id == id)
+      end
     end))
 
     it("says what is wrong", task(function()

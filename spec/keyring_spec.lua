@@ -64,6 +64,72 @@ describe("p2pd.keyring", function()
     end)
   end)
 
+  describe("lock()", function()
+    local LOCK = [[
+      local keyring, task = require "p2pd.keyring", require "p2pd.task"
+      local key <close> = assert(keyring.open "alice")
+      local lock, message, code = keyring.lock "alice"
+      print(message or "locked", code)
+      if not code then io.read() end
+    ]]
+
+    local function lock(code)
+      local child = helper.p2pd { env = env, "-e", code or LOCK }
+      child:stdout():settimeout(5)
+      return child, child:stdout():read "l"
+    end
+
+    local function refusal(who)
+      return ("a node named alice is running already: key file %s/p2pd/alice.key is locked by %s\tEBUSY")
+        :format(folder, who)
+    end
+
+    it("is held until its process ends, however it does", task(function()
+      for _, signal in ipairs { "KILL", "TERM" } do
+        local first <close>, said = lock()
+        assert.equal("locked\tnil", said)
+        local second <close>, refused = lock() -- luacheck: ignore 211
+        assert.equal(refusal("process " .. first:pid()), refused)
+        first:kill(signal)
+        first:wait()
+        local third <close>, granted = lock() -- luacheck: ignore 211
+        assert.equal("locked\tnil", granted)
+      end
+    end))
+    it("is held until it is closed, also within a process", task(function()
+      local child <close>, said = lock [[
+        local keyring = require "p2pd.keyring"
+        keyring.open "alice"
+        local first = assert(keyring.lock "alice")
+        local again = { keyring.lock "alice" }
+        first:close()
+        first:close()
+        print(again[2]:match "is locked by .*", keyring.lock "alice" ~= nil)
+      ]]
+      assert(child)
+      assert.equal("is locked by this process\ttrue", said)
+    end))
+    it("is not passed on to programs that are started", task(function()
+      local child <close>, said = lock [[
+        local keyring, core = require "p2pd.keyring", require "p2pd.core"
+        keyring.open "alice"
+        local lock = assert(keyring.lock "alice")
+        local program = assert(core.process.spawn { "sleep", "60" })
+        lock:close()
+        print(keyring.lock "alice" ~= nil)
+        program:kill "KILL"
+      ]]
+      assert(child)
+      assert.equal("true", said)
+    end))
+    it("needs a key", task(function()
+      local child <close>, said = lock 'print(select(3, require("p2pd.keyring").lock "nobody"))'
+      assert(child)
+      assert.equal("ENOENT", said)
+      assert.equal("EINVAL", select(3, keyring.lock "a/b"))
+    end))
+  end)
+
   describe("p2pd id", function()
     it("makes a key on first use and finds it again", task(function()
       local id, said, status = p2pd(env, "id", "--name", "alice")

@@ -116,11 +116,21 @@ describe("p2pd.node", function()
 
     it("has the id of the key that is kept under its name", task(function()
       local first <close> = start { name = "bob" }
-      local second <close> = start { name = "bob" }
+      local second <close> = start { name = "bob", force = true }
       local other <close> = start {}
       assert.equal(first.id, second.id)
       assert.is_true(core.keys.is_id(other.id))
       assert.not_equal(first.id, other.id)
+    end))
+
+    it("is refused a name while another node has it", task(function()
+      local first <close> = start { name = "carol" }
+      local second, reason, code = try_start { name = "carol" }
+      assert.same({ nil, "EBUSY" }, { second, code })
+      assert.matches("^a node named carol is running already: key file .*/carol.key is locked by this ", reason)
+      first:close()
+      local third <close> = start { name = "carol" }
+      assert.equal(first.id, third.id)
     end))
 
     it("has the id of a key that it is given", task(function()

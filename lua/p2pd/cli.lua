@@ -178,6 +178,7 @@ end
 function cli.node_options(args, more)
   local options = {
     name = args.name,
+    force = args.force,
     port = args.port,
     settings = args.settings,
     interfaces = #args.interface > 0 and args.interface or nil,

@@ -153,6 +153,15 @@ local function open_key(given)
   return keyring.open(given.name)
 end
 
+-- There is one node of a name on a machine. The lock goes with the node.
+local function lock_name(self, given)
+  if given.key or not given.name then return true end
+  local lock, reason, code = keyring.lock(given.name)
+  if not lock and not (given.force and code == "EBUSY") then return nil, reason, code end
+  self.kept[keyring] = lock
+  return true
+end
+
 -- A node of which nothing runs yet.
 local function make(given, settings, key, tls, strategies)
   local budget = limits.new { limits = given.limits, trusted = given.trust }
@@ -196,7 +205,8 @@ end
 --- Starts a node. It is ready when its external addresses are known and a broker answers; dead servers do
 -- not stop it.
 -- @tparam[opt] table given name (its key is kept under it, see @{p2pd.keyring}; without one a key is made
--- for this run), key (to be used instead), port (0: any), interfaces (list of names), settings (table or
+-- for this run), force (true: even if a node of that name runs on this machine), key (to be used instead),
+-- port (0: any), interfaces (list of names), settings (table or
 -- path), policy (of its dials: a name or a function), strategies (names and modules, see @{p2pd.strategy}:
 -- those that it answers, and that its dials use), protocols (list of names: those that it speaks from the
 -- beginning, see @{accept}), secure (false: it also takes, and makes, pipes without
@@ -225,6 +235,9 @@ function node.new(given)
   if not tls then return nil, reason, code end
   local self = make(given, settings, key, tls, strategies)
   local held <close> = task.hold(self)
+  local ok
+  ok, reason, code = lock_name(self, given)
+  if not ok then return nil, reason, code end
   self.time = clock.start(settings.ntp)
   self.signal = signal.new {
     key = key,
@@ -238,7 +251,6 @@ function node.new(given)
   }
   self.signal:start()
   self.tasks:spawn(connect_brokers, self)
-  local ok
   ok, reason, code = open_network(self, given)
   if not ok then return nil, reason, code end
   keep_up(self)

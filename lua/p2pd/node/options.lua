@@ -28,6 +28,7 @@ local IDS = { "a list of node ids", is_id_list }
 --- Of `p2pd.node`.
 known.NODE = {
   name = options.is_a "string",
+  force = options.BOOLEAN,
   key = { "a key", options.is_a("userdata")[2] },
   port = options.PORT,
   interfaces = { "a list of names", options.is_a("table")[2] },
