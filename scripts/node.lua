@@ -7,6 +7,7 @@ local parser = cli.add_node_options(cli.parser("node",
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:flag("--force", "Run even if a node of that name runs on this machine.")
 parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
+parser:flag("--no-port-mapping", "Do not ask routers to let peers in.")
 parser:flag("--echo", "Send back what is read.")
 
 local function serve(accepted, echo)
@@ -28,7 +29,9 @@ local function tell_addresses(node, last)
 end
 
 local function main(args)
-  local node <close>, reason, code = p2pd.node(cli.node_options(args))
+  local node <close>, reason, code = p2pd.node(cli.node_options(args, {
+    port_mapping = not args.no_port_mapping,
+  }))
   if not node then
     cli.say("%s%s", reason, code == "EBUSY" and " (--force runs another)" or "")
     return cli.FAILED

@@ -69,7 +69,8 @@ describe("the command", function()
 
   describe("--help", function()
     local OPTIONS = {
-      node = { "--settings", "--interface", "--name", "--force", "--port", "--echo" },
+      node = { "--settings", "--interface", "--name", "--force", "--port", "--no-port-mapping",
+        "--echo" },
       connect = { "--settings", "--interface", "--strategies", "--policy", "--timeout", "--json",
         "--explain" },
       ping = { "--settings", "--interface", "--count", "--timeout", "-c" },

@@ -69,8 +69,8 @@ end
 --- Locks the key of a name, so that there is one node of that name on this machine. Where the file system
 -- has no locks there is none.
 -- @tparam string name of a key that was opened
--- @treturn lock to be closed, or true where nothing can be locked; or nil, message, code: `EBUSY` when another
--- node has it
+-- @treturn lock to be closed, or true where nothing can be locked; or nil, message, code: `EBUSY` when
+-- another node has it
 function keyring.lock(name)
   local path, fault, fault_code = keyring.path(name)
   if not path then return nil, fault, fault_code end

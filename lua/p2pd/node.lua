@@ -352,7 +352,8 @@ end
 -- - "interface": `name`, `number` (in the address), `ipv4` and `ipv6` (lists of our addresses), `gone`
 -- - "nat": `interface`, `family`, `nic`, `external` (nil: not known), `nat` (see @{p2pd.nat.evidence.judge})
 -- - "broker": `name`, `offset`, `state`, `reason`
--- - "mapping": a port on a router
+-- - "mapping": a port on a router: `interface`, `family`, `nic`, `state` ("asking", "mapped", "none"),
+--   `protocol`, `ip` and `port` (external), `verified` (peers are told), `reason` (why not), `gone`
 -- - "pipe": `peer`, `strategy`, `id`, `interface`, `protocol`, `accepted` (whether the peer has made it)
 -- - "refusal": `reason`, `from`
 --

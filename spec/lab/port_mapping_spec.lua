@@ -1,3 +1,4 @@
+local parse = require("p2pd.address").parse
 local core = require "p2pd.core"
 local lab = require "p2pd.lab"
 local peers = require "spec.lab.peers"
@@ -107,6 +108,48 @@ describe("p2pd.port_mapping, in the lab", function()
     assert.same({ "none", {} }, { found.state, found.reasons })
     assert.is_false(dial(dialer, peer, { "direct" }).ok)
     assert.is_true(dial(dialer, peer, { "punch" }).ok)
+  end, 40))
+
+  it("is told by events(), also to who listens late", helper.task(function()
+    local peer <close> = start "pcp"
+    local states = peer:call [[
+      local states, told = {}, {}
+      local events <close> = state.node:events()
+      repeat
+        local event = assert(events:next(10))
+        if event.type == "mapping" then
+          table.insert(states, event.state)
+          told = event
+        end
+      until told.verified
+      local late <close> = state.node:events()
+      local again
+      repeat again = assert(late:next(0)) until again.type == "mapping"
+      return { states = states, told = told, is_same = again.port == told.port and again.verified,
+        port = state.node.routes[1].port }
+    ]]
+    local told = states.told
+    assert.equal("mapped", states.states[#states.states])
+    assert.same({ "PCP", l:external "pcp", states.port, "ipv4" },
+      { told.protocol, told.ip, told.port, told.family })
+    assert.is_true(states.is_same)
+  end, 40))
+
+  it("is not asked for by p2pd node --no-port-mapping", helper.task(function()
+    local function run(flag)
+      local child = assert(l:p2pd("all", { "node", flag, stdout = "pipe" }))
+      child:stdout():settimeout(10)
+      local text = child:stdout():read "l":match "^address: (.*)"
+      return child, assert(parse(text)).ipv4[1].port
+    end
+    local without <close> = run "--no-port-mapping"
+    local with <close>, port = run "--echo"
+    helper.wait_until(function() return ports_of("all")[port] end)
+    assert.same({ [port] = true }, ports_of "all")
+    for _, child in ipairs { without, with } do
+      child:kill "TERM"
+      child:wait(10)
+    end
   end, 40))
 
   it("is not asked for with port_mapping = false", helper.task(function()

@@ -1,5 +1,7 @@
 --- Turns what a node is into events: compares what is with what was told last.
 -- @classmod p2pd.node.changes
+local port_mapping = require "p2pd.port_mapping"
+
 local changes = {}
 
 local Changes = { __name = "p2pd.node.changes" }
@@ -44,6 +46,22 @@ local function add_nats(state, routes)
   end
 end
 
+local function add_mappings(state, routes)
+  for _, route in ipairs(routes) do
+    local one = port_mapping.describe(route)
+    if one then
+      local verified, doubt = port_mapping.is_verified(route)
+      local reason = doubt or one.fault or one.reasons[1]
+      local text = table.concat({ one.state, tostring(one.protocol), tostring(one.ip), tostring(one.port),
+        tostring(verified), tostring(reason) }, " ")
+      add(state, "mapping", route.family .. " " .. route.nic, text, {
+        interface = route.name, family = route.family, nic = route.nic, state = one.state,
+        protocol = one.protocol, ip = one.ip, port = one.port, verified = verified or false, reason = reason,
+      })
+    end
+  end
+end
+
 local function add_brokers(state, brokers)
   for _, broker in ipairs(brokers) do
     add(state, "broker", tostring(broker.offset), broker.state, {
@@ -64,6 +82,7 @@ local function find_state(node)
   local state = {}
   add_interfaces(state, node.routes)
   add_nats(state, node.routes)
+  add_mappings(state, node.routes)
   add_brokers(state, node.signal:stats().brokers)
   local address = node.address
   add(state, "address", "", text_of(address), { address = address })
@@ -89,8 +108,20 @@ function Changes:present()
   return list
 end
 
+-- What tells that something is not there any more, by type.
+local GONE = {
+  interface = function(last)
+    return { type = "interface", name = last.name, number = last.number, gone = true, ipv4 = {}, ipv6 = {} }
+  end,
+  mapping = function(last)
+    return { type = "mapping", interface = last.interface, family = last.family, nic = last.nic, gone = true,
+      state = "none", verified = false }
+  end,
+}
+
 --- What has changed since the last call, as events.
--- @treturn {table,...} an interface that has gone has `gone`; an address has `was`, the last one
+-- @treturn {table,...} an interface, or a mapping, that has gone has `gone`; an address has `was`, the last
+-- one
 function Changes:take()
   local list, seen = {}, {}
   for _, one in ipairs(find_state(self.node)) do
@@ -105,8 +136,8 @@ function Changes:take()
   for key, last in pairs(self.told) do
     if not seen[key] then
       self.told[key] = nil
-      if last.event.type == "interface" then table.insert(list, 1, { type = "interface",
-        name = last.event.name, number = last.event.number, gone = true, ipv4 = {}, ipv6 = {} }) end
+      local gone = GONE[last.event.type]
+      if gone then table.insert(list, 1, gone(last.event)) end
     end
   end
   return list
