@@ -59,5 +59,6 @@ int bind_pcp(lua_State *L);
 int bind_gateway(lua_State *L);
 int bind_reliable(lua_State *L);
 int bind_session(lua_State *L);
+int bind_mux(lua_State *L);
 
 #endif

@@ -32,6 +32,7 @@ static const struct {
     {"gateway", bind_gateway},
     {"reliable", bind_reliable},
     {"session", bind_session},
+    {"mux", bind_mux},
     {"mqtt", bind_mqtt},
     {"process", bind_process},
     {"editline", bind_editline},

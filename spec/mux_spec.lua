@@ -1,0 +1,243 @@
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local streams = require "spec.streams"
+
+local task = helper.task
+local WAIT = 5
+
+-- Both ends of a mux, on a pair of streams.
+local function muxes(options)
+  local pair, near, far = streams.pair()
+  local a, b = core.mux.new(near, "client", options), core.mux.new(far, "server", options)
+  return setmetatable({}, { __close = function()
+    a:close()
+    b:close()
+    getmetatable(pair).__close(pair)
+  end }), a, b
+end
+
+-- A mux, and the stream at whose other end it is, for frames by hand.
+local function by_hand(options)
+  local pair, near, far = streams.pair()
+  local mux = core.mux.new(near, "server", options)
+  far:settimeout(WAIT)
+  return setmetatable({}, { __close = function()
+    mux:close()
+    getmetatable(pair).__close(pair)
+  end }), mux, far
+end
+
+local DATA, WINDOW, PING, GO_AWAY = 0, 1, 2, 3
+local SYN, ACK, FIN, RST = 1, 2, 4, 8
+
+local function frame(kind, flags, stream, length, data)
+  return string.pack(">I1I1I2I4I4", 0, kind, flags, stream, length) .. (data or "")
+end
+
+local function receive(stream)
+  local header = assert(stream:read(12))
+  local _, kind, flags, number, length = string.unpack(">I1I1I2I4I4", header)
+  return { kind, flags, number, length, kind == DATA and length > 0 and stream:read(length) or nil }
+end
+
+describe("p2pd.core.mux", function()
+  it("carries streams both ways", task(function()
+    local _ <close>, a, b = muxes()
+    local near <close> = assert(a:open())
+    near:write "hello\n"
+    local far <close> = assert(b:accept(WAIT))
+    assert.equal("hello", far:read())
+    far:write "and back\n"
+    assert.equal("and back", near:read())
+    local other <close> = assert(b:open())
+    other:write "from the server\n"
+    local accepted <close> = assert(a:accept(WAIT))
+    assert.equal("from the server", accepted:read())
+    assert.equal(2, a:info().streams)
+  end))
+
+  it("ends halves", task(function()
+    local _ <close>, a, b = muxes()
+    local near <close> = assert(a:open())
+    near:write "question"
+    near:shutdown()
+    local far <close> = assert(b:accept(WAIT))
+    assert.equal("question", far:read "a")
+    core.task.spawn(function()
+      far:write(("x"):rep(600000))
+      far:close()
+    end)
+    assert.equal(600000, #near:read "a")
+  end))
+
+  it("delivers what a closed stream, and a closed mux, have written", task(function()
+    local _ <close>, a, b = muxes()
+    local near = assert(a:open())
+    near:write(("x"):rep(200000))
+    near:close()
+    a:close()
+    local far <close> = assert(b:accept(WAIT))
+    assert.equal(200000, #far:read "a")
+  end))
+
+  it("resets", task(function()
+    local _ <close>, a, b = muxes()
+    local near = assert(a:open())
+    near:write "x"
+    local far <close> = assert(b:accept(WAIT))
+    near:abort()
+    far:read(1)
+    local data, reason, code = far:read()
+    assert.is_nil(data)
+    assert.matches("the peer has reset the stream", reason)
+    assert.equal("ECONNRESET", code)
+  end))
+
+  it("resets who writes to a stream that nobody reads any more", task(function()
+    local _ <close>, a, b = muxes()
+    local near <close> = assert(a:open())
+    near:write "x"
+    local far = assert(b:accept(WAIT))
+    far:close()
+    assert.is_nil(near:read())
+    near:settimeout(WAIT)
+    local result
+    repeat result = table.pack(near:write(("x"):rep(1000))) until not result[1]
+    assert.equal("ECONNRESET", result[3])
+  end))
+
+  it("lets a writer wait for the reader, and others go on", task(function()
+    local _ <close>, a, b = muxes()
+    local full <close> = assert(a:open())
+    local writing <close> = core.task.spawn(function() return full:write(("x"):rep(2000000)) end)
+    local reader <close> = assert(b:accept(WAIT))
+    local near <close> = assert(a:open())
+    near:write "quick\n"
+    local far <close> = assert(b:accept(WAIT))
+    assert.equal("quick", far:read())
+    assert.is_true(b:info().unread <= 256 * 1024)
+    assert.equal(2000000, #reader:read(2000000))
+    assert.equal(full, writing:join(WAIT))
+  end))
+
+  it("pings", task(function()
+    local _ <close>, a, b = muxes()
+    assert.is_true(a:ping(WAIT) >= 0)
+    assert.is_true(b:ping(WAIT) >= 0)
+  end))
+
+  it("takes no more streams after going away", task(function()
+    local _ <close>, a, b = muxes()
+    local near <close> = assert(a:open())
+    near:write "x\n"
+    local far <close> = assert(b:accept(WAIT))
+    b:go_away()
+    far:write "y\n"
+    assert.equal("y", near:read())
+    local stream, reason, code = a:open()
+    assert.is_nil(stream)
+    assert.equal("the peer takes no more streams", reason)
+    assert.equal("EPIPE", code)
+  end))
+
+  it("tells when there is no stream", task(function()
+    local _ <close>, a, b = muxes()
+    assert.is_true(a:wait_idle(0))
+    local near = assert(a:open())
+    near:write "x"
+    assert.equal("ETIMEDOUT", select(3, a:wait_idle(0)))
+    near:close()
+    assert.is_true(a:wait_idle(WAIT))
+    local far = assert(b:accept(WAIT))
+    far:close()
+    assert.is_true(b:wait_idle(WAIT))
+  end))
+
+  it("fails all streams when its own has failed", task(function()
+    local pair <close>, near, far = streams.pair()
+    local mux <close> = core.mux.new(near, "client")
+    local stream <close> = assert(mux:open())
+    assert.is_truthy(pair)
+    far:abort()
+    assert.equal("ECONNRESET", select(3, stream:read()))
+    assert.is_nil((mux:open()))
+    assert.is_nil((mux:accept(WAIT)))
+  end))
+
+  describe("refuses", function()
+    local function check_broken(bytes, why)
+      return task(function()
+        local _ <close>, mux, peer = by_hand()
+        peer:write(bytes)
+        local stream, reason, code = mux:accept(WAIT)
+        while stream do stream, reason, code = mux:accept(WAIT) end
+        assert.equal("the peer breaks the protocol: " .. why, reason)
+        assert.equal("EPROTO", code)
+        local last
+        repeat last = receive(peer) until last[1] == GO_AWAY
+        assert.equal(1, last[4])
+      end)
+    end
+
+    it("another version", check_broken("\1" .. ("\0"):rep(11), "no frame of yamux"))
+    it("an unknown type", check_broken(frame(4, 0, 0, 0), "no frame of yamux"))
+    it("a number of ours", check_broken(frame(WINDOW, SYN, 2, 0), "it begins a stream with a number of ours"))
+    it("a number that was used", check_broken(frame(WINDOW, SYN, 3, 0) .. frame(WINDOW, SYN, 1, 0),
+      "it begins a stream with a number that was used"))
+    it("a stream without a number", check_broken(frame(DATA, 0, 0, 0), "a stream's frame without a number"))
+    it("a stream that has not begun", check_broken(frame(DATA, 0, 5, 0),
+      "a frame of a stream that has not begun"))
+    it("more than the window", check_broken(frame(DATA, SYN, 1, 256 * 1024 + 1), "more bytes than its window"))
+    it("bytes after the end", check_broken(frame(WINDOW, SYN | FIN, 1, 0) .. frame(DATA, 0, 1, 1, "x"),
+      "bytes after a stream's end"))
+    it("windows that overflow", check_broken(frame(WINDOW, SYN, 1, 0xffffffff), "its window overflows"))
+  end)
+
+  it("refuses streams beyond its limits, and lives", task(function()
+    local _ <close>, mux, peer = by_hand { backlog = 4 }
+    for i = 0, 4 do peer:write(frame(WINDOW, SYN, 2 * i + 1, 0)) end
+    assert.same({ WINDOW, RST, 9, 0 }, receive(peer))
+    local first <close> = assert(mux:accept(WAIT))
+    assert.same({ WINDOW, ACK, 1, 0 }, receive(peer))
+    peer:write(frame(DATA, 0, 1, 3, "ok\n"))
+    assert.equal("ok", first:read())
+    assert.equal(1, mux:info().refused)
+  end))
+
+  it("answers pings, and ignores frames of streams that are over", task(function()
+    local _ <close>, mux, peer = by_hand()
+    peer:write(frame(WINDOW, SYN, 1, 0), frame(WINDOW, RST, 1, 0), frame(DATA, 0, 1, 5, "late!"))
+    peer:write(frame(PING, SYN, 0, 77))
+    assert.same({ PING, ACK, 0, 77 }, receive(peer))
+    assert.equal(0, mux:info().streams)
+  end))
+
+  it("resets the stream with the most unread when too much is", task(function()
+    local _ <close>, mux, peer = by_hand { memory_max = 256 * 1024 }
+    peer:write(frame(DATA, SYN, 1, 200000, ("x"):rep(200000)), frame(DATA, SYN, 3, 100000, ("x"):rep(100000)))
+    local one <close> = assert(mux:accept(WAIT))
+    local two <close> = assert(mux:accept(WAIT))
+    assert.equal(100000, #two:read(100000))
+    assert.equal("ENOBUFS", select(3, one:read(1)))
+  end))
+
+  it("opens many streams, and each gets its own", task(function()
+    local _ <close>, a, b = muxes { backlog = 2000 }
+    local tasks = {}
+    for i = 1, 1000 do
+      tasks[i] = core.task.spawn(function()
+        local stream <close> = assert(a:open())
+        stream:write(i, "\n")
+        return tonumber(stream:read "l")
+      end)
+    end
+    for _ = 1, 1000 do
+      local stream = assert(b:accept(WAIT))
+      core.task.spawn(function()
+        local held <close> = stream
+        held:write(held:read "L")
+      end)
+    end
+    for i = 1, 1000 do assert.equal(i, tasks[i]:join(WAIT)) end
+  end))
+end)
