@@ -69,7 +69,7 @@ void session_check_end(struct session_machine *m, double now) {
     if (m->state == SESSION_OPEN && delivered && m->inbox.ended) {
         m->state = SESSION_CLOSING;
         m->bye_due = true;
-        m->end_due = now + LINGER_S;
+        m->end_due = m->tx ? now + m->options.silence + LINGER_S : INFINITY;
     } else if (m->state == SESSION_OPEN && delivered && m->closed) {
         m->end_due = earlier(m->end_due, now + LINGER_S);
     }

@@ -28,7 +28,7 @@ static void join(struct session_inbox *b) {
     if (known < b->ahead.len)
         deliver(b, buffer_head(&b->ahead) + known, b->ahead.len - (size_t)known, b->ahead_ended);
     else if (known == b->ahead.len && b->ahead_ended && !b->ended)
-        deliver(b, NULL, 0, true);
+        deliver(b, "", 0, true);
     session_inbox_forget(b, b->ahead_path);
 }
 

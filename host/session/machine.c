@@ -267,7 +267,11 @@ void sm_abort(struct session_machine *m, int code, const char *why) {
 
 void sm_abandon(struct session_machine *m) {
     m->lonely = true;
-    if (!m->live && m->state < SESSION_ENDED)
+    if (m->live)
+        return;
+    if (m->state == SESSION_CLOSING)
+        session_finish(m);
+    else
         session_break(m, -ECONNRESET, "no path is left", true);
 }
 

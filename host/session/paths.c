@@ -102,7 +102,11 @@ static void take(struct session_machine *m, struct session_path *p, const char *
     m->tx = p;
     m->last_tx = p->number;
     m->broken_at = -1;
-    m->bye_due = m->state == SESSION_CLOSING;
+    if (m->state == SESSION_CLOSING) {
+        m->bye_due = true;
+        m->end_due = now + m->options.silence + LINGER_S;
+    }
+    m->ack_now = true; /* the last one may be lost with its path */
     if (m->options.initiator)
         p->due |= DUE_USE;
 }
@@ -160,7 +164,7 @@ void paths_check_gap(struct session_machine *m) {
 static void lose(struct session_machine *m, const struct session_path *p, int code,
                  const char *why) {
     struct session_event event = {.type = SESSION_LOST, .path = p->number, .code = code};
-    if (m->state == SESSION_CLOSING && m->bye_in)
+    if (m->state == SESSION_CLOSING && (m->bye_in || m->lonely))
         session_finish(m);
     else if (m->lonely)
         session_break(m, code ? code : -ECONNRESET, why, true);
@@ -172,6 +176,8 @@ static void lose(struct session_machine *m, const struct session_path *p, int co
 static void replace(struct session_machine *m, const struct session_path *p, int code,
                     const char *why, double now) {
     m->tx = m->old = NULL;
+    if (m->state == SESSION_CLOSING) /* the peer may not know yet that all is delivered */
+        m->end_due = INFINITY;
     if (m->broken_at < 0)
         m->broken_at = p->heard;
     struct session_path *next = choose(m, p);
@@ -215,6 +221,11 @@ double paths_rtt(const struct session_path *p) {
     return larger(p->rtt, p->rtt_below);
 }
 
+/* Round trips to be patient for: a path that once stood still is not waited for as long again. */
+static double trips(const struct session_path *p, int count) {
+    return count * earlier(paths_rtt(p), RTT_MAX_S);
+}
+
 void paths_heard(struct session_path *p, double now) {
     p->heard = now;
     if (p->up)
@@ -228,14 +239,14 @@ static void probe(struct session_path *p, double patience, bool quick, double no
 }
 
 void paths_doubt(struct session_path *p, double now) {
-    double due = now + DOUBT_S + 3 * paths_rtt(p);
+    double due = now + DOUBT_S + trips(p, 3);
     if (!p->up || (p->probe_quick && p->probe_due < due))
         return;
     probe(p, due - now, true, now);
 }
 
 void paths_drain(struct session_machine *m, struct session_path *p, double now) {
-    p->drop_due = now + larger(DROP_S, 4 * paths_rtt(p));
+    p->drop_due = now + larger(DROP_S, trips(p, 4));
     struct session_path *other = p == m->tx || p == m->wanted ? choose(m, p) : NULL;
     if (other)
         paths_want(m, other, "the path before is dropped", now);
@@ -244,12 +255,12 @@ void paths_drain(struct session_machine *m, struct session_path *p, double now) 
 
 /* Something that it has carried should have been acknowledged. */
 static bool is_awaited(const struct session_machine *m, const struct session_path *p) {
-    bool sent = p == m->tx && m->keep.acked < session_keep_sent(&m->keep);
-    return p->up && (sent || p == m->old);
+    bool waits = m->keep.acked < session_keep_sent(&m->keep) || m->state == SESSION_CLOSING;
+    return p->up && ((waits && p == m->tx) || p == m->old);
 }
 
 static double quiet_due(const struct session_machine *m, const struct session_path *p) {
-    return larger(p->heard, m->unacked_at) + larger(QUIET_S, 3 * paths_rtt(p));
+    return larger(p->heard, m->unacked_at) + larger(QUIET_S, trips(p, 3));
 }
 
 static bool is_drained(const struct session_machine *m, const struct session_path *p) {
@@ -259,7 +270,7 @@ static bool is_drained(const struct session_machine *m, const struct session_pat
 static void missed(struct session_machine *m, struct session_path *p, double now) {
     char why[SESSION_WHY_MAX];
     if (now - p->probe_due > SLEPT_S) {
-        probe(p, larger(ANSWER_S, 4 * paths_rtt(p)), true, now);
+        probe(p, larger(ANSWER_S, trips(p, 4)), true, now);
         return;
     }
     snprintf(why, sizeof why, "the peer has not answered for %.1f s", now - p->heard);
@@ -275,7 +286,7 @@ void paths_check(struct session_machine *m, struct session_path *p, double now) 
     else if (now >= p->probe_due)
         missed(m, p, now);
     else if (is_awaited(m, p) && !(probing && p->probe_quick) && now >= quiet_due(m, p))
-        probe(p, larger(ANSWER_S, 4 * paths_rtt(p)), true, now);
+        probe(p, larger(ANSWER_S, trips(p, 4)), true, now);
     else if (!probing && now >= p->heard + m->options.silence / 2)
         probe(p, m->options.silence / 2, false, now);
 }

@@ -43,7 +43,10 @@ static void acknowledged(struct session_machine *m, uint64_t position, double no
     }
     if (position <= m->keep.acked)
         return;
+    uint64_t sent = session_keep_sent(&m->keep);
     session_keep_ack(&m->keep, position);
+    if (session_keep_sent(&m->keep) != sent) /* what was to be sent again has come after all */
+        m->start_due = true;
     m->unacked_at = now;
     grow(m);
     paths_settle(m, now);
@@ -251,7 +254,7 @@ static void complete(struct session_machine *m, struct session_path *p, double n
     else
         on_data(m, p, &f, now);
     if (f.type == SESSION_DATA && p->state == PATH_LIVE && !p->data_left)
-        put(m, p, NULL, 0, now);
+        put(m, p, p->part, 0, now);
 }
 
 static size_t min(size_t a, size_t b) {

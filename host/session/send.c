@@ -114,10 +114,10 @@ size_t session_next(struct session_machine *m, struct session_path *p, const uin
         gather(m, p, now);
     if (!p->out_len && !p->chunk && p == m->tx && p->state == PATH_LIVE)
         take_chunk(m, p, now);
-    *data = (p->out_len ? p->out : p->chunk ? p->chunk->frame : NULL) + p->written;
-    if (p->out_len)
-        return p->out_len - p->written;
-    return p->chunk ? session_chunk_size(p->chunk) - p->written : 0;
+    if (!p->out_len && !p->chunk)
+        return 0;
+    *data = (p->out_len ? p->out : p->chunk->frame) + p->written;
+    return (p->out_len ? p->out_len : session_chunk_size(p->chunk)) - p->written;
 }
 
 void session_left(struct session_machine *m, struct session_path *p, size_t n, double now) {

@@ -9,14 +9,15 @@
 
 #define EVENTS_MAX 64
 #define HELLO_S 10.0  /* for the peer's HELLO */
-#define LINGER_S 10.0 /* for the peer's BYE, and for its end after ours is acknowledged */
+#define LINGER_S 10.0 /* after sm_close(), for the peer's end once ours is acknowledged */
 #define ACK_DELAY_S 0.04
-#define QUIET_S 1.0  /* unanswered, and the path is probed; or three round trips */
-#define ANSWER_S 1.5 /* for the probe's answer; or four round trips */
-#define DOUBT_S 1.0  /* the same after sm_doubt(), beyond three round trips */
-#define DROP_S 1.0   /* for a path that is dropped to be drained; or four round trips */
-#define SLEPT_S 1.0  /* a deadline that is missed by more was missed by us */
-#define AGAIN_MAX 8  /* in a row without a byte of progress */
+#define QUIET_S 1.0   /* unanswered, and the path is probed; or three round trips */
+#define ANSWER_S 1.5  /* for the probe's answer; or four round trips */
+#define DOUBT_S 1.0   /* the same after sm_doubt(), beyond three round trips */
+#define DROP_S 1.0    /* for a path that is dropped to be drained; or four round trips */
+#define RTT_MAX_S 1.0 /* of a round trip, in all of these */
+#define SLEPT_S 1.0   /* a deadline that is missed by more was missed by us */
+#define AGAIN_MAX 8   /* in a row without a byte of progress */
 #define OUT_MAX (2 * SESSION_CONTROL_MAX) /* one of each that can be due together */
 #define FIRST_LIMIT SESSION_KEEP_MIN      /* of what is sent before the peer's HELLO */
 
