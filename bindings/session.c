@@ -39,7 +39,8 @@ static struct lua_session *check_session(lua_State *L) {
 /***
 A session without a path.
 @function new
-@tparam table options `initiator`: boolean, true for one of the two sides; `silence`: seconds until
+@tparam table options `initiator`: boolean, true for one of the two sides; `yields`: when both have
+begun with that, the other side remains it; `silence`: seconds until
 an idle path without a byte is given up (60); `keep_max`: bytes that may wait for the peer's
 acknowledgement, and as many that may wait for the local reader, 65536 to 2^30 (16 MiB)
 @treturn p2pd.session to be closed
@@ -48,6 +49,7 @@ static int l_new(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_Integer keep_max = opt_integer(L, 1, "keep_max", SESSION_KEEP_MAX);
     struct session_options options = {.initiator = opt_boolean(L, 1, "initiator", false),
+                                      .yields = opt_boolean(L, 1, "yields", false),
                                       .silence = opt_number(L, 1, "silence", SESSION_SILENCE_S)};
     if (keep_max < SESSION_KEEP_MIN || keep_max > SESSION_KEEP_LIMIT)
         return luaL_error(L, "option 'keep_max': %d to %d bytes expected", SESSION_KEEP_MIN,
@@ -75,6 +77,8 @@ not used belongs to the session. The first path is used at once; another when it
 none is left. The peer has to attach the same stream within 10 s.
 @function session:attach
 @tparam p2pd.stream stream closed afterwards
+@tparam[opt] string greeting what the peer's first line begins with, which comes before the
+session's frames; another line ends the path with EACCES, and is the reason
 @treturn integer the path's number; or nil, message, code, and the stream stays as it is: EBUSY
 while output is queued, EMFILE with 16 paths, EPIPE or why the session has ended
 */
@@ -82,6 +86,7 @@ static int m_attach(lua_State *L) {
     struct lua_session *self = check_session(L);
     struct lua_stream *stream = check_lua_stream(L, 2);
     struct stream *s = check_stream(L, 2);
+    const char *greeting = luaL_optstring(L, 3, NULL);
     luaL_argcheck(L, !stream->readers.first && !stream->writers.first, 2,
                   "a task waits for this stream");
     int err = s->read_error ? s->read_error : s->write_error;
@@ -89,7 +94,7 @@ static int m_attach(lua_State *L) {
         return push_stream_failure(L, s, err, "attach");
     if (s->shut || s->out.len)
         return push_error(L, s->shut ? EPIPE : EBUSY, "attach");
-    int64_t number = session_attach(self->session, s->transport, s->in);
+    int64_t number = session_attach(self->session, s->transport, s->in, greeting);
     if (number == -EPIPE)
         return push_over(L, self->session);
     if (number < 0)
@@ -171,13 +176,15 @@ static void set_string(lua_State *L, const char *field, const char *value) {
     lua_setfield(L, -2, field);
 }
 
-static int push_event(lua_State *L, const struct session_event *event) {
+static int push_event(lua_State *L, const struct session *s, const struct session_event *event) {
     static const char *const TYPES[] = {"up", "moved", "down", "lost", "ended"};
     lua_createtable(L, 0, 6);
     set_string(L, "type", TYPES[event->type]);
     set_integer(L, "path", event->path);
     set_integer(L, "remote", event->remote);
     set_integer(L, "from", event->from);
+    if (event->type == SESSION_UP)
+        set_string(L, "greeting", session_greeting(s, event->path));
     set_string(L, "reason", event->reason);
     set_string(L, "code", event->code ? strerrorname_np(-event->code) : NULL);
     if (event->type == SESSION_MOVED) {
@@ -196,7 +203,7 @@ static int next_event(lua_State *L, double deadline, bool first_try) {
         self->told = self->told || event.type == SESSION_OVER;
         if (self->told)
             task_wake_all(&self->waiters);
-        return push_event(L, &event);
+        return push_event(L, self->session, &event);
     }
     if (self->told)
         return push_over(L, self->session);
@@ -217,10 +224,10 @@ What has happened. The last 64 events wait to be asked for. Waits.
 @tparam[opt] number timeout seconds
 @treturn table `type`: "up" (a path has answered), "moved" (what we send goes by another path),
 "down" (a path is gone), "lost" (no path is left: the stream waits for another), "ended" (the last
-one); `path`, `remote`: our number of the path, and the peer's; `from`: of the path before;
-`pause`: of "moved", seconds for which nothing was heard of the peer; `reason`: in words; `code`:
-nil when it is as it should be; or nil, message, code: ETIMEDOUT, and after "ended" EPIPE or its
-code
+one); `greeting`: of "up", the peer's first line; `path`, `remote`: our number of the path, and the
+peer's; `from`: of the path before; `pause`: of "moved", seconds for which nothing was heard of the
+peer; `reason`: in words; `code`: nil when it is as it should be; or nil, message, code: ETIMEDOUT,
+and after "ended" EPIPE or its code
 */
 static int m_event(lua_State *L) {
     check_session(L);
@@ -276,12 +283,13 @@ static int m_close(lua_State *L) {
 Breaks it off, and tells the peer.
 @function session:abort
 @tparam[opt] string reason in words, for the peer and the event
-@tparam[opt="ECONNABORTED"] string code ETIMEDOUT, ECONNRESET or ECONNABORTED, what the stream fails
-with
+@tparam[opt="ECONNABORTED"] string code ETIMEDOUT, ECONNRESET, EACCES, EBUSY or ECONNABORTED, what
+the stream fails with
 */
 static int m_abort(lua_State *L) {
-    static const char *const NAMES[] = {"ECONNABORTED", "ECONNRESET", "ETIMEDOUT", NULL};
-    static const int CODES[] = {ECONNABORTED, ECONNRESET, ETIMEDOUT};
+    static const char *const NAMES[] = {"ECONNABORTED", "ECONNRESET", "ETIMEDOUT",
+                                        "EACCES",       "EBUSY",      NULL};
+    static const int CODES[] = {ECONNABORTED, ECONNRESET, ETIMEDOUT, EACCES, EBUSY};
     struct lua_session *self = check_session(L);
     const char *reason = luaL_optstring(L, 2, "it was broken off");
     int code = CODES[luaL_checkoption(L, 3, NAMES[0], NAMES)];

@@ -168,6 +168,21 @@ static int m_stats(lua_State *L) {
     return 1;
 }
 
+/***
+How many bytes that were written are not known to have arrived at the other host.
+@function stream:unsent
+@treturn integer; or nil, message, code
+*/
+static int m_unsent(lua_State *L) {
+    struct stream *s = check_lua_stream(L, 1)->stream;
+    if (!s)
+        return push_stream_closed(L);
+    if (s->write_error)
+        return push_stream_failure(L, s, s->write_error, "write");
+    lua_pushinteger(L, (lua_Integer)(s->out.len + s->transport->ops->unsent(s->transport)));
+    return 1;
+}
+
 static int m_tostring(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
     lua_pushfstring(L, "stream (%s): %p", self->stream ? "open" : "closed", (void *)self);
@@ -214,6 +229,7 @@ static const luaL_Reg METHODS[] = {{"read", stream_m_read},
                                    {"getsockname", m_getsockname},
                                    {"getpeername", m_getpeername},
                                    {"stats", m_stats},
+                                   {"unsent", m_unsent},
                                    {NULL, NULL}};
 static const luaL_Reg META[] = {
     {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};

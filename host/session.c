@@ -19,13 +19,17 @@
 #include "host/session/codec.h"
 
 #define READ_MAX (64 * 1024)
-#define READS_MAX 16 /* of one path in a row: others want to run too */
+#define GREETING_MAX 512 /* bytes */
+#define READS_MAX 16     /* of one path in a row: others want to run too */
 
 struct carrier {
     struct carrier *next;
     struct session *session;
     struct transport *transport;
     uint32_t number;
+    char *greeting; /* that is expected, then the line that has come */
+    bool ungreeted; /* it has not come yet */
+    struct buffer line;
     size_t unsent; /* when we last looked */
     bool blocked;  /* it takes no more now */
     bool readable; /* it may have more */
@@ -107,6 +111,8 @@ static void let_go(struct carrier *c) {
         transport_leave(c->transport, out, false);
     }
     sm_detach(m, c->number);
+    buffer_fini(&c->line);
+    free(c->greeting);
     free(c);
 }
 
@@ -193,6 +199,41 @@ static void leave(struct session *s) {
         arm(s);
 }
 
+/* -- a path's first line -------------------------------------------------------------------- */
+
+static void judge_greeting(struct carrier *c) {
+    char *line = strndup(buffer_head(&c->line), c->line.len - 1);
+    if (!line)
+        abort();
+    bool expected = strncmp(line, c->greeting, strlen(c->greeting)) == 0;
+    free(c->greeting);
+    c->greeting = line;
+    c->ungreeted = false;
+    if (!expected)
+        sm_path_failed(c->session->machine, c->number, -EACCES, line, loop_now());
+}
+
+/* How many of the bytes belong to it. */
+static size_t take_greeting(struct carrier *c, const char *data, size_t len) {
+    const char *end = memchr(data, '\n', len);
+    size_t n = end ? (size_t)(end - data) + 1 : len;
+    if (c->line.len + n > GREETING_MAX) {
+        sm_path_failed(c->session->machine, c->number, -EPROTO, "an endless first line",
+                       loop_now());
+        return len;
+    }
+    buffer_append(&c->line, data, n);
+    if (end)
+        judge_greeting(c);
+    return n;
+}
+
+static void feed(struct carrier *c, const char *data, size_t len) {
+    size_t skip = c->ungreeted && len ? take_greeting(c, data, len) : 0;
+    if (len > skip && sm_path_state(c->session->machine, c->number) == PATH_LIVE)
+        sm_feed(c->session->machine, c->number, data + skip, len - skip, loop_now());
+}
+
 /* -- paths in ------------------------------------------------------------------------------- */
 
 /* Reads a path once: how many bytes. */
@@ -203,7 +244,7 @@ static size_t read_path(struct carrier *c, size_t max) {
     ssize_t n = c->transport->ops->read(c->transport, scratch, max);
     c->readable = n == (ssize_t)max;
     if (n > 0)
-        sm_feed(m, c->number, scratch, (size_t)n, loop_now());
+        feed(c, scratch, (size_t)n);
     else if (n != -EAGAIN)
         fail_path(c, (int)n);
     return n > 0 ? (size_t)n : 0;
@@ -437,7 +478,15 @@ struct transport *session_transport(struct session *s) {
     return &s->base;
 }
 
-int64_t session_attach(struct session *s, struct transport *path, struct buffer early) {
+const char *session_greeting(const struct session *s, uint32_t path) {
+    for (const struct carrier *c = s->carriers; c; c = c->next)
+        if (c->number == path && !c->ungreeted)
+            return c->greeting;
+    return NULL;
+}
+
+int64_t session_attach(struct session *s, struct transport *path, struct buffer early,
+                       const char *greeting) {
     int64_t number = sm_attach(s->machine, loop_now());
     if (number < 0)
         return number;
@@ -449,10 +498,13 @@ int64_t session_attach(struct session *s, struct transport *path, struct buffer 
     s->carriers = c;
     path->owner = c;
     path->on_ready = on_path;
+    c->ungreeted = greeting != NULL;
+    c->greeting = greeting ? strdup(greeting) : NULL;
     enter(s);
     want(c);
     sm_path_rtt(s->machine, c->number, path->ops->rtt(path));
-    sm_feed(s->machine, c->number, buffer_head(&early), early.len, loop_now());
+    if (early.len)
+        feed(c, buffer_head(&early), early.len);
     buffer_fini(&early);
     send_all(s);
     notify(s, ready(s));

@@ -221,7 +221,7 @@ describe("an attack:", function()
       assert.equal(64, bob:stats().unverified)
       local alice = nodes.new()
       assert(core.tls.client(other, alice.context, bob.id, WAIT))
-      handshake.go(other, "pipe1")
+      handshake.go(other, { pipe = "pipe1" })
       assert.equal(alice.id, bob:accept(WAIT).peer)
       for _, stream in ipairs(crowd) do stream:close() end
       assert.equal(2, bob:stats().refused["too busy"])
@@ -405,7 +405,8 @@ describe("an attack:", function()
         bob:accept(WAIT):close()
         assert(pipe)
       end
-      assert.same({ ECHO = alice.id, GET_ADDR = alice.id, DIRECT = alice.id, P2P_DIRECT = alice.id }, asked)
+      assert.same({ ECHO = alice.id, GET_ADDR = alice.id, DIRECT = alice.id, P2P_DIRECT = alice.id,
+        PIPE = alice.id }, asked)
       assert.is_true(bob.signal.admission:is_trusted(alice.id))
     end))
 

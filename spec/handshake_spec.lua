@@ -33,7 +33,7 @@ end
 local function shake(near, far, mine, theirs)
   local answering <close> = task.spawn(answer, far, theirs)
   local result = table.pack(handshake.dial(near, mine))
-  if result[1] then handshake.go(near, mine.go or mine.pipe) end
+  if result[1] then handshake.go(near, { pipe = mine.go or mine.pipe }) end
   return result, table.pack(answering:join(5))
 end
 
@@ -54,7 +54,8 @@ describe("p2pd.handshake", function()
         local _ <close>, near, far = streams.pair()
         local mine, theirs = shake(near, far, dialer(change), answerer(change))
         assert.is_true(mine[1])
-        assert.same({ from = alice.id, pipe = "pipe1", insecure = change.insecure or false }, theirs[1])
+        assert.same({ from = alice.id, pipe = "pipe1", strategy = "unknown", kind = "pipe",
+          insecure = change.insecure or false }, theirs[1])
         near:write "first bytes\n"
         assert.equal("first bytes", far:read "l")
         far:write(("x"):rep(1000), "\n")
@@ -88,8 +89,8 @@ describe("p2pd.handshake", function()
       end))
 
       it("refuses anything but go", in_task(function()
-        for _, line in ipairs { "go\n", "P2PD/1 go\n", "P2PD/1 go a b c d\n", "P2PD/1 go a b*c\n", "P2PD/1\n",
-          "P2PD/1 go a\r\n" } do
+        for _, line in ipairs { "go\n", "P2PD/1 go\n", "P2PD/1 go a b c\n", "P2PD/1 go a b*c\n", "P2PD/1\n",
+          "P2PD/1 go a\r\n", "P2PD/1 go a b pipe c d\n", "P2PD/1 go a b session\n", "P2PD/1 go a b resume -\n" } do
           local _ <close>, near, far = streams.pair()
           local answering <close> = task.spawn(answer, far, answerer(change))
           assert(handshake.dial(near, dialer(change)))
@@ -252,7 +253,7 @@ describe("p2pd.handshake", function()
     assert.equal("EBADF", select(3, handshake.dial(near, dialer())))
     assert.equal("EBADF", select(3, handshake.dial(near, dialer(INSECURE))))
     assert.equal("EBADF", select(3, handshake.answer(near, { role = "tls" }, answerer())))
-    assert.equal("EBADF", select(3, handshake.go(near, "pipe1")))
+    assert.equal("EBADF", select(3, handshake.go(near, { pipe = "pipe1" })))
     assert.equal("EBADF", select(3, core.tls.client(near, alice.context, bob.id)))
   end))
 end)

@@ -6,7 +6,7 @@ local relay = require "p2pd.strategy.relay"
 local task = helper.task
 
 local WAIT = 10
-local ONLY_RELAY = { strategies = { "relay" }, timeout = WAIT }
+local ONLY_RELAY = { strategies = { "relay" }, timeout = WAIT, exclusive = true }
 
 describe("p2pd.strategy.relay", function()
   local broker, server, level
@@ -158,7 +158,7 @@ describe("p2pd.strategy.relay", function()
   it("brings to a slow reader what was written before the close", pair(ours "tcp", none,
     function(alice, bob)
       for _, secure in ipairs { true } do
-        local pipe, accepted = connect(alice, bob, { strategies = { "relay" }, secure = secure })
+        local pipe, accepted = connect(alice, bob, { strategies = { "relay" }, secure = secure, exclusive = true })
         local size = 6000000
         local _ <close> = p2pd.spawn(function()
           pipe:write(("x"):rep(size))
@@ -175,7 +175,7 @@ describe("p2pd.strategy.relay", function()
 
   it("is among the usual strategies of who has a server, after cheaper ones", pair(ours "tcp", none,
     function(alice, bob)
-      local pipe <close> = assert(alice:connect(bob.address, { timeout = WAIT }))
+      local pipe <close> = assert(alice:connect(bob.address, { timeout = WAIT, exclusive = true }))
       local accepted <close> = assert(bob:accept(WAIT))
       assert.equal("direct", pipe.strategy)
       assert.equal("direct", accepted.strategy)
@@ -189,7 +189,7 @@ describe("p2pd.strategy.relay", function()
     own.ipv6, own.ipv4[1].port = {}, stale.ipv4[1].port
     bob.signal.address = function() return address.format(own) end
     local pipe <close> = assert(alice:connect(address.format(stale),
-      { strategies = { "direct", "relay" }, timeout = WAIT }))
+      { strategies = { "direct", "relay" }, timeout = WAIT, exclusive = true }))
     local accepted <close> = assert(bob:accept(WAIT))
     assert.equal("relay", pipe.strategy)
     accepted:close()
@@ -246,7 +246,7 @@ describe("p2pd.strategy.relay", function()
     end
     local function twice(dial) return dial:attempt "relay" or dial:attempt "relay" end
     local pipe <close> = assert(alice:connect(bob.address, { strategies = { "relay" }, policy = twice,
-      timeout = WAIT }))
+      timeout = WAIT, exclusive = true }))
     assert.equal("relay", pipe.strategy)
     local accepted <close> = assert(bob:accept(WAIT))
     accepted:close()
@@ -271,7 +271,7 @@ describe("p2pd.strategy.relay", function()
     local bob <close> = start(without)
     bob.signal.messages.TURN_REQUEST.handler = function() end
     assert.matches("no answer within 0%.%d+ s",
-      failure(alice, bob, { strategies = { "relay" }, timeout = 0.5 }))
+      failure(alice, bob, { strategies = { "relay" }, timeout = 0.5, exclusive = true }))
     wait_until_released()
   end))
 

@@ -270,17 +270,13 @@ int ms_error(const struct mux_stream *s) {
 }
 
 const char *ms_reason(const struct mux_stream *s) {
-    switch (s->error) {
-    case 0:
-    case -EPIPE:
+    if (!s->error)
         return NULL;
-    case -ECONNRESET:
-        return s->reset ? "the peer has reset the stream" : NULL;
-    case -ENOBUFS:
+    if (s->error == -ENOBUFS)
         return "too much was received that nobody has read";
-    default:
-        return s->machine && s->machine->error ? s->machine->reason : NULL;
-    }
+    if (s->reset)
+        return s->error == -ECONNRESET ? "the peer has reset the stream" : NULL;
+    return s->machine && s->machine->error ? s->machine->reason : NULL;
 }
 
 uint64_t ms_end(const struct mux_stream *s) {

@@ -16,6 +16,7 @@
 
 struct session_options {
     bool initiator;  /* one of the two is */
+    bool yields;     /* when both have begun as the initiator: the other side remains it */
     double silence;  /* seconds after which an idle path without a byte is dead; 0: 60 */
     size_t keep_max; /* bytes that wait for an acknowledgement, or for our reader; 0: 16 MiB */
 };

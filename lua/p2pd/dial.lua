@@ -306,10 +306,10 @@ local function enlist(self)
   return setmetatable({}, { __close = function() self.node.dials[self] = nil end })
 end
 
---- Runs the dial.
--- @treturn pipe the pipe; or nil and an error object
+--- Runs the dial until there is a verified stream, on which nothing has been said yet.
+-- @treturn stream a stream and its strategy's name; or nil and an error object
 -- @local
-function Dial:run()
+function Dial:reach()
   local children <close> = task.group()
   local _ <close> = self.prepared
   local _ <close> = enlist(self)
@@ -320,13 +320,22 @@ function Dial:run()
     local why = code == "EFAULT" and ": " .. name or ""
     return nil, dial.failure(("no connection to %s%s"):format(self.peer.node_id, why), code, self.attempts)
   end
-  local held <close> = task.hold(stream)
-  local ok, reason
-  ok, reason, code = handshake.go(stream, self.pipe_id, name, self.protocol)
-  if not ok then return nil, dial.failure(reason, code, self.attempts) end
-  held:release()
   local ip = stream:getpeername()
   if ip then self.node.limits.trust:note_source(ip) end
+  return stream, name
+end
+
+--- Runs the dial; what it reaches becomes a pipe of its own.
+-- @treturn pipe the pipe; or nil and an error object
+-- @local
+function Dial:run()
+  local stream, name = self:reach()
+  if not stream then return nil, name end
+  local held <close> = task.hold(stream)
+  local ok, reason, code = handshake.go(stream, { pipe = self.pipe_id, strategy = name, kind = "pipe",
+    name = self.protocol })
+  if not ok then return nil, dial.failure(reason, code, self.attempts) end
+  held:release()
   return pipe.new(stream, { strategy = name, peer = self.peer.node_id, id = self.pipe_id,
     protocol = self.protocol, awaits_verdict = true, secure = not self.insecure,
     interface = self.node:interface_of(stream), attempts = self.attempts })

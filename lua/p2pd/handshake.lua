@@ -104,21 +104,46 @@ end
 
 -- -- the verdict
 
---- Says that the pipe has been taken.
+--- Says that the pipe, or the session's path, has been taken.
+-- @tparam stream stream
+-- @tparam[opt] string session_id of a path's session, as we call it
 -- @return true, or nil, message, code
-function handshake.accept(stream)
-  return preamble.write(stream, "accepted")
+function handshake.accept(stream, session_id)
+  return preamble.write(stream, "accepted", session_id)
 end
 
---- The dialer's part: reads what the answering node makes of the pipe; waits.
--- @return true, or nil, message, code (EACCES: it refuses the pipe)
+--- What the first line after `go` begins with when the answering node has taken it.
+handshake.ACCEPTED = "P2PD/1 accepted"
+
+--- What the answering node calls a session, from its verdict on a path.
+-- @tparam string line
+-- @treturn ?string
+function handshake.accepted_as(line)
+  local name = line:match "^P2PD/1 accepted (%w+)$"
+  return id.is_id(name) and name or nil
+end
+
+--- Why a node refuses, from its verdict; nil when the line says something else.
+-- @tparam string line
+-- @treturn ?string
+function handshake.refusal(line)
+  local words = preamble.parse(line)
+  return words and preamble.refusal(words)
+end
+
+--- The dialer's part: reads what the answering node makes of the stream; waits.
+-- @treturn boolean|string true, or for a session's path what the other side calls the session; or nil,
+-- message, code (EACCES: it refuses)
 function handshake.receive_verdict(stream)
   local words, message, code = preamble.read(stream)
   if not words then return nil, message, code end
   local refusal = preamble.refusal(words)
   if refusal then return nil, refusal, "EACCES" end
-  if words[1] ~= "accepted" then return nil, "an unexpected answer", "EPROTO" end
-  return true
+  local name = words[2]
+  if words[1] ~= "accepted" or name and not id.is_id(name) then
+    return nil, "an unexpected answer", "EPROTO"
+  end
+  return name or true
 end
 
 -- -- the dialer's part
@@ -151,24 +176,31 @@ function handshake.dial(stream, about)
   return ok, message, code
 end
 
---- The dialer keeps this stream.
+--- The dialer keeps this stream, and says what for.
 -- @tparam stream stream
--- @tparam string pipe_id
--- @tparam[opt] string strategy what has made it, for the other side to know
--- @tparam[opt] string protocol of the pipe
+-- @tparam table about pipe (its id), strategy (what has made the stream, for the other side to know;
+-- "unknown" when it is missing), kind ("pipe": the stream is the pipe; "session": it begins one; "resume": it
+-- carries one on), name (of the pipe's protocol, when there is one; or the session's id)
 -- @return true, or nil, message, code
-function handshake.go(stream, pipe_id, strategy, protocol)
-  return preamble.write(stream, "go", pipe_id, strategy, protocol)
+function handshake.go(stream, about)
+  return preamble.write(stream, "go", about.pipe, about.strategy or "unknown", about.kind or "pipe",
+    about.name)
 end
 
 -- -- the answering node's part
 
--- Whether it may be a strategy's or a protocol's name.
 local function is_name(word)
-  return word == nil or #word <= 64 and not word:find "[^%w._/+-]"
+  return #word <= 64 and not word:find "[^%w._/+-]"
 end
 
--- The pipe's id, its strategy and its protocol, when the dialer keeps this stream.
+-- What a dialer may keep a stream for, and whether a word may follow: a protocol, or a session's id.
+local KINDS = {
+  pipe = function(word) return word == nil or is_name(word) end,
+  session = function(word) return word ~= nil and id.is_id(word) end,
+  resume = function(word) return word ~= nil and id.is_id(word) end,
+}
+
+-- What the dialer says of the stream that it keeps.
 local function wait_for_go(stream)
   local words, message, code = preamble.read(stream)
   if not words then
@@ -176,10 +208,11 @@ local function wait_for_go(stream)
     return nil, message, code
   end
   if preamble.refusal(words) then return nil, "the dialer does not wait any more", "ECANCELED" end
-  local ok = words[1] == "go" and #words <= 4 and words.is_clean and id.is_id(words[2])
-    and is_name(words[3]) and is_name(words[4])
+  local strategy, kind, name = words[3] or "unknown", words[4] or "pipe", words[5]
+  local ok = words[1] == "go" and #words <= 5 and words.is_clean and id.is_id(words[2]) and is_name(strategy)
+    and KINDS[kind] and KINDS[kind](name)
   if not ok then return nil, "not a p2pd dialer", "EPROTO" end
-  return { pipe = words[2], strategy = words[3], protocol = words[4] }
+  return { pipe = words[2], strategy = strategy, kind = kind, name = name }
 end
 
 local function answer_insecure(stream, hello, about)
@@ -213,9 +246,9 @@ end
 -- @tparam table about to (our id), context (of TLS), insecure (may it be without TLS), allow (function of the
 -- dialer's id and the pipe's, when that is known: whether we want it; a false one, and its reason), and
 -- when they are known from (the dialer's id) and pipe
--- @treturn table from (the dialer), pipe, strategy and protocol (as the dialer says), insecure, and refused
--- (why, when we do not want it; the dialer has yet to be told: @{turn_down}); or nil, message, code
--- ("ECANCELED" when the dialer chose another stream)
+-- @treturn table from (the dialer), pipe, strategy, kind and name (as the dialer says, see @{go}), insecure,
+-- and refused (why, when we do not want it; the dialer has yet to be told: @{turn_down}); or nil, message,
+-- code ("ECANCELED" when the dialer chose another stream)
 function handshake.answer(stream, hello, about)
   local insecure = hello.role ~= "tls"
   local from, message, code

@@ -21,6 +21,7 @@ local options = require "p2pd.options"
 local probe = require "p2pd.punch.probe"
 local responder = require "p2pd.node.responder"
 local services = require "p2pd.node.services"
+local sessions = require "p2pd.node.sessions"
 local signal = require "p2pd.signal"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
@@ -71,6 +72,7 @@ end
 -- More is known of our routes, or of brokers: dials may have waited for it.
 local function on_change(self)
   for under_way in pairs(self.dials) do under_way:wake() end
+  self.open_sessions:wake()
   self.changed:broadcast()
   tell_changes(self)
 end
@@ -113,6 +115,7 @@ local function keep_up(self)
       on_change(self)
     end,
     on_change = function() on_change(self) end,
+    on_network = function(...) self.open_sessions:on_network(...) end,
   }
   self.upkeep:start()
 end
@@ -175,6 +178,7 @@ local function make(given, settings, key, tls, strategies)
     policy = given.policy,
     strategies = strategies,
     birthday = given.birthday ~= false,
+    resume = given.resume or sessions.RESUME,
     network = { routes = {} },
     discovering = true, -- our routes' external addresses and NATs
     connecting = true,  -- our brokers
@@ -192,6 +196,7 @@ local function make(given, settings, key, tls, strategies)
     tasks = task.group(),
   }, Node)
   self.responder = responder.new(self)
+  self.open_sessions = sessions.new(self)
   self.changes = changes.new(self)
   self.hub = events.new(function() return self.changes:present() end)
   self.refusals.on_news = function(reason, who) self.hub:emit("refusal", { reason = reason, from = who }) end
@@ -210,12 +215,13 @@ end
 -- path), policy (of its dials: a name or a function), strategies (names and modules, see @{p2pd.strategy}:
 -- those that it answers, and that its dials use), protocols (list of names: those that it speaks from the
 -- beginning, see @{accept}), secure (false: it also takes, and makes, pipes without
--- TLS), birthday (false: never try many ports to meet a peer whose NAT gives out random ones), port_mapping
--- (false: routers are not asked to let peers in), background
+-- TLS), resume (seconds for which a pipe waits for
+-- another path when its own has broken, 60), birthday (false: never try many ports to meet a peer whose NAT
+-- gives out random ones), port_mapping (false: routers are not asked to let peers in), background
 -- (true: do not wait until it is ready; @{ready} does), allow (function of a peer's node id and what it asks
--- for, a table with `type`: ECHO, GET_ADDR, DIRECT, P2P_DIRECT, ...: whether it may; it must not wait; or a
--- list of node ids), deny (list of node ids that may nothing), trust (list of node ids that are trusted from
--- the beginning), limits (by name a number, or a table: see @{p2pd.limit.budgets} and docs/security.md)
+-- for, a table with `type`: ECHO, GET_ADDR, DIRECT, PIPE, P2P_DIRECT, ...: whether it may; it must not wait;
+-- or a list of node ids), deny (list of node ids that may nothing), trust (list of node ids that are trusted
+-- from the beginning), limits (by name a number, or a table: see @{p2pd.limit.budgets} and docs/security.md)
 -- @treturn node the node, to be closed (`<close>`); or nil, message, code
 -- @raise for an option that is not known or of a wrong kind, and for what is no strategy
 function node.new(given)
@@ -355,6 +361,7 @@ end
 -- - "mapping": a port on a router: `interface`, `family`, `nic`, `state` ("asking", "mapped", "none"),
 --   `protocol`, `ip` and `port` (external), `verified` (peers are told), `reason` (why not), `gone`
 -- - "pipe": `peer`, `strategy`, `id`, `interface`, `protocol`, `accepted` (whether the peer has made it)
+-- - "path": `peer`, `why`, `from` and `to` (strategies), `pause` (seconds): a session goes by another path
 -- - "refusal": `reason`, `from`
 --
 -- A listener that is too slow loses the oldest ones, and the next event's `missed` says how many.
@@ -436,8 +443,9 @@ end
 -- @tparam string peer_address
 -- @tparam[opt] table given timeout (seconds, 20), strategies (list of names or modules: else the node's),
 -- policy ("race", "sequence" or a function of the dial), protocol (the name of what is to be spoken, such as
--- "chat/1": the peer refuses what it does not speak), secure (false: without TLS, which the peer must want
--- too; without it as the node's)
+-- "chat/1": the peer refuses what it does not speak), exclusive (true: the pipe is a path of its own, and not
+-- a stream of the session with the peer: it ends with the path, and can be detached), secure (false: without
+-- TLS, which the peer must want too; without it as the node's)
 -- @treturn pipe; or nil and an error object: its tostring is one sentence, its fields give each strategy's
 -- reason
 -- @raise for an option that is not known or of a wrong kind, and for what is no strategy or policy
@@ -448,15 +456,28 @@ function methods:connect(peer_address, given)
   if secure == nil then secure = not self.insecure end
   local peer, reason, code = parse_peer(self, peer_address, not secure)
   if not peer then return nil, dial.failure(reason, code) end
-  local made, failure = dial.new(self, peer, {
+  local chosen = {
     secure = secure,
     timeout = given.timeout,
     strategies = given.strategies,
     policy = given.policy or self.policy,
+    own_policy = given.policy ~= nil,
     protocol = given.protocol,
-  }):run()
+  }
+  local made, failure
+  if given.exclusive or peer.node_id == self.id then
+    made, failure = dial.new(self, peer, chosen):run()
+  else
+    made, failure = self.open_sessions:connect(peer, chosen)
+  end
   if made then self:tell_pipe(made, false) end
   return made, failure
+end
+
+--- The sessions with peers: what carries the pipes that are not exclusive.
+-- @treturn {session,...} the oldest first; see @{p2pd.session}
+function methods:sessions()
+  return self.open_sessions:list()
 end
 
 -- -- the end
@@ -475,6 +496,7 @@ function methods:close()
   if self.signal then self.signal:close() end
   if self.network.close then self.network:close() end
   for stream in pairs(self.unverified) do stream:close() end
+  self.open_sessions:close()
   for _, value in pairs(self.kept) do close_value(value) end
   self.accepted:close()
   self.changed:broadcast()

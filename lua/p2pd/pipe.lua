@@ -5,6 +5,7 @@
 -- EACCES.
 -- @classmod p2pd.pipe
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local handshake = require "p2pd.handshake"
 local task = require "p2pd.task"
 local endpoint = require "p2pd.endpoint"
@@ -12,17 +13,30 @@ local endpoint = require "p2pd.endpoint"
 local pipe = {}
 
 local methods = {}
-local Pipe = { __name = "p2pd.pipe", __index = methods }
+local Pipe = { __name = "p2pd.pipe" }
+
+-- What a pipe's session tells: the path that carries it may be another one at any moment.
+local OF_PATH = { strategy = true, interface = true }
+
+function Pipe:__index(key)
+  local method = methods[key]
+  if method or not OF_PATH[key] then return method end
+  local of = rawget(self, "session")
+  local path = of and of:path()
+  return path and path[key]
+end
 
 --- Makes a pipe of a stream that a strategy gave.
 -- @tparam stream stream
 -- @tparam table about strategy, protocol, peer (node id), id, secure (is it TLS: then the peer's id is
 -- verified), interface, attempts (what a dial tried), awaits_verdict (the peer has yet to say that it takes
--- the pipe), place (closed with the pipe)
+-- the pipe), place (closed with the pipe), session (that the stream belongs to: then strategy and interface
+-- are those of its path)
 -- @within Making
 function pipe.new(stream, about)
   return setmetatable({
     stream = stream,
+    session = about.session,
     strategy = about.strategy,
     protocol = about.protocol,
     peer = about.peer,
@@ -31,7 +45,6 @@ function pipe.new(stream, about)
     interface = about.interface,
     attempts = about.attempts,
     awaits_verdict = about.awaits_verdict or false, -- true; or what a task does about it
-    looked = task.condition(),
     place = about.place,
     since = core.clock.monotonic(),
   }, Pipe)
@@ -50,7 +63,7 @@ local function receive_verdict(self, state)
   self.awaits_verdict = state
   local _ <close> = setmetatable({}, { __close = function()
     self.awaits_verdict = self.awaits_verdict and true
-    self.looked:broadcast()
+    if self.looked then self.looked:broadcast() end
   end })
   local ok, message, code = handshake.receive_verdict(self.stream)
   if ok then
@@ -66,7 +79,10 @@ end
 
 -- A failure of the stream is the reader's.
 local function wait_for_verdict(self)
-  while self.awaits_verdict == "looking" do self.looked:wait() end
+  while self.awaits_verdict == "looking" do
+    self.looked = self.looked or task.condition()
+    self.looked:wait()
+  end
   if self.refusal then return refused(self) end
   if not self.awaits_verdict then return true end
   return receive_verdict(self, "reading")
@@ -84,8 +100,16 @@ local function is_refused(self, seconds)
   return self.refusal ~= nil
 end
 
+-- When the session is over, that is the reason.
+local function result(self, first, message, code, ...)
+  local ended = first == nil and message and self.session and self.session.ended
+  if ended then return nil, ended.reason, ended.code end
+  return first, message, code, ...
+end
+
 -- A write that fails has a reason, which may be on its way.
 local function explain(self, message, code, taken)
+  if self.session and self.session.ended then return result(self, nil, message, code) end
   if is_refused(self, VERDICT_S) then return refused(self) end
   return nil, message, code, taken
 end
@@ -99,8 +123,8 @@ end
 -- has come stays readable)
 function methods:read(...)
   local ok, message, code = wait_for_verdict(self)
-  if not ok then return nil, message, code end
-  return self.stream:read(...)
+  if not ok then return result(self, nil, message, code) end
+  return result(self, self.stream:read(...))
 end
 
 --- Waits until there is something and returns it.
@@ -108,8 +132,8 @@ end
 -- @treturn ?string nil at the end; nil, message, code on a failure
 function methods:recv(max)
   local ok, message, code = wait_for_verdict(self)
-  if not ok then return nil, message, code end
-  return self.stream:recv(max)
+  if not ok then return result(self, nil, message, code) end
+  return result(self, self.stream:recv(max))
 end
 
 --- Writes strings and numbers; waits while the peer is slow.
@@ -162,26 +186,62 @@ local function endpoint_of(stream, which)
   return endpoint.format(ip, port)
 end
 
+-- What the session's path tells, where an exclusive pipe tells it of its stream.
+local function add_session(self, info)
+  local of = self.session
+  local about, path = of:info(), of:path() or {}
+  info["local"], info.remote, info.tls = path["local"], path.remote, path.facts and path.facts.tls
+  info.rtt = about.rtt
+  info.path = about.path
+  info.session = { id = about.id, paths = about.paths, resumed = about.resumed, kept = about.kept,
+    pipes = about.pipes, story = about.story }
+end
+
 --- What is known of the pipe.
 -- @treturn table strategy, protocol, peer, id, secure, tls (protocol, cipher, keys: how many it has sent
 -- with), interface, local and remote ("ip:port"), received and sent (bytes), queued (bytes not yet taken by
--- the kernel), rtt and age (seconds); or nil, message, code once closed
+-- the kernel), rtt and age (seconds); of a session's pipe also path (strategy, local, remote, interface,
+-- since: how long it has carried the session; nil while there is none) and session (id, paths, resumed, kept,
+-- pipes and story, see @{p2pd.session:info}); or nil, message, code once closed
 function methods:info()
-  local stats, message, code = self.stream:stats()
-  if not stats then return nil, message, code end
-  stats.strategy, stats.peer, stats.id, stats.interface =
-    self.strategy, self.peer, self.id, self.interface
-  stats.protocol, stats.secure = self.protocol, self.secure
-  stats["local"] = endpoint_of(self.stream, "getsockname")
-  stats.remote = endpoint_of(self.stream, "getpeername")
-  stats.age = core.clock.monotonic() - self.since
-  return stats
+  local info, message, code = self.stream:stats()
+  if not info then return nil, message, code end
+  info.peer, info.id, info.protocol, info.secure = self.peer, self.id, self.protocol, self.secure
+  info.strategy, info.interface = self.strategy, self.interface
+  info.age = core.clock.monotonic() - self.since
+  if self.session then
+    add_session(self, info)
+  else
+    info["local"] = endpoint_of(self.stream, "getsockname")
+    info.remote = endpoint_of(self.stream, "getpeername")
+  end
+  return info
+end
+
+local FLUSH_S = { 0.001, 0.02 } -- between two looks at what is left, at first and at most
+
+--- Waits until the peer's host has all that was written.
+-- @tparam[opt] number timeout seconds
+-- @treturn pipe itself; or nil, message, code
+function methods:flush(timeout)
+  local limit, pause = deadline.after(timeout), FLUSH_S[1]
+  while true do
+    local left, message, code = self.stream:unsent()
+    if not left then return explain(self, message, code) end
+    if left == 0 then return self end
+    if limit:has_passed() then return nil, "timed out", "ETIMEDOUT" end
+    task.sleep(math.min(pause, limit:left(FLUSH_S[2])))
+    pause = math.min(pause * 2, FLUSH_S[2])
+  end
 end
 
 --- Gives the raw descriptor away, for another library; the pipe is closed then.
--- Waits until the peer has taken the pipe.
+-- Waits until the peer has taken the pipe. Only of an exclusive pipe.
 -- @treturn integer the descriptor, or nil, message, code (EBUSY while bytes are buffered)
 function methods:detach()
+  if self.session then
+    return nil, "a pipe of a session has no descriptor: connect with exclusive = true", "EOPNOTSUPP"
+  end
   local ok, message, code = wait_for_verdict(self)
   if not ok then return nil, message, code end
   local fd
@@ -194,7 +254,7 @@ Pipe.__close = methods.close
 
 function Pipe:__tostring()
   local open = self.stream:stats() and "open" or "closed"
-  return ("pipe (%s, %s, %s)"):format(open, self.strategy, self.peer)
+  return ("pipe (%s, %s, %s)"):format(open, self.strategy or "without a path", self.peer)
 end
 
 return pipe

@@ -27,18 +27,25 @@ function preamble.write(stream, ...)
   return stream:write(table.concat({ MAGIC, ... }, " "), "\n")
 end
 
---- Reads a line.
--- @tparam stream stream
+--- The words of a line.
+-- @tparam string line without its end
 -- @treturn {string,...} the words after the first one; `is_clean` tells that there are no control characters
 -- in them; or nil, message, code
-function preamble.read(stream)
-  local line, message, code = read_line(stream)
-  if not line then return nil, message, code end
+function preamble.parse(line)
   local words = {}
   for word in line:gmatch "%S+" do words[#words + 1] = word end
   if table.remove(words, 1) ~= MAGIC then return nil, "not a p2pd peer", "EPROTO" end
   words.is_clean = not line:find "%c"
   return words
+end
+
+--- Reads a line.
+-- @tparam stream stream
+-- @treturn {string,...} its words, as @{parse} gives them; or nil, message, code
+function preamble.read(stream)
+  local line, message, code = read_line(stream)
+  if not line then return nil, message, code end
+  return preamble.parse(line)
 end
 
 --- Turns a stream away.

@@ -22,7 +22,7 @@ local function open_pipe(to, key, source, pipe_id)
   stream:settimeout(WAIT)
   local ok
   ok, reason = core.tls.client(stream, key.context, to.id, WAIT)
-  if ok then ok, reason = handshake.go(stream, pipe_id) end
+  if ok then ok, reason = handshake.go(stream, { pipe = pipe_id }) end
   if ok then ok, reason = handshake.receive_verdict(stream) end
   if not ok then return nil, reason end
   return held:release()

@@ -72,6 +72,11 @@ local budgets = {
   { name = "pipes_waiting_of_strangers", asked = "pipes_waiting", step = "stranger", per = "all",
     number = 112, unit = "at a time", reason = "16 places are the trusted peers'" },
 
+  { name = "streams", asked = "streams", per = "all", number = 16384, unit = "at a time",
+    reason = "pipes of sessions, at 2 KiB each" },
+  { name = "streams_of_peer", asked = "streams", step = "stranger", per = "peer", number = 1024,
+    unit = "at a time", reason = "what a browser or a forwarded service opens at once" },
+
   -- descriptors: `share` of RLIMIT_NOFILE that may be taken when one more is wanted
   { name = "descriptors_of_strangers", step = "stranger", share = 0.5, unit = "descriptors taken",
     reason = "a birthday attack of our own takes 320" },

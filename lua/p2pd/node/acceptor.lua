@@ -27,8 +27,6 @@ function acceptor.turn_away(node, ip, code, reason)
     tostring(reason))
 end
 
--- -- verified streams
-
 -- Tells the dialer why, in the background, as long as there is room for that.
 local function turn_down(node, stream, code, reason)
   acceptor.turn_away(node, stream:getpeername(), code, reason)
@@ -40,17 +38,10 @@ local function turn_down(node, stream, code, reason)
   end)
 end
 
-local function take_places(node, who, on_give_way)
+local function take_place(node, who, on_give_way)
   local ok, reason, code = node.limits:has_descriptors(node.limits.trust:step(who.peer))
   if not ok then return nil, reason, code end
-  local waiting
-  waiting, reason, code = node.limits:hold("pipes_waiting", who)
-  if not waiting then return nil, reason, code end
-  local place
-  place, reason, code = node.limits:hold("pipes", who, on_give_way)
-  if place then return place, waiting end
-  waiting:close()
-  return nil, reason, code
+  return node.limits:hold("pipes", who, on_give_way)
 end
 
 local function remember(node, stream, about)
@@ -60,26 +51,70 @@ local function remember(node, stream, about)
   if about.relay then node.limits.trust:prove(about.relay) end
 end
 
---- Hands a verified stream to accept(), as a pipe.
--- @tparam node node
--- @tparam stream stream
--- @tparam table about as for pipe.new, and `addresses`: set of those that are the peer's own (nil: any),
--- `relay`: address of the one that it came by
-function acceptor.offer(node, stream, about)
+-- -- pipes
+
+-- A stream on which nothing but its verdict is missing goes to accept(), when there is room for it.
+local function offer_pipe(node, stream, about)
   if not node.accepted:speaks(about.protocol) then
-    return turn_down(node, stream, "EACCES", "nobody here speaks " .. about.protocol)
+    return nil, "nobody here speaks " .. about.protocol, "EACCES"
   end
-  local who = { peer = about.peer, source = stream:getpeername() }
-  local place, waiting, code = take_places(node, who, function() stream:abort() end)
-  if not place then return turn_down(node, stream, code, waiting) end
-  node.counts.accepted = node.counts.accepted + 1
-  about.interface, about.place = node:interface_of(stream), place
-  node.responder:settle(about.peer, about.id)
-  remember(node, stream, about)
+  local waiting, reason, code = node.limits:hold("pipes_waiting", { peer = about.peer })
+  if not waiting then return nil, reason, code end
   handshake.accept(stream)
+  node.counts.accepted = node.counts.accepted + 1
   local made = pipe.new(stream, about)
   node.accepted:add(made, waiting)
   node:tell_pipe(made, true)
+  return true
+end
+
+--- Hands a stream of a session to accept(), as a pipe.
+-- @tparam node node
+-- @tparam session session
+-- @tparam stream stream taken over
+-- @tparam table header id, protocol
+function acceptor.offer_stream(node, session, stream, header)
+  local about = { session = session, peer = session.peer, id = header.id, protocol = header.protocol,
+    secure = session.secure }
+  local ok, reason, code = node:is_allowed(session.peer, { type = "PIPE", from = session.peer,
+    protocol = header.protocol }), "not allowed", "EACCES"
+  if ok then
+    about.place, reason, code = node.limits:hold("streams", { peer = session.peer })
+    ok = about.place ~= nil
+  end
+  if ok then ok, reason, code = offer_pipe(node, stream, about) end
+  if ok then return end
+  if about.place then about.place:close() end
+  turn_down(node, stream, code, reason)
+end
+
+-- -- verified streams
+
+--- Takes a verified stream: it is a pipe, or a path of a session.
+-- @tparam node node
+-- @tparam stream stream
+-- @tparam table found what the dialer has said, see @{p2pd.handshake.answer}
+-- @tparam table about strategy, and what is known: `address` (the peer's, parsed), `addresses`: set of those
+-- that are the peer's own (nil: any), `relay`: address of the one that it came by
+function acceptor.offer(node, stream, found, about)
+  about.peer, about.id, about.secure = found.from, found.pipe, not found.insecure
+  local who = { peer = about.peer, source = stream:getpeername() }
+  local ok, reason, code
+  about.place, reason, code = take_place(node, who, function() stream:abort() end)
+  if not about.place then return turn_down(node, stream, code, reason) end
+  about.interface = node:interface_of(stream)
+  if found.kind == "pipe" then
+    about.protocol = found.name
+    ok, reason, code = offer_pipe(node, stream, about)
+  else
+    ok, reason, code = node.open_sessions:take_path(stream, found, about)
+  end
+  if not ok then
+    about.place:close()
+    return turn_down(node, stream, code, reason)
+  end
+  node.responder:settle(about.peer, about.id)
+  remember(node, stream, about)
 end
 
 -- -- who it is
@@ -97,8 +132,7 @@ local function answer_dial(node, stream, hello)
   if not found then return nil, reason, code end
   return function()
     if found.refused then return turn_down(node, stream, "EACCES", found.refused) end
-    acceptor.offer(node, stream, { strategy = found.strategy or "unknown", peer = found.from,
-      id = found.pipe, protocol = found.protocol, secure = not found.insecure })
+    acceptor.offer(node, stream, found, { strategy = found.strategy })
   end
 end
 

@@ -42,6 +42,7 @@ known.NODE = {
   protocols = { "a list of protocols' names", is_protocol_list },
   secure = options.BOOLEAN,
   birthday = options.BOOLEAN,
+  resume = options.SECONDS,
   port_mapping = options.BOOLEAN,
   background = options.BOOLEAN,
   allow = { "a function, or a list of node ids", function(value)
@@ -58,6 +59,7 @@ known.CONNECT = {
   strategies = known.NODE.strategies,
   policy = known.NODE.policy,
   protocol = { "a protocol's name", accepted.is_protocol },
+  exclusive = options.BOOLEAN,
   secure = options.BOOLEAN,
 }
 

@@ -81,8 +81,8 @@ end
 local function conclude(self, entry, m, limit, stream, reason, code)
   if code == "ECANCELED" then return end
   if stream and self.admitted[stream] then
-    return acceptor.offer(self.node, stream, { strategy = entry.strategy.name, peer = m.from, id = m.pipe,
-      protocol = self.admitted[stream].protocol, secure = not m.insecure, addresses = addresses_of(m.sender),
+    return acceptor.offer(self.node, stream, self.admitted[stream], { strategy = entry.strategy.name,
+      address = m.sender, addresses = addresses_of(m.sender),
       relay = m.relayed and endpoint.parse(m.relayed) })
   end
   if stream then

@@ -33,7 +33,8 @@ Upkeep.__index = Upkeep
 --- @tparam table options network, settings, signal, time (the node's, see p2pd.clock), servers (STUN servers,
 -- see @{p2pd.punch.probe}), tasks (a group), on_discovery (called when the servers begin to be asked, with
 -- true; and with false and the notes of @{p2pd.node.network:discover} at the end), on_change (called when
--- routes have changed)
+-- routes have changed), on_network (called then and when connections are not to be trusted: with a function
+-- that tells from a connection's local and remote IP why it is dead, or nil; and whether all are in doubt)
 function upkeep.new(options)
   return setmetatable({
     network = options.network,
@@ -44,6 +45,7 @@ function upkeep.new(options)
     tasks = options.tasks,
     on_discovery = options.on_discovery,
     on_change = options.on_change,
+    on_network = options.on_network,
     requested = task.condition(),
     check_now = task.condition(),
     discoveries = rate.new(table.unpack(DISCOVERIES)),
@@ -108,6 +110,7 @@ local function discover(self)
   self.discovery = nil
   if is_moved(before, externals_of(network)) then
     self.signal:reconnect(function() return "our address outside is another one" end)
+    self.on_network(function() end, true)
     network:renew_mapping()
   end
   self.on_discovery(false, notes)
@@ -147,7 +150,10 @@ local function act(self, wanted)
   elseif changed then
     self.signal:reconnect(function(from, to) return find_fault(self.network, from, to) end)
   end
-  if changed or wanted.reconnect then self.time:retry() end
+  if changed or wanted.reconnect then
+    self.on_network(function(from, to) return find_fault(self.network, from, to) end, wanted.reconnect)
+    self.time:retry()
+  end
   if changed or wanted.discover then begin_discovery(self) end
   if changed then self.on_change() end
 end
