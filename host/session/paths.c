@@ -228,7 +228,7 @@ static double trips(const struct session_path *p, int count) {
 
 void paths_heard(struct session_path *p, double now) {
     p->heard = now;
-    if (p->up)
+    if (p->up && now >= p->believe_at)
         p->probe_due = INFINITY;
 }
 
@@ -243,6 +243,7 @@ void paths_doubt(struct session_path *p, double now) {
     if (!p->up || (p->probe_quick && p->probe_due < due))
         return;
     probe(p, due - now, true, now);
+    p->believe_at = now + trips(p, 1);
 }
 
 void paths_drain(struct session_machine *m, struct session_path *p, double now) {

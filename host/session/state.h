@@ -60,6 +60,7 @@ struct session_path {
     double asked_at;       /* when the last PING left */
     uint64_t token;        /* what was in it */
     double probe_due;      /* the probe's deadline; INFINITY: none is under way */
+    double believe_at;     /* what comes before may have left before it was doubted */
     bool probe_quick;      /* for a doubt, not for idleness */
     double drop_due;       /* INFINITY: it is not being dropped */
 };
