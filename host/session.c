@@ -20,7 +20,8 @@
 
 #define READ_MAX (64 * 1024)
 #define GREETING_MAX 512 /* bytes */
-#define READS_MAX 16     /* of one path in a row: others want to run too */
+#define TOLD_MAX 4  /* events of paths that a reader who was told may let pass before it reads */
+#define READS_MAX 4 /* of one path in a row: others want to run too */
 
 struct carrier {
     struct carrier *next;
@@ -44,6 +45,7 @@ struct session {
     ev_timer timer;
     double timer_due; /* on loop_now()'s scale */
     int wanted;       /* by the stream's owner */
+    int told;         /* > 0: the reader was, and how many events of paths ago */
     bool taken;       /* the stream was given away */
     bool freed;       /* and its owner has done with it */
     bool held_back;   /* the rest of a long write */
@@ -174,8 +176,10 @@ static void notify(struct session *s, int events) {
     int told = s->wanted & events;
     if (s->leaving && is_over(s))
         told |= EV_READ;
-    if (told && s->base.on_ready)
-        s->base.on_ready(&s->base, told);
+    if (!told || !s->base.on_ready)
+        return;
+    s->told = told & EV_READ ? 1 : s->told;
+    s->base.on_ready(&s->base, told);
 }
 
 static void enter(struct session *s) {
@@ -256,8 +260,13 @@ static void drain_path(struct carrier *c) {
             return;
 }
 
-static bool is_reader_waiting(const struct session *s) {
-    return (s->wanted & EV_READ) && s->base.on_ready && !sm_is_readable(s->machine);
+/* Or it has just been told, and is about to read. */
+static bool is_reader_waiting(struct session *s) {
+    if (s->told && s->told < TOLD_MAX) {
+        s->told++;
+        return true;
+    }
+    return (s->wanted & EV_READ) && s->base.on_ready;
 }
 
 /* A reader that waits takes the bytes from the path itself. */
@@ -335,6 +344,7 @@ static size_t read_direct(struct session *s, char *data, size_t len) {
 
 static ssize_t session_read(struct transport *t, void *data, size_t len) {
     struct session *s = self(t);
+    s->told = 0;
     enter(s);
     ssize_t n = sm_read(s->machine, data, len);
     size_t got = n > 0 ? (size_t)n : 0;

@@ -27,13 +27,21 @@ static void refuse(struct session_machine *m, struct session_path *p, const char
 
 /* -- acknowledgements ----------------------------------------------------------------------- */
 
-/* All that was sent has been taken by paths, and the writer waits for what is kept. */
-static void grow(struct session_machine *m) {
-    if (!m->limited || m->keep.unsent || m->keep.acked < m->grow_at)
+/* A round is as many bytes as may be kept. When a write was refused in it, and the peer took them
+ * so fast that the path holds more than half of them, more may be kept; else it is a queue on the
+ * way that holds them. */
+static void grow(struct session_machine *m, double now) {
+    if (m->keep.acked < m->round_end)
         return;
-    m->bound = m->bound * 2 < m->options.keep_max ? m->bound * 2 : m->options.keep_max;
-    m->grow_at = m->keep.end;
+    double rate = (double)(m->keep.acked - m->round_start) / fmax(now - m->round_at, 1e-6);
+    double rtt = m->tx ? m->tx->rtt_least : 0;
+    size_t twice = m->bound * 2 < m->options.keep_max ? m->bound * 2 : m->options.keep_max;
+    if (m->limited && !m->keep.unsent && (!rtt || 2 * rate * rtt > (double)m->bound))
+        m->bound = twice;
     m->limited = false;
+    m->round_at = now;
+    m->round_start = m->keep.acked;
+    m->round_end = m->keep.acked + m->bound;
 }
 
 static void acknowledged(struct session_machine *m, uint64_t position, double now) {
@@ -48,7 +56,7 @@ static void acknowledged(struct session_machine *m, uint64_t position, double no
     if (session_keep_sent(&m->keep) != sent) /* what was to be sent again has come after all */
         m->start_due = true;
     m->unacked_at = now;
-    grow(m);
+    grow(m, now);
     paths_settle(m, now);
     session_check_end(m, now);
 }
@@ -114,6 +122,7 @@ static void on_pong(struct session_path *p, uint64_t token, double now) {
     if (token != p->token || p->asked_at < 0)
         return;
     double rtt = now - p->asked_at;
+    p->rtt_least = p->rtt_least > 0 ? fmin(p->rtt_least, rtt) : rtt;
     p->rtt = p->rtt > 0 ? p->rtt + (rtt - p->rtt) / 4 : rtt;
     p->asked_at = -1;
 }

@@ -57,6 +57,7 @@ struct session_path {
 
     double heard;
     double rtt, rtt_below; /* by PINGs, and the path's own; 0: unknown */
+    double rtt_least;      /* of the PINGs; 0: unknown */
     double asked_at;       /* when the last PING left */
     uint64_t token;        /* what was in it */
     double probe_due;      /* the probe's deadline; INFINITY: none is under way */
@@ -83,8 +84,9 @@ struct session_machine {
     struct session_path *rx; /* that the peer has last started on */
 
     struct session_keep keep;
-    size_t bound;      /* of what is kept */
-    uint64_t grow_at;  /* not again before this is acknowledged */
+    size_t bound;                    /* of what is kept */
+    uint64_t round_start, round_end; /* positions; see grow() */
+    double round_at;
     bool hold;         /* a frame that is not full waits */
     bool limited;      /* a write was refused although the path would have taken it */
     uint64_t limit;    /* of what may be sent */
