@@ -270,8 +270,10 @@ static int m_info(lua_State *L) {
 }
 
 /***
-Ends it: what was written is delivered, then both ends know that it was. In the background;
-the event "ended" tells. Whoever has the stream cannot use it any more. It can be called twice.
+Ends it: what the session has taken is delivered, then both ends know that it was. In the
+background; the event "ended" tells. Whoever has the stream cannot use it any more, and what waits
+in the stream's own queue is lost: to end with all that was written, close the stream, which ends
+the session too. It can be called twice.
 @function session:close
 */
 static int m_close(lua_State *L) {

@@ -1,5 +1,5 @@
---- Two machines of a session and paths between them in virtual time: `local world <close> = courses.world {}`.
--- What a path carries arrives after its delay, in order; a path may be cut, be silent, or stand still.
+--- Two machines of a session and paths between them in virtual time: `local world <close> =
+-- courses.world {}`. What a path carries arrives after its delay, in order; a path may be cut, be silent, or stand still.
 local machine = require "spec.session_machine"
 
 local courses = {}
@@ -41,7 +41,8 @@ function World:flush()
   for side = FIRST, SECOND do
     for _, path in ipairs(self.paths) do
       local number = path.numbers[side]
-      for bytes in function() return self[side]:poll(number, self.now) end do send(self, path, side, bytes) end
+      local function poll() return self[side]:poll(number, self.now) end
+      for bytes in poll do send(self, path, side, bytes) end
       if self[side]:path_state(number) ~= "live" and not (path.over or {})[side] then
         path.over = path.over or {}
         path.over[side] = true

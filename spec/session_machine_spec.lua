@@ -15,21 +15,32 @@ local function hello(path, received, limit, version, flags)
 end
 
 local function start(position) return frame(3, 0, string.pack(">I8", position)) end
-local function data(position, bytes, flags) return frame(2, flags or 0, string.pack(">I8", position) .. bytes) end
+local function data(position, bytes, flags)
+  return frame(2, flags or 0, string.pack(">I8", position) .. bytes)
+end
 local function ack(position, limit) return frame(5, 0, string.pack(">I8I8", position, limit or 1 << 20)) end
+
+local Alone = {}
+Alone.__index = Alone
+
+function Alone:feed(...)
+  self.machine:feed(1, table.concat { ... }, self.now)
+end
+
+function Alone:events()
+  return courses.events(self.machine)
+end
+
+function Alone:__close()
+  self.machine:close()
+end
 
 -- The initiator alone; the spec plays the peer on path 1.
 local function alone(options)
   local world = courses.world(options)
   world:flush()
   world[2]:close()
-  local self = setmetatable({ machine = world[1], now = world.now }, {
-    __close = function(self) self.machine:close() end })
-  function self:feed(...) self.machine:feed(1, table.concat { ... }, self.now) end
-  function self:events()
-    return courses.events(self.machine)
-  end
-  return self
+  return setmetatable({ machine = world[1], now = world.now }, Alone)
 end
 
 -- What the bytes of a peer come to: the path's end or the session's, and why.
@@ -286,8 +297,11 @@ describe("a session", function()
 
     it("is dropped at once, or when it is drained", function()
       for _, at_once in ipairs { true, false } do
-        transfer_through(function(world) assert(world[1]:drop(1, "enough", at_once, world.now)) end, { paths = 2 })
-        transfer_through(function(world) assert(world[2]:drop(1, "enough", at_once, world.now)) end, { paths = 2 })
+        for side = 1, 2 do
+          transfer_through(function(world)
+            assert(world[side]:drop(1, "enough", at_once, world.now))
+          end, { paths = 2 })
+        end
         transfer_through(function(world)
           assert(world[1]:drop(1, "enough", at_once, world.now))
           world:path()
@@ -334,10 +348,12 @@ describe("a session", function()
       ["a frame that is too long"] =
         { "up down lost", "bytes that are no frame", HELLO .. "\2\0\xff\xff" .. ("x"):rep(20) },
       ["a frame that is too short"] = { "up down lost", "bytes that are no frame", HELLO .. "\3\0\0\4abcd" },
-      ["flags that no version has"] = { "up down lost", "bytes that are no frame", HELLO .. "\3\1\0\8abcdefgh" },
+      ["flags that no version has"] =
+        { "up down lost", "bytes that are no frame", HELLO .. "\3\1\0\8abcdefgh" },
       ["data that nothing begins"] = { "up down lost", "a gap in the data", HELLO .. data(0, "x") },
       ["a gap"] = { "up down lost", "a gap in the data", HELLO .. start(0) .. data(1, "x") },
-      ["a step back"] = { "up down lost", "a gap in the data", HELLO .. start(0) .. data(0, "xx") .. data(1, "x") },
+      ["a step back"] =
+        { "up down lost", "a gap in the data", HELLO .. start(0) .. data(0, "xx") .. data(1, "x") },
       ["data after the end of a path's"] =
         { "up down lost", "a gap in the data", HELLO .. start(0) .. data(0, "x", 2) .. data(2, "x") },
       ["a marker that is elsewhere"] =
@@ -351,7 +367,8 @@ describe("a session", function()
       ["an end before its time"] =
         { "up ended", "the peer has ended what was not at its end", HELLO .. frame(11, 0, ("\0"):rep(8)) },
       ["data after the end"] =
-        { "up ended", "data after the end", HELLO .. start(0) .. data(0, "x", 2) .. start(0) .. data(0, "xyz") },
+        { "up ended", "data after the end", HELLO .. start(0) .. data(0, "x", 2) .. start(0)
+          .. data(0, "xyz") },
     }
     for what, case in pairs(PROTOCOL) do
       it(what, function()
@@ -386,7 +403,8 @@ describe("a session", function()
 
     it("and reads frames that come byte by byte", function()
       local side <close> = alone()
-      for byte in (HELLO .. start(0) .. data(0, "slowly") .. data(6, "", 2)):gmatch "." do side:feed(byte) end
+      local bytes = HELLO .. start(0) .. data(0, "slowly") .. data(6, "", 2)
+      for byte in bytes:gmatch "." do side:feed(byte) end
       assert.equal("slowly", side.machine:read())
       assert.equal(0, select("#", side.machine:read()))
     end)
