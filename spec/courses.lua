@@ -1,5 +1,6 @@
---- Two machines of a session and paths between them in virtual time: `local world <close> =
--- courses.world {}`. What a path carries arrives after its delay, in order; a path may be cut, be silent, or stand still.
+--- Two machines of a session and paths between them in virtual time.
+-- `local world <close> = courses.world {}`.
+-- What a path carries arrives after its delay, in order; a path may be cut, be silent, or stand still.
 local machine = require "spec.session_machine"
 
 local courses = {}
