@@ -198,6 +198,12 @@ THREAD_SPECS = $(wildcard spec/mqtt*_spec.lua) spec/punch_spec.lua spec/inet_spe
 test-threads:
 	@$(MAKE) --no-print-directory test SAN=thread JOBS=1 SPECS="$(THREAD_SPECS)"
 
+# Histories of a session whose paths break at random, in virtual time; `make test` tries a thousand.
+HISTORIES ?= 100000
+histories: all $(SPEC_NATIVE) | deps-test
+	@$(RUN_ENV) $(SAN_ENV) P2PD_SESSION_HISTORIES=$(HISTORIES) P2PD_SPEC_SECONDS=3600 $(LUA) $(SUITE) \
+		spec/session_machine_spec.lua
+
 # Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes. That
 # needs a processor for each file.
 gcstress: all man $(SPEC_NATIVE) | deps-test
@@ -346,6 +352,7 @@ help:
 	@echo 'make demo            two peers, connected in every way: on loopback, and behind two NATs'
 	@echo 'make test            the specs; SAN=address,undefined runs them under the sanitizers'
 	@echo 'make test-threads    the specs of what has threads, under ThreadSanitizer'
+	@echo 'make histories       HISTORIES=100000 sessions whose paths break at random, in virtual time'
 	@echo 'make gcstress        the specs with the garbage collector always at work'
 	@echo 'make matrix          every NAT dials every NAT by punching; resumable; table in build/matrix.html'
 	@echo 'make matrix-nat      every NAT of the lab recognised, P2PD_RUNS=20 times at two latencies'
@@ -365,4 +372,4 @@ always:
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all always bench clean deb demo deps deps-all deps-build deps-demo deps-test dist docs format \
-	fuzz gcstress help install lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat test test-threads
+	fuzz gcstress help histories install lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat test test-threads

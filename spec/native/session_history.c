@@ -490,7 +490,7 @@ static int l_run(lua_State *L) {
         if (run((uint64_t)seed, &counts, why))
             continue;
         lua_pushnil(L);
-        lua_pushfstring(L, "history %I: %s", seed, why);
+        lua_pushfstring(L, "history %d: %s", (int)seed, why);
         return 2;
     }
     lua_createtable(L, 0, 6);
