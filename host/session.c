@@ -20,6 +20,7 @@
 
 #define READ_MAX (64 * 1024)
 #define GREETING_MAX 512 /* bytes */
+#define DIRECT_MIN 4096 /* bytes of a frame that are worth a read of their own */
 #define TOLD_MAX 4  /* events of paths that a reader who was told may let pass before it reads */
 #define READS_MAX 4 /* of one path in a row: others want to run too */
 
@@ -240,15 +241,15 @@ static void feed(struct carrier *c, const char *data, size_t len) {
 
 /* -- paths in ------------------------------------------------------------------------------- */
 
-/* Reads a path once: how many bytes. */
-static size_t read_path(struct carrier *c, size_t max) {
+/* Reads a path once, by way of `data`: how many bytes. */
+static size_t read_path(struct carrier *c, char *data, size_t max) {
     struct session_machine *m = c->session->machine;
     if (sm_path_state(m, c->number) != PATH_LIVE)
         return 0;
-    ssize_t n = c->transport->ops->read(c->transport, scratch, max);
+    ssize_t n = c->transport->ops->read(c->transport, data, max);
     c->readable = n == (ssize_t)max;
     if (n > 0)
-        feed(c, scratch, (size_t)n);
+        feed(c, data, (size_t)n);
     else if (n != -EAGAIN)
         fail_path(c, (int)n);
     return n > 0 ? (size_t)n : 0;
@@ -256,7 +257,7 @@ static size_t read_path(struct carrier *c, size_t max) {
 
 static void drain_path(struct carrier *c) {
     for (int i = 0; i < READS_MAX; i++)
-        if (read_path(c, READ_MAX) < READ_MAX)
+        if (read_path(c, scratch, READ_MAX) < READ_MAX)
             return;
 }
 
@@ -328,12 +329,25 @@ static size_t path_bytes(size_t room) {
     return n < sizeof scratch ? n : sizeof scratch;
 }
 
+/* TLS gives a record in as many pieces as one likes without a call of the kernel: the bytes of a
+ * frame are read to where they go, and what comes before them apart. */
+static void read_some(struct carrier *c, char *data, size_t room) {
+    struct session_machine *m = c->session->machine;
+    sm_give(m, data, room);
+    size_t expected = sm_expected(m, c->number);
+    if (c->transport->retry_bytes && expected >= DIRECT_MIN)
+        read_path(c, data, expected);
+    else if (c->transport->retry_bytes && !expected && room >= SESSION_DATA_MAX)
+        read_path(c, scratch, SESSION_DATA_HEADER);
+    else
+        read_path(c, scratch, path_bytes(room));
+}
+
 static size_t read_direct(struct session *s, char *data, size_t len) {
     size_t total = 0;
     for (struct carrier *c = s->carriers; c; c = c->next) {
         while (c->readable && total < len && !sm_is_readable(s->machine)) {
-            sm_give(s->machine, data + total, len - total);
-            read_path(c, path_bytes(len - total));
+            read_some(c, data + total, len - total);
             total += sm_take(s->machine);
         }
         if (c->readable)

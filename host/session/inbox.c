@@ -14,7 +14,7 @@ static void deliver(struct session_inbox *b, const char *data, size_t len, bool 
     if (b->discard)
         return;
     size_t direct = b->in.len ? 0 : min(len, b->room - b->taken);
-    if (direct)
+    if (direct && data != b->to + b->taken) /* it may have been read there */
         memcpy(b->to + b->taken, data, direct);
     b->taken += direct;
     buffer_append(&b->in, data + direct, len - direct);

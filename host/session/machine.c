@@ -201,6 +201,12 @@ size_t sm_take(struct session_machine *m) {
     return n;
 }
 
+size_t sm_expected(const struct session_machine *m, uint32_t number) {
+    const struct session_path *p = paths_find(m, number);
+    bool next = p && p->at == m->inbox.next && !m->inbox.in.len && !m->inbox.discard;
+    return next ? min(p->data_left, m->inbox.room - m->inbox.taken) : 0;
+}
+
 static int write_error(const struct session_machine *m) {
     if (m->error)
         return m->error;

@@ -73,6 +73,10 @@ int sm_shutdown(struct session_machine *m, double now);
 void sm_give(struct session_machine *m, void *data, size_t len);
 size_t sm_take(struct session_machine *m);
 
+/* How many of the path's next bytes go there, and are best read there: sm_feed() takes them from
+ * where they are to go. */
+size_t sm_expected(const struct session_machine *m, uint32_t path);
+
 /* Nobody will read or write any more: the end, once what was written is delivered. */
 void sm_close(struct session_machine *m, double now);
 

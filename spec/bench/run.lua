@@ -6,7 +6,7 @@ local servers = require "p2pd.lab.servers"
 
 local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "broker", "dial", "network",
   "idle_node", "tls", "flood", "strangers", "dials_memory", "clock", "punch_lateness", "punch",
-  "punch_birthday", "nat", "relay", "reliable" }
+  "punch_birthday", "nat", "relay", "reliable", "session" }
 
 local function run(name)
   local benchmark = require("spec.bench." .. name)
