@@ -21,6 +21,7 @@
 #define READ_MAX (64 * 1024)
 #define GREETING_MAX 512 /* bytes */
 #define DIRECT_MIN 4096 /* bytes of a frame that are worth a read of their own */
+#define LOOK_S 0.2      /* between looks at what the layers below know of a path */
 #define TOLD_MAX 4  /* events of paths that a reader who was told may let pass before it reads */
 #define READS_MAX 4 /* of one path in a row: others want to run too */
 
@@ -46,6 +47,7 @@ struct session {
     ev_timer timer;
     double timer_due; /* on loop_now()'s scale */
     int wanted;       /* by the stream's owner */
+    double looked_at; /* below */
     int told;         /* > 0: the reader was, and how many events of paths ago */
     bool taken;       /* the stream was given away */
     bool freed;       /* and its owner has done with it */
@@ -302,9 +304,12 @@ static void look_below(struct carrier *c) {
 
 /* Before a path is given up it is read once more: we may have been late. */
 static void pass_time(struct session *s) {
-    for (struct carrier *c = s->carriers; c; c = c->next)
+    double now = loop_now();
+    for (struct carrier *c = now - s->looked_at > LOOK_S ? s->carriers : NULL; c; c = c->next) {
+        s->looked_at = now;
         look_below(c);
-    if (loop_now() < sm_due(s->machine))
+    }
+    if (now < sm_due(s->machine))
         return;
     for (struct carrier *c = s->carriers; c; c = c->next)
         drain_path(c);

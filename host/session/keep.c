@@ -15,15 +15,41 @@ static uint64_t chunk_end(const struct session_chunk *c) {
     return c->position + c->len + c->fin;
 }
 
+/* Full frames come and go by the thousand: those that were used last are used again first, while
+ * the cache has them and the kernel has not taken their pages. A few stay, for all sessions. */
+#define SPARE_MAX 32
+
+static struct session_chunk *spare;
+static int spare_count;
+
+static struct session_chunk *allocate(size_t room) {
+    struct session_chunk *c = room == SESSION_DATA_MAX ? spare : NULL;
+    if (c) {
+        spare = c->next;
+        spare_count--;
+    } else if (!(c = malloc(sizeof *c + SESSION_DATA_HEADER + room))) {
+        abort();
+    }
+    return c;
+}
+
+static void release(struct session_chunk *c) {
+    if (c->room < SESSION_DATA_MAX || spare_count == SPARE_MAX) {
+        free(c);
+        return;
+    }
+    c->next = spare;
+    spare = c;
+    spare_count++;
+}
+
 static size_t min(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
 static struct session_chunk *add(struct session_keep *k, size_t len) {
     size_t room = min(len < ROOM_MIN ? ROOM_MIN : len, SESSION_DATA_MAX);
-    struct session_chunk *c = malloc(sizeof *c + SESSION_DATA_HEADER + room);
-    if (!c)
-        abort();
+    struct session_chunk *c = allocate(room);
     *c = (struct session_chunk){.position = k->end, .room = room, .refs = 1};
     if (k->last)
         k->last->next = c;
@@ -114,7 +140,7 @@ size_t session_chunk_size(const struct session_chunk *c) {
 
 void session_chunk_unref(struct session_chunk *c) {
     if (c && --c->refs == 0)
-        free(c);
+        release(c);
 }
 
 uint64_t session_keep_sent(const struct session_keep *k) {

@@ -7,7 +7,7 @@
 #include "host/session/end.h"
 #include "host/session/receive.h"
 
-#define ASK_SHARE 4 /* acknowledgements are asked for after this part of what may be kept */
+#define ASK_SHARE 2 /* acknowledgements are asked for after this part of what may be kept */
 
 static void add(struct session_path *p, const struct session_frame *f) {
     p->out_len += session_frame_encode(f, p->out + p->out_len);
