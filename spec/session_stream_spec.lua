@@ -36,11 +36,11 @@ describe("p2pd.core.session", function()
 
   -- What b reads until the end is what is written to a, while `trouble` happens in the middle.
   local function carry(pair, trouble)
-    local data = sessions.noise(8000000)
+    local data = sessions.noise(3000000)
     local writer <close> = core.task.spawn(function()
       for at = 1, #data, 50000 do
         assert(pair.near:write(data:sub(at, at + 49999)))
-        if at == 2000001 then trouble() end
+        if at == 1000001 then trouble() end
       end
       pair.near:shutdown()
     end)
