@@ -13,7 +13,7 @@
 #include "host/session/machine.h"
 
 #define PATHS_MAX 4
-#define ROOM 70000
+#define ROOM 20000
 #define WRITTEN_MAX 400000
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
