@@ -246,6 +246,7 @@ static void feed(struct carrier *c, const char *data, size_t len) {
 /* Reads a path once, by way of `data`: how many bytes. */
 static size_t read_path(struct carrier *c, char *data, size_t max) {
     struct session_machine *m = c->session->machine;
+    c->readable = false;
     if (sm_path_state(m, c->number) != PATH_LIVE)
         return 0;
     ssize_t n = c->transport->ops->read(c->transport, data, max);

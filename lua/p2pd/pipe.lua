@@ -101,10 +101,10 @@ local function is_refused(self, seconds)
 end
 
 -- When the session is over, that is the reason.
-local function result(self, first, message, code, ...)
-  local ended = first == nil and message and self.session and self.session.ended
+local function result(self, first, ...)
+  local ended = first == nil and ... and self.session and self.session.ended
   if ended then return nil, ended.reason, ended.code end
-  return first, message, code, ...
+  return first, ...
 end
 
 -- A write that fails has a reason, which may be on its way.
