@@ -38,9 +38,7 @@ static struct lua_mux *check_mux(lua_State *L) {
 static int push_over(lua_State *L, const struct lua_mux *self) {
     if (!self->mux)
         return push_failure(L, "EBADF", "the mux is closed");
-    int err = mux_error(self->mux);
-    return push_failure(L, strerrorname_np(err ? -err : EPIPE), "%s",
-                        err ? mux_reason(self->mux) : "the peer takes no more streams");
+    return push_failure(L, strerrorname_np(-mux_error(self->mux)), "%s", mux_reason(self->mux));
 }
 
 static size_t check_size(lua_State *L, const char *field, size_t least, size_t otherwise) {
@@ -56,9 +54,10 @@ A mux on a stream, which it takes over.
 @tparam p2pd.stream stream closed afterwards; with nothing queued
 @tparam string role "client" or "server": one of the two sides is the client
 @tparam[opt] table options `backlog`: streams of the peer's that wait to be accepted (256);
-`streams_max`: that it may have open (65536); `window_max`: bytes of one stream that may be on
-their way (16 MiB); `memory_max`: of all that are received and not read: beyond that the stream
-with the most of them is reset (64 MiB)
+`streams_max`: that it may have open (65536), beyond either it is refused; `window_max`: bytes of
+one stream that may be on their way (16 MiB); `memory_max`: of all that are received and not read:
+windows grow only within half of it, and beyond it the stream with the most of them is reset (64
+MiB)
 @treturn p2pd.mux to be closed; or nil, message, code, and the stream stays as it is
 */
 static int l_new(lua_State *L) {
@@ -85,18 +84,22 @@ static int l_new(lua_State *L) {
 }
 
 /***
-Opens a stream. The peer learns of it with the first bytes, or at the loop's next turn.
+Opens a stream; waits for nothing. The peer learns of it with the first bytes, or at the loop's next
+turn; only when it has yet to accept 256 others do writes wait for that.
 @function mux:open
-@treturn p2pd.stream to be closed; or nil, message, code
+@treturn p2pd.stream to be closed; or nil, message, code: EPIPE once the mux has ended or one of the
+sides has said `go_away`, EMFILE when all numbers are used
 */
 static int m_open(lua_State *L) {
     struct lua_mux *self = check_mux(L);
     int err;
-    if (!self->mux)
+    if (!self->mux || mux_error(self->mux))
         return push_over(L, self);
     struct transport *t = mux_open(self->mux, &err);
     if (!t)
-        return push_over(L, self);
+        return push_failure(L, strerrorname_np(-err), "%s",
+                            err == -EMFILE ? "all numbers of streams were used"
+                                           : "no more streams are taken");
     push_stream(L, stream_new(t));
     return 1;
 }
@@ -210,7 +213,7 @@ static int m_wait_idle(lua_State *L) {
 }
 
 /***
-The peer is told to open no more streams; those that are there go on.
+No more streams, of neither side: the peer is told. Those that are there go on.
 @function mux:go_away
 */
 static int m_go_away(lua_State *L) {
@@ -228,8 +231,10 @@ static void set_integer(lua_State *L, const char *field, lua_Integer value) {
 /***
 What is known of it.
 @function mux:info
-@treturn table streams (open now), opened, accepted and refused (so far), unread (bytes), rtt
-(seconds; nil: unknown); or nil, message, code once it is closed
+@treturn table streams (open now; those that wait to be accepted among them), peers_streams (of
+them, the peer's), opened, accepted and refused (so far), unread (bytes), window (bytes: the largest
+that a stream was given), gone_away (whether the peer takes no more streams), rtt (seconds; nil:
+unknown); or nil, message, code once it is closed
 */
 static int m_info(lua_State *L) {
     struct lua_mux *self = check_mux(L);
@@ -237,12 +242,16 @@ static int m_info(lua_State *L) {
     if (!self->mux)
         return push_over(L, self);
     mux_info(self->mux, &info);
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 9);
     set_integer(L, "streams", info.streams);
+    set_integer(L, "peers_streams", info.peers_streams);
     set_integer(L, "opened", (lua_Integer)info.opened);
     set_integer(L, "accepted", (lua_Integer)info.accepted);
     set_integer(L, "refused", (lua_Integer)info.refused);
     set_integer(L, "unread", (lua_Integer)info.unread);
+    set_integer(L, "window", (lua_Integer)info.window);
+    lua_pushboolean(L, info.gone_away);
+    lua_setfield(L, -2, "gone_away");
     if (mux_rtt(self->mux) >= 0) {
         lua_pushnumber(L, mux_rtt(self->mux));
         lua_setfield(L, -2, "rtt");

@@ -1,19 +1,21 @@
 /*
- * Frames of streams leave at once; those of the mux itself, and grants, with the next of them or at
- * the loop's next turn. Whoever is told of something may give his stream, or the mux, up at that
- * moment: it is freed when no call is on the stack.
+ * What fills a record of TLS leaves at once; smaller things, and grants, with what comes after them
+ * or at the loop's next turn. Whoever is told of something may give his stream, or the mux, up at
+ * that moment: it is freed when no call is on the stack.
  */
 #include "host/mux.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "host/loop.h"
 
 #define READ_MAX (64 * 1024)
-#define READS_MAX 16 /* in a row: others want to run too */
+#define READS_MAX 4             /* in a row: others want to run too */
+#define SEND_UNIT (16 * 1024)   /* a record of TLS; what is less waits for what comes after it */
+#define STREAM_PATIENCE_S 300.0 /* for a peer that does not read what a closed stream has written  \
+                                 */
 
 struct mux {
     struct transport *lower; /* NULL: it is gone */
@@ -50,10 +52,10 @@ static void fail(struct mux *mux, int err) {
     mm_fail(mux->machine, err, reason ? reason : strerror(-err));
 }
 
-static void flush(struct mux *mux) {
+static void send(struct mux *mux, size_t unit) {
     const uint8_t *data;
     size_t len;
-    while (mux->lower && !mux->blocked && (len = mm_poll(mux->machine, &data))) {
+    while (mux->lower && !mux->blocked && (len = mm_poll(mux->machine, &data) / unit * unit)) {
         ssize_t n = mux->lower->ops->write(mux->lower, data, len);
         if (n >= 0) {
             mm_sent(mux->machine, (size_t)n);
@@ -65,6 +67,10 @@ static void flush(struct mux *mux) {
             return;
         }
     }
+}
+
+static void flush(struct mux *mux) {
+    send(mux, 1);
 }
 
 static void arm(struct mux *mux) {
@@ -154,6 +160,7 @@ static void drain(struct mux *mux) {
             mm_feed(mux->machine, scratch, (size_t)n, loop_now());
         else if (n != -EAGAIN)
             fail(mux, (int)n);
+        flush(mux);
         if (n < (ssize_t)sizeof scratch)
             return;
     }
@@ -184,10 +191,10 @@ static ssize_t end_read(struct transport *t, void *data, size_t len) {
 static ssize_t end_write(struct transport *t, const void *data, size_t len) {
     struct end *e = self(t);
     ssize_t n = ms_write(e->stream, data, len);
-    if (n > 0)
-        flush(e->mux);
-    if (n > 0 && mm_error(e->mux->machine))
+    if (n > 0) {
+        send(e->mux, SEND_UNIT);
         arm(e->mux);
+    }
     return n;
 }
 
@@ -218,6 +225,7 @@ static size_t end_unsent(const struct transport *t) {
     const struct end *e = (const struct end *)t;
     const struct transport *lower = e->mux->lower;
     uint64_t position = mm_position(e->mux->machine), last = ms_end(e->stream);
+    last = last == UINT64_MAX ? position + 1 : last;
     size_t below = lower ? lower->ops->unsent(lower) : 0;
     uint64_t arrived = position > below ? position - below : 0;
     return lower && last > arrived ? (size_t)(last - arrived) : 0;
@@ -298,7 +306,7 @@ static struct transport *make_end(struct mux *mux, struct mux_stream *stream) {
     struct end *e = calloc(1, sizeof *e);
     if (!e)
         abort();
-    *e = (struct end){{.ops = &OPS, .patience = INFINITY}, mux, stream, 0, false};
+    *e = (struct end){{.ops = &OPS, .patience = STREAM_PATIENCE_S}, mux, stream, 0, false};
     ms_set_owner(stream, e);
     mux->ends++;
     arm(mux);
@@ -308,7 +316,8 @@ static struct transport *make_end(struct mux *mux, struct mux_stream *stream) {
 /* -- the handle ----------------------------------------------------------------------------- */
 
 static double rtt_below(void *arg) {
-    return mux_rtt(arg);
+    const struct mux *mux = arg;
+    return mux->lower ? mux->lower->ops->rtt(mux->lower) : -1;
 }
 
 struct mux *mux_new(struct transport *lower, struct buffer early, const struct mux_options *options,
@@ -374,7 +383,7 @@ void mux_info(const struct mux *mux, struct mux_info *info) {
 }
 
 double mux_rtt(const struct mux *mux) {
-    return mux->lower ? mux->lower->ops->rtt(mux->lower) : -1;
+    return mm_rtt(mux->machine);
 }
 
 static void give_up(struct mux *mux) {

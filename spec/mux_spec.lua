@@ -136,7 +136,7 @@ describe("p2pd.core.mux", function()
     assert.equal("y", near:read())
     local stream, reason, code = a:open()
     assert.is_nil(stream)
-    assert.equal("the peer takes no more streams", reason)
+    assert.equal("no more streams are taken", reason)
     assert.equal("EPIPE", code)
   end))
 
@@ -182,8 +182,8 @@ describe("p2pd.core.mux", function()
     it("another version", check_broken("\1" .. ("\0"):rep(11), "no frame of yamux"))
     it("an unknown type", check_broken(frame(4, 0, 0, 0), "no frame of yamux"))
     it("a number of ours", check_broken(frame(WINDOW, SYN, 2, 0), "it begins a stream with a number of ours"))
-    it("a number that was used", check_broken(frame(WINDOW, SYN, 3, 0) .. frame(WINDOW, SYN, 1, 0),
-      "it begins a stream with a number that was used"))
+    it("a number that is in use", check_broken(frame(WINDOW, SYN, 3, 0) .. frame(WINDOW, SYN, 3, 0),
+      "it begins a stream with a number that is in use"))
     it("a stream without a number", check_broken(frame(DATA, 0, 0, 0), "a stream's frame without a number"))
     it("a stream that has not begun", check_broken(frame(DATA, 0, 5, 0),
       "a frame of a stream that has not begun"))

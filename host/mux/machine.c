@@ -8,7 +8,7 @@
 #include "host/mux/state.h"
 
 #define NUMBER_MAX 0xfffffffeU
-#define CONTROL_MAX (256 * 1024) /* bytes of answers that a peer may have us queue unread */
+#define ANSWERS_MAX (256 * 1024) /* bytes of them that a peer may have us queue and not read */
 
 struct mux_machine *mm_new(const struct mux_options *options) {
     struct mux_machine *m = calloc(1, sizeof *m);
@@ -31,6 +31,20 @@ void machine_put(struct mux_machine *m, uint8_t type, uint16_t flags, uint32_t s
     uint8_t header[MUX_HEADER];
     mux_frame_encode(&(struct mux_frame){type, flags, stream, length}, header);
     buffer_append(&m->out, header, sizeof header);
+}
+
+/* What the peer can ask for without end. What was queued before answers_from has left when the
+ * position has passed it, so at most two rounds of them are counted. */
+static void put_answer(struct mux_machine *m, uint8_t type, uint16_t flags, uint32_t stream,
+                       uint32_t length) {
+    if (m->position >= m->answers_from) {
+        m->answers_from = m->position + m->out.len;
+        m->answers = 0;
+    }
+    m->answers += MUX_HEADER;
+    machine_put(m, type, flags, stream, length);
+    if (m->answers > ANSWERS_MAX)
+        machine_break(m, "it asks, and does not read the answers");
 }
 
 size_t mm_poll(const struct mux_machine *m, const uint8_t **data) {
@@ -139,9 +153,9 @@ struct mux_stream *mm_open(struct mux_machine *m, int *err) {
     struct mux_stream *s = stream_begin(m, m->next_number, false);
     m->next_number += 2;
     m->counts.opened++;
-    m->unacked++;
-    s->unacked = true;
-    machine_put(m, MUX_WINDOW, MUX_SYN, s->number, 0);
+    s->opening = true;
+    list_append(&m->opening, s, &s->queue);
+    stream_tell_opened(m);
     return s;
 }
 
@@ -155,7 +169,6 @@ struct mux_stream *mm_accept(struct mux_machine *m) {
     if (!s)
         return NULL;
     list_remove(s, &s->queue);
-    m->accepting--;
     m->counts.accepted++;
     if (s->ack_due && !m->error)
         machine_put(m, MUX_WINDOW, MUX_ACK, s->number, 0);
@@ -169,28 +182,28 @@ static bool is_peers(const struct mux_machine *m, uint32_t number) {
 
 static void refuse(struct mux_machine *m, uint32_t number) {
     m->counts.refused++;
-    machine_put(m, MUX_WINDOW, MUX_RST, number, 0);
+    put_answer(m, MUX_WINDOW, MUX_RST, number, 0);
 }
 
-/* The stream, or NULL: it is refused, or that was an error. */
+/* The stream, or NULL: it is refused, or that was an error. Numbers need not come in order: a peer
+ * with threads tells of two streams at once. */
 static struct mux_stream *begin_stream(struct mux_machine *m, uint32_t number) {
     if (!is_peers(m, number)) {
         machine_break(m, "it begins a stream with a number of ours");
         return NULL;
     }
-    if (number <= m->last_peers) {
-        machine_break(m, "it begins a stream with a number that was used");
+    if (table_find(m, number)) {
+        machine_break(m, "it begins a stream with a number that is in use");
         return NULL;
     }
-    m->last_peers = number;
-    if (m->sent_go_away || m->accepting >= m->options.backlog ||
+    m->last_peers = number > m->last_peers ? number : m->last_peers;
+    if (m->sent_go_away || m->accepted.count >= m->options.backlog ||
         m->peers_open >= m->options.streams_max) {
         refuse(m, number);
         return NULL;
     }
     struct mux_stream *s = stream_begin(m, number, true);
     s->ack_due = true;
-    m->accepting++;
     list_append(&m->accepted, s, &s->queue);
     return s;
 }
@@ -199,7 +212,7 @@ static struct mux_stream *begin_stream(struct mux_machine *m, uint32_t number) {
 
 static void take_ping(struct mux_machine *m, const struct mux_frame *f, double now) {
     if (f->flags & MUX_SYN)
-        machine_put(m, MUX_PING, MUX_ACK, 0, f->length);
+        put_answer(m, MUX_PING, MUX_ACK, 0, f->length);
     if (!(f->flags & MUX_ACK))
         return;
     for (int i = 0; i < PINGS_MAX; i++)
@@ -223,21 +236,9 @@ static void take_window(struct mux_machine *m, struct mux_stream *s, const struc
     s->may_send += f->length;
 }
 
-static void take_ack(struct mux_machine *m, struct mux_stream *s) {
-    if (!s->unacked)
-        return;
-    s->unacked = false;
-    if (m->unacked-- == m->options.backlog + 1) /* others may have waited for that */
-        for (size_t i = 0; i < m->bucket_count; i++)
-            for (struct mux_stream *other = m->buckets[i]; other; other = other->next)
-                if (other->stalled)
-                    stream_stir(other);
-}
-
 static void take_reset(struct mux_stream *s) {
     s->reset = true;
     if (s->queue.list == &s->machine->accepted) { /* nobody has seen it */
-        s->machine->accepting--;
         s->machine->counts.streams--;
         s->held = false;
     }
@@ -277,7 +278,7 @@ static void take_stream_frame(struct mux_machine *m, const struct mux_frame *f) 
     s->may_come -= m->data_left;
     bool was_stalled = s->stalled;
     if (f->flags & MUX_ACK)
-        take_ack(m, s);
+        stream_note_acked(s);
     if (f->type == MUX_WINDOW)
         take_window(m, s, f);
     if (f->flags & MUX_RST) {
@@ -307,8 +308,6 @@ static void take_frame(struct mux_machine *m, double now) {
         take_go_away(m, &f);
     else
         take_stream_frame(m, &f);
-    if (!m->error && m->out.len > CONTROL_MAX + MUX_FRAME_MAX && !m->writers.first)
-        machine_break(m, "it asks, and does not read the answers");
 }
 
 static size_t take_bytes(struct mux_machine *m, const uint8_t *data, size_t len) {
@@ -350,6 +349,8 @@ void mm_feed(struct mux_machine *m, const void *data, size_t len, double now) {
 /* -- pings ------------------------------------------------------------------------------------ */
 
 uint32_t mm_ping(struct mux_machine *m, double now) {
+    if (m->pings && m->ping[m->pings % PINGS_MAX].rtt < 0)
+        return m->pings;
     uint32_t number = ++m->pings;
     m->ping[number % PINGS_MAX].number = number;
     m->ping[number % PINGS_MAX].sent = now;
@@ -360,6 +361,11 @@ uint32_t mm_ping(struct mux_machine *m, double now) {
 
 double mm_pong(const struct mux_machine *m, uint32_t number) {
     return m->ping[number % PINGS_MAX].number == number ? m->ping[number % PINGS_MAX].rtt : -1;
+}
+
+double mm_rtt(const struct mux_machine *m) {
+    double rtt = m->options.rtt ? m->options.rtt(m->options.arg) : -1;
+    return rtt >= 0 || !m->pings ? rtt : mm_pong(m, m->pings);
 }
 
 void mm_info(const struct mux_machine *m, struct mux_info *info) {

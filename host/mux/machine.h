@@ -17,17 +17,17 @@
 #define MUX_WINDOW_FIRST (256 * 1024)     /* bytes, by the specification */
 #define MUX_WINDOW_MAX (16 * 1024 * 1024) /* of one stream: 1 Gbit/s at 130 ms */
 #define MUX_MEMORY_MAX (64 * 1024 * 1024) /* unread bytes of all streams */
-#define MUX_BACKLOG 256                   /* streams that nobody has accepted yet */
+#define MUX_BACKLOG 256                   /* streams that are not accepted yet, of either side */
 #define MUX_STREAMS_MAX 65536
-#define MUX_FRAME_MAX (64 * 1024)       /* of data, when nobody else waits */
-#define MUX_FRAME_FAIR (16 * 1024 - 12) /* when somebody does */
+#define MUX_FRAME_MAX (64 * 1024)  /* a frame and what is queued before it, while nobody waits */
+#define MUX_FRAME_FAIR (16 * 1024) /* the same, while somebody does */
 
 struct mux_machine;
 struct mux_stream;
 
 struct mux_options {
     bool client;     /* whose streams have odd numbers; the other side is the server */
-    int backlog;     /* 0 in these: the numbers above */
+    int backlog;     /* of the peer's; 0 in these: the numbers above */
     int streams_max; /* that the peer may have open at a time */
     size_t window_max, memory_max;
     double (*rtt)(void *arg); /* seconds, < 0: unknown */
@@ -39,6 +39,7 @@ struct mux_info {
     int peers_streams; /* of them, those that the peer has opened */
     uint64_t opened, accepted, refused;
     size_t unread;  /* bytes */
+    size_t window;  /* the largest that a stream was given */
     bool gone_away; /* the peer takes no more streams */
 };
 
@@ -64,10 +65,13 @@ void mm_info(const struct mux_machine *m, struct mux_info *info);
 struct mux_stream *mm_open(struct mux_machine *m, int *err);
 struct mux_stream *mm_accept(struct mux_machine *m); /* or NULL */
 bool mm_has_accept(const struct mux_machine *m);
-void mm_go_away(struct mux_machine *m); /* no more streams of the peer's */
+void mm_go_away(struct mux_machine *m); /* no more streams, of neither side */
 
+/* One at a time: the number of the one that is not answered yet, if there is one. */
 uint32_t mm_ping(struct mux_machine *m, double now);
 double mm_pong(const struct mux_machine *m, uint32_t number); /* round trip, < 0: none has come */
+
+double mm_rtt(const struct mux_machine *m); /* the carrier's, or the last ping's; < 0: unknown */
 
 /* Those who wait for room, in turn: each may write one frame now. */
 struct mux_stream *mm_next_writer(struct mux_machine *m);
@@ -96,7 +100,8 @@ void ms_want(struct mux_stream *s, int events); /* stirs it when it is ready for
 int ms_error(const struct mux_stream *s);
 const char *ms_reason(const struct mux_stream *s); /* or NULL */
 
-/* The position of mm_position() at which all that was written has left. */
+/* The position of mm_position() at which all that was written has left; UINT64_MAX: the peer has
+ * yet to take other streams before it hears of this one. */
 uint64_t ms_end(const struct mux_stream *s);
 size_t ms_window(const struct mux_stream *s);
 

@@ -10,9 +10,10 @@
 
 struct mux_list {
     struct mux_stream *first, *last;
+    int count;
 };
 
-/* A place in a list; a stream is in at most one of the accept and the writers' list. */
+/* A place in a list. */
 struct mux_link {
     struct mux_stream *prev, *next;
     struct mux_list *list; /* NULL: in none */
@@ -23,7 +24,8 @@ struct mux_stream {
     struct mux_stream *next;     /* in its bucket */
     uint32_t number;
     void *owner;
-    struct mux_link queue, stirred;
+    struct mux_link queue; /* in one of the machine's lists but `stirred` */
+    struct mux_link stirred;
     struct buffer in;
     uint64_t end;      /* see ms_end() */
     size_t may_send;   /* bytes */
@@ -33,13 +35,14 @@ struct mux_stream {
     int error;
     bool held;        /* somebody has it */
     bool peers;       /* the peer has opened it */
+    bool opening;     /* we have, and have not said so yet */
     bool unacked;     /* we have, and the peer has not said that it is taken */
     bool ack_due;     /* the peer has, and nothing of ours has said that it is taken */
     bool shut, ended; /* our half, the peer's */
     bool ends_after;  /* the present frame's bytes are the peer's last */
     bool reset;
     bool ignored; /* nobody reads */
-    bool stalled; /* a write waits for the peer's grant, or for its ACK */
+    bool stalled; /* a write waits for the peer's grant */
 };
 
 struct mux_machine {
@@ -51,14 +54,20 @@ struct mux_machine {
     size_t bucket_count, stream_count; /* those that nobody has any more included */
     uint32_t next_number, last_peers;  /* the highest number that the peer has opened */
     int unacked;                       /* of ours */
-    int accepting, peers_open;
+    int peers_open;
     bool gone_away, sent_go_away;
 
-    struct mux_list accepted, writers, stirred;
+    struct mux_list accepted;  /* nobody has them yet */
+    struct mux_list opening;   /* the peer has to take others before */
+    struct mux_list writers;   /* in turn */
+    struct mux_list lingering; /* nobody has them, and the peer's half goes on */
+    struct mux_list stirred;
     struct mux_stream *turn; /* whose turn it is to write */
 
     struct buffer out;
     uint64_t position; /* of the bytes that have left */
+    size_t answers;    /* bytes that the peer has made us queue since answers_from was queued */
+    uint64_t answers_from;
 
     uint8_t header[MUX_HEADER]; /* of a frame that is not there yet */
     size_t header_len;
@@ -66,6 +75,7 @@ struct mux_machine {
     size_t data_left;
 
     size_t unread;
+    size_t grown; /* bytes of windows beyond the first ones */
     struct mux_info counts;
     uint32_t pings;
     struct {
@@ -86,6 +96,8 @@ void list_remove(struct mux_stream *s, struct mux_link *link);
 /* -- stream.c ------------------------------------------------------------------------------- */
 
 struct mux_stream *stream_begin(struct mux_machine *m, uint32_t number, bool peers);
+void stream_tell_opened(struct mux_machine *m); /* those that the peer may now hear of */
+void stream_note_acked(struct mux_stream *s);
 void stream_stir(struct mux_stream *s);            /* something of it is different */
 void stream_end_by(struct mux_stream *s, int err); /* it has failed */
 void stream_forget(struct mux_stream *s); /* when neither side has anything to do with it */

@@ -10,6 +10,8 @@
 #include "host/mux/state.h"
 
 #define GROW_RTTS 2 /* half a window within so many round trips: it is too small */
+#define LINGERING_MAX 1024
+#define FRAME_LEAST 4096 /* bytes that a frame may at least have */
 
 /* -- lives ---------------------------------------------------------------------------------- */
 
@@ -24,8 +26,23 @@ struct mux_stream *stream_begin(struct mux_machine *m, uint32_t number, bool pee
     s->held = true;
     table_add(m, s);
     m->counts.streams++;
+    m->counts.window = m->counts.window ? m->counts.window : s->window;
     m->peers_open += peers;
     return s;
+}
+
+/* No more than the peer's backlog holds: it would refuse the rest. */
+void stream_tell_opened(struct mux_machine *m) {
+    struct mux_stream *s;
+    while (!m->error && m->unacked < MUX_BACKLOG && (s = m->opening.first)) {
+        list_remove(s, &s->queue);
+        s->opening = false;
+        s->unacked = true;
+        m->unacked++;
+        machine_put(m, MUX_WINDOW, MUX_SYN | (s->shut ? MUX_FIN : 0), s->number, 0);
+        s->end = m->position + m->out.len;
+        stream_stir(s);
+    }
 }
 
 void stream_stir(struct mux_stream *s) {
@@ -44,11 +61,12 @@ static void drop_unread(struct mux_stream *s) {
     s->in = (struct buffer){0};
 }
 
-static void note_acked(struct mux_stream *s) {
+void stream_note_acked(struct mux_stream *s) {
     if (!s->unacked)
         return;
     s->unacked = false;
     s->machine->unacked--;
+    stream_tell_opened(s->machine);
 }
 
 /* Takes it out of the machine: no frame of it has a meaning any more. */
@@ -56,8 +74,9 @@ static void detach(struct mux_stream *s) {
     struct mux_machine *m = s->machine;
     if (!m)
         return;
-    note_acked(s);
+    stream_note_acked(s);
     table_remove(m, s);
+    m->grown -= s->window - MUX_WINDOW_FIRST;
     if (m->into == s)
         m->into = NULL;
     if (m->turn == s)
@@ -65,8 +84,12 @@ static void detach(struct mux_stream *s) {
     m->peers_open -= s->peers;
 }
 
+static bool is_over(const struct mux_stream *s) {
+    return s->reset || s->error || (s->shut && s->ended);
+}
+
 void stream_forget(struct mux_stream *s) {
-    if (s->held || !(s->reset || s->error || (s->shut && s->ended)))
+    if (s->held || !is_over(s))
         return;
     leave_lists(s);
     drop_unread(s);
@@ -77,16 +100,27 @@ void stream_forget(struct mux_stream *s) {
 void stream_end_by(struct mux_stream *s, int err) {
     if (!s->error && !(s->shut && s->ended))
         s->error = err;
-    note_acked(s);
     list_remove(s, &s->queue);
+    stream_note_acked(s);
     stream_stir(s);
+}
+
+/* The peer may go on for ever; what it sends is thrown away, and answered by a reset. */
+static void linger(struct mux_stream *s) {
+    struct mux_list *list = &s->machine->lingering;
+    list_append(list, s, &s->queue);
+    if (list->count > LINGERING_MAX) {
+        struct mux_stream *oldest = list->first;
+        ms_reset(oldest);
+        stream_forget(oldest);
+    }
 }
 
 void ms_free(struct mux_stream *s) {
     struct mux_machine *m = s->machine;
     if (m)
         m->counts.streams--;
-    if (m && !s->error && !s->reset && !s->shut)
+    if (m && (!s->shut || s->opening))
         ms_reset(s);
     s->held = false;
     s->ignored = true;
@@ -99,19 +133,35 @@ void ms_free(struct mux_stream *s) {
     drop_unread(s);
     if (m->turn == s)
         m->turn = NULL;
-    stream_forget(s);
+    if (is_over(s))
+        stream_forget(s);
+    else
+        linger(s);
 }
 
 /* -- in ------------------------------------------------------------------------------------- */
 
-/* Which round trip there is, and how much is unread in all, decides how far a window may grow. */
+/* Nobody knows it: a ping will tell. */
+static double round_trip(struct mux_machine *m, double now) {
+    double rtt = mm_rtt(m);
+    if (rtt < 0 && !m->pings)
+        mm_ping(m, now);
+    return rtt;
+}
+
+/* A window that is used up within a few round trips is what limits the peer. */
 static void grow_window(struct mux_stream *s, double now) {
     struct mux_machine *m = s->machine;
-    double rtt = m->options.rtt ? m->options.rtt(m->options.arg) : -1;
+    double rtt = round_trip(m, now);
     bool limited = s->granted_at > 0 && rtt > 0 && now - s->granted_at < GROW_RTTS * rtt;
-    if (limited && s->window * 2 <= m->options.window_max)
-        s->window *= 2;
+    bool room =
+        s->window * 2 <= m->options.window_max && m->grown + s->window <= m->options.memory_max / 2;
     s->granted_at = now;
+    if (!limited || !room)
+        return;
+    m->grown += s->window;
+    s->window *= 2;
+    m->counts.window = s->window > m->counts.window ? s->window : m->counts.window;
 }
 
 static void grant(struct mux_stream *s, double now) {
@@ -152,11 +202,10 @@ static struct mux_stream *fullest(const struct mux_machine *m) {
 
 void stream_receive(struct mux_stream *s, const void *data, size_t len) {
     struct mux_machine *m = s->machine;
-    if (s->ignored) {
-        if (!s->reset)
-            ms_reset(s);
+    if (s->ignored)
+        ms_reset(s);
+    if (s->ignored || s->reset || s->error)
         return;
-    }
     bool was_empty = s->in.len == 0;
     buffer_append(&s->in, data, len);
     m->unread += len;
@@ -195,14 +244,21 @@ static bool has_turn(const struct mux_stream *s) {
     return m->turn == s || !m->writers.first;
 }
 
+/* With what is queued before it a frame fills whole records of TLS. */
+static size_t frame_max(const struct mux_machine *m) {
+    size_t before = m->out.len + MUX_HEADER;
+    size_t most = m->writers.first ? MUX_FRAME_FAIR : MUX_FRAME_MAX;
+    return before + FRAME_LEAST < most ? most - before : most;
+}
+
 ssize_t ms_write(struct mux_stream *s, const void *data, size_t len) {
     struct mux_machine *m = s->machine;
     if (s->error)
         return s->error;
     if (s->shut || !m)
         return -EPIPE;
-    if (s->may_send == 0 || (s->unacked && m->unacked > m->options.backlog)) {
-        s->stalled = true;
+    if (s->may_send == 0 || s->opening) {
+        s->stalled = !s->opening;
         return -EAGAIN;
     }
     if (!has_turn(s)) {
@@ -210,7 +266,7 @@ ssize_t ms_write(struct mux_stream *s, const void *data, size_t len) {
         return -EAGAIN;
     }
     m->turn = NULL;
-    size_t most = m->writers.first ? MUX_FRAME_FAIR : MUX_FRAME_MAX;
+    size_t most = frame_max(m);
     size_t n = len < most ? len : most;
     n = n < s->may_send ? n : s->may_send;
     machine_put(m, MUX_DATA, take_flags(s), s->number, (uint32_t)n);
@@ -226,6 +282,10 @@ int ms_shutdown(struct mux_stream *s) {
     if (s->shut || !s->machine)
         return s->shut ? 0 : -EPIPE;
     s->shut = true;
+    if (s->opening) {
+        s->end = UINT64_MAX;
+        return 0;
+    }
     machine_put(s->machine, MUX_WINDOW, MUX_FIN | take_flags(s), s->number, 0);
     s->end = s->machine->position + s->machine->out.len;
     return 0;
@@ -235,7 +295,7 @@ void ms_reset(struct mux_stream *s) {
     if (!s->machine || s->reset || s->error || (s->shut && s->ended))
         return;
     s->reset = true;
-    if (!s->machine->error)
+    if (!s->machine->error && !s->opening)
         machine_put(s->machine, MUX_WINDOW, MUX_RST, s->number, 0);
     stream_end_by(s, -ECONNABORTED);
 }
@@ -246,8 +306,7 @@ int ms_events(const struct mux_stream *s) {
     const struct mux_machine *m = s->machine;
     if (s->error || !m)
         return EV_READ | EV_WRITE;
-    bool writable = s->shut || (s->may_send > 0 && m->out.len < MUX_FRAME_FAIR &&
-                                !(s->unacked && m->unacked > m->options.backlog));
+    bool writable = s->shut || (s->may_send > 0 && !s->opening && m->out.len < MUX_FRAME_FAIR);
     return (s->in.len || s->ended ? EV_READ : 0) | (writable ? EV_WRITE : 0);
 }
 
@@ -259,10 +318,10 @@ void ms_want(struct mux_stream *s, int events) {
         stream_stir(s);
     if (!(events & EV_WRITE) || (ms_events(s) & EV_WRITE))
         return;
-    if (s->may_send == 0 || s->unacked)
-        s->stalled = true;
-    if (s->may_send)
+    if (s->may_send && !s->opening)
         list_append(&m->writers, s, &s->queue);
+    else
+        s->stalled = !s->opening;
 }
 
 int ms_error(const struct mux_stream *s) {

@@ -63,6 +63,7 @@ void list_append(struct mux_list *list, struct mux_stream *s, struct mux_link *l
     else
         list->first = s;
     list->last = s;
+    list->count++;
 }
 
 void list_remove(struct mux_stream *s, struct mux_link *link) {
@@ -78,5 +79,6 @@ void list_remove(struct mux_stream *s, struct mux_link *link) {
         ((struct mux_link *)((char *)link->next + offset))->prev = link->prev;
     else
         list->last = link->prev;
+    list->count--;
     *link = (struct mux_link){0};
 }
