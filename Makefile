@@ -37,6 +37,9 @@ DEPS_demo := mosquitto coturn chrony openssl iproute2 nftables iptables
 DEPS_test := lua-busted lua-filesystem mosquitto-clients microsocks tinyproxy-bin miniupnpd-nftables
 DEPS_all := lua-check clang-format cppcheck lua-ldoc lua-discount lua-luv lua-cqueues clang libclang-rt-14-dev \
 	binutils dpkg-dev groff-base
+# For `make interop` alone. npm comes with the nodejs of other sources, and is not asked for then.
+DEPS_interop := golang-go golang-github-hashicorp-yamux-dev \
+	$(if $(shell command -v npm 2>/dev/null),,nodejs npm)
 
 # `DEPS=check` names what is missing instead of installing it: for builds that are nobody's to change
 # the machine with, such as LuaRocks'. One at a time, so that two apt-gets never meet under -j.
@@ -45,7 +48,7 @@ deps-test: deps-demo
 deps-all: deps-test
 deps: deps-all
 
-deps-build deps-demo deps-test deps-all: deps-%:
+deps-build deps-demo deps-test deps-all deps-interop: deps-%:
 	@command -v dpkg-query >/dev/null || exit 0; \
 	have=" $$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(DEPS_$*) 2>/dev/null | \
 		sed -n 's/ installed$$//p' | tr '\n' ' ') "; \
@@ -204,6 +207,19 @@ histories: all $(SPEC_NATIVE) | deps-test
 	@$(RUN_ENV) $(SAN_ENV) P2PD_SESSION_HISTORIES=$(HISTORIES) P2PD_SPEC_SECONDS=3600 $(LUA) $(SUITE) \
 		spec/session_machine_spec.lua
 
+# The mux with others' implementations of yamux. What cannot be had is skipped, and counted.
+INTEROP := $(OUT)/interop
+INTEROP_PACKAGE := @chainsafe/libp2p-yamux
+interop: all | deps-test
+	@-$(MAKE) --no-print-directory deps-interop
+	@mkdir -p $(INTEROP)
+	@-GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(abspath $(INTEROP))/go-cache \
+		go build -o $(INTEROP)/yamux_go spec/interop/yamux_peer.go
+	@-[ -d $(INTEROP)/node_modules/$(INTEROP_PACKAGE) ] || \
+		npm install --prefix $(INTEROP) --no-audit --no-fund --no-save --ignore-scripts $(INTEROP_PACKAGE)@8
+	@cp spec/interop/yamux_peer.mjs $(INTEROP)
+	@$(RUN_ENV) $(SAN_ENV) P2PD_INTEROP=$(INTEROP) $(LUA) spec/run.lua -o spec/report.lua spec/interop/yamux_spec.lua
+
 # Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes. That
 # needs a processor for each file.
 gcstress: all man $(SPEC_NATIVE) | deps-test
@@ -354,6 +370,7 @@ help:
 	@echo 'make test-threads    the specs of what has threads, under ThreadSanitizer'
 	@echo 'make histories       HISTORIES=100000 sessions whose paths break at random, in virtual time'
 	@echo 'make gcstress        the specs with the garbage collector always at work'
+	@echo 'make interop         the mux with implementations of yamux that others wrote (Go, JavaScript)'
 	@echo 'make matrix          every NAT dials every NAT by punching; resumable; table in build/matrix.html'
 	@echo 'make matrix-nat      every NAT of the lab recognised, P2PD_RUNS=20 times at two latencies'
 	@echo 'make fuzz            every parser, for FUZZ_SECONDS=60 each'
@@ -372,4 +389,5 @@ always:
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all always bench clean deb demo deps deps-all deps-build deps-demo deps-test dist docs format \
-	fuzz gcstress help histories install lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat test test-threads
+	fuzz gcstress help histories install interop lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat \
+	test test-threads

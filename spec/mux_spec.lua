@@ -187,7 +187,8 @@ describe("p2pd.core.mux", function()
     it("a stream without a number", check_broken(frame(DATA, 0, 0, 0), "a stream's frame without a number"))
     it("a stream that has not begun", check_broken(frame(DATA, 0, 5, 0),
       "a frame of a stream that has not begun"))
-    it("more than the window", check_broken(frame(DATA, SYN, 1, 256 * 1024 + 1), "more bytes than its window"))
+    it("more than the window", check_broken(frame(DATA, SYN, 1, 256 * 1024 + 1),
+      "more bytes than its window"))
     it("bytes after the end", check_broken(frame(WINDOW, SYN | FIN, 1, 0) .. frame(DATA, 0, 1, 1, "x"),
       "bytes after a stream's end"))
     it("windows that overflow", check_broken(frame(WINDOW, SYN, 1, 0xffffffff), "its window overflows"))

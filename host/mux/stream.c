@@ -164,13 +164,19 @@ static void grow_window(struct mux_stream *s, double now) {
     m->counts.window = s->window > m->counts.window ? s->window : m->counts.window;
 }
 
+/* The present frame's bytes that are still to come are in no other count. */
+static size_t room_of(const struct mux_stream *s) {
+    size_t coming = s->machine->into == s ? s->machine->data_left : 0;
+    return s->window - s->in.len - s->may_come - coming;
+}
+
 static void grant(struct mux_stream *s, double now) {
     if (s->ended || s->reset || s->error || s->machine->error)
         return;
-    if (s->window - s->in.len - s->may_come < s->window / 2)
+    if (room_of(s) < s->window / 2)
         return;
     grow_window(s, now);
-    size_t more = s->window - s->in.len - s->may_come;
+    size_t more = room_of(s);
     uint16_t flags = s->ack_due ? MUX_ACK : 0;
     s->ack_due = false;
     s->may_come += more;
