@@ -1,5 +1,6 @@
 local core = require "p2pd.core"
 local helper = require "spec.helper"
+local nodes = require "spec.nodes"
 local streams = require "spec.streams"
 
 local task = helper.task
@@ -241,4 +242,174 @@ describe("p2pd.core.mux", function()
     end
     for i = 1, 1000 do assert.equal(i, tasks[i]:join(WAIT)) end
   end))
+
+  it("refuses 10,000 streams that a peer opens, and lives", task(function()
+    local _ <close>, mux, peer = by_hand()
+    local writing <close> = core.task.spawn(function()
+      for i = 0, 9999 do peer:write(frame(WINDOW, SYN, 2 * i + 1, 0)) end
+      peer:write(frame(PING, SYN, 0, 1))
+    end)
+    local refused, last = 0, nil
+    repeat
+      last = receive(peer)
+      refused = refused + (last[2] == RST and 1 or 0)
+    until last[1] == PING
+    assert.equal(10000 - 256, refused)
+    assert.equal(256, mux:info().streams)
+    writing:join()
+  end))
+
+  it("carries streams over TLS, and tells of what is below", task(function()
+    local pair <close>, near, far = streams.pair()
+    local alice, bob = nodes.new(), nodes.new()
+    nodes.encrypt(near, alice, far, bob)
+    local a <close>, data = core.mux.new(near, "client"), ("x"):rep(3000000)
+    local b <close> = core.mux.new(far, "server")
+    local stream <close> = a:open()
+    local writing <close> = core.task.spawn(function()
+      stream:write(data)
+      stream:shutdown()
+    end)
+    local accepted <close> = assert(b:accept(WAIT))
+    assert.is_true(accepted:read "a" == data)
+    writing:join()
+    local facts = stream:stats()
+    assert.equal("TLSv1.3", facts.tls.protocol)
+    assert.same({ 1, 1 }, { facts.mux.stream, facts.mux.streams })
+    assert.is_true(facts.mux.window >= 256 * 1024)
+    assert.is_truthy(pair)
+  end))
+
+  it("takes what was read before it was made", task(function()
+    local pair <close>, near, far = streams.pair()
+    far:write("go\n", frame(DATA, SYN, 1, 3, "hi\n"))
+    assert.equal("go", near:read())
+    local mux <close> = core.mux.new(near, "server")
+    local stream <close> = assert(mux:accept(WAIT))
+    assert.equal("hi", stream:read())
+    assert.is_truthy(pair)
+  end))
+
+  it("says why it has ended when the peer goes away in anger", task(function()
+    local _ <close>, mux, peer = by_hand()
+    local stream <close> = assert(mux:open())
+    peer:write(frame(GO_AWAY, 0, 0, 2))
+    assert.same({ nil, "the peer has an internal error", "ECONNRESET", n = 3 }, table.pack(mux:accept(WAIT)))
+    assert.equal("ECONNRESET", select(3, stream:read()))
+    assert.same({ nil, "the peer has an internal error", "ECONNRESET", n = 3 }, table.pack(mux:open()))
+    assert.equal("ECONNRESET", select(3, mux:ping(WAIT)))
+    assert.is_true(mux:wait_idle(0))
+  end))
+
+  it("waits for a peer that never reads, with little memory", task(function()
+    local _ <close>, mux, peer = by_hand()
+    local stream <close> = assert(mux:open())
+    stream:settimeout(0)
+    local piece, total = ("x"):rep(50000), 0
+    repeat
+      local ok, _, _, some = stream:write(piece)
+      total = total + (ok and #piece or some)
+    until not ok
+    assert.is_true(total <= 256 * 1024 + 64 * 1024)
+    peer:write(frame(WINDOW, ACK, 1, 1000000))
+    stream:settimeout(WAIT)
+    assert.equal(stream, stream:write(piece))
+  end))
+
+  describe("when it is closed", function()
+    it("ends who waits", task(function()
+      local _ <close>, a = muxes()
+      local waiting = {}
+      for _, call in ipairs { "accept", "wait_idle" } do
+        waiting[call] = core.task.spawn(function() return a[call](a) end)
+      end
+      local stream <close> = a:open()
+      core.task.sleep(0)
+      a:close()
+      assert.same({ nil, "the mux is closed", "EBADF", n = 3 }, table.pack(waiting.accept:join(WAIT)))
+      assert.is_true(waiting.wait_idle:join(WAIT))
+      for _, call in ipairs { "open", "accept", "ping", "info" } do
+        assert.equal("EBADF", select(3, a[call](a)))
+      end
+      a:close()
+      a:abort()
+      a:go_away()
+      assert.matches("mux %(closed%)", tostring(a))
+      assert.is_truthy(stream)
+    end))
+
+    it("lets streams go on that are there", task(function()
+      local _ <close>, a, b = muxes()
+      local near <close> = a:open()
+      near:write "question\n"
+      local far <close> = assert(b:accept(WAIT))
+      a:close()
+      assert.equal("question", far:read())
+      far:write "answer\n"
+      assert.equal("answer", near:read())
+    end))
+
+    it("refuses what nobody has accepted", task(function()
+      local _ <close>, a, b = muxes()
+      local near <close> = a:open()
+      assert.is_true(a:ping(WAIT) >= 0)
+      b:close()
+      assert.equal("ECONNRESET", select(3, near:read()))
+    end))
+  end)
+
+  it("is cancelled wherever a task waits", task(function()
+    local _ <close>, a, b = muxes()
+    local near <close> = a:open()
+    near:write "x"
+    local far <close> = assert(b:accept(WAIT))
+    local waits = {
+      function() a:accept() end,
+      function() a:wait_idle() end,
+      function() while true do a:ping() end end,
+      function() near:read() end,
+      function() while true do near:write(("x"):rep(100000)) end end,
+      function() while true do local held <close> = a:open() held:write "x" held:read() end end,
+    }
+    for _, wait in ipairs(waits) do
+      local waiting <close> = core.task.spawn(wait)
+      for _ = 1, 20 do core.task.sleep(0) end
+      assert.equal("waiting", waiting:status())
+      waiting:cancel()
+    end
+    assert.is_true(a:ping(WAIT) >= 0)
+    assert.equal("x", far:read(1))
+  end))
+
+  it("aborts with all its streams", task(function()
+    local _ <close>, a, b = muxes()
+    local near <close> = a:open()
+    near:write "x"
+    local far <close> = assert(b:accept(WAIT))
+    a:abort()
+    assert.equal("ECONNABORTED", select(3, near:read()))
+    far:read(1)
+    assert.equal("ECONNRESET", select(3, far:read()))
+    assert.is_nil((b:accept(WAIT)))
+  end))
+
+  describe("new()", function()
+    it("refuses options that make no sense", task(function()
+      local pair <close>, near = streams.pair()
+      assert.error_matches(function() core.mux.new(near, "both") end, "invalid option 'both'")
+      for _, name in ipairs { "backlog", "streams_max", "window_max", "memory_max" } do
+        assert.error_matches(function() core.mux.new(near, "client", { [name] = 0 }) end,
+          ("option '%s': %%d+ to %%d+ expected"):format(name))
+      end
+      assert.is_truthy(pair)
+    end))
+
+    it("leaves a stream that is of no use as it is", task(function()
+      local pair <close>, near = streams.pair()
+      near:shutdown()
+      assert.equal("EPIPE", select(3, core.mux.new(near, "client")))
+      assert.matches("open", tostring(near))
+      assert.is_truthy(pair)
+    end))
+  end)
 end)
