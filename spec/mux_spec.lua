@@ -249,7 +249,7 @@ describe("p2pd.core.mux", function()
       for i = 0, 9999 do peer:write(frame(WINDOW, SYN, 2 * i + 1, 0)) end
       peer:write(frame(PING, SYN, 0, 1))
     end)
-    local refused, last = 0, nil
+    local refused, last = 0
     repeat
       last = receive(peer)
       refused = refused + (last[2] == RST and 1 or 0)
@@ -311,7 +311,7 @@ describe("p2pd.core.mux", function()
       total = total + (ok and #piece or some)
     until not ok
     assert.is_true(total <= 256 * 1024 + 64 * 1024)
-    peer:write(frame(WINDOW, ACK, 1, 1000000))
+    peer:write(frame(WINDOW, ACK, 2, 1000000))
     stream:settimeout(WAIT)
     assert.equal(stream, stream:write(piece))
   end))
