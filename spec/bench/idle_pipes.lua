@@ -1,12 +1,13 @@
---- Ten thousand idle streams in one process, plain pipes and then TLS ones, each with a task that waits in
--- read; their other ends are held by another process. Memory is what the process holds resident of its own
--- (RssAnon: heap, stacks, buffers; the collector has run before both looks), CPU what the scheduler has
--- charged it for while nothing happens.
+--- Ten thousand idle streams in one process, plain pipes, then TLS ones, then those of one mux, each with a
+-- task that waits in read; their other ends are held by another process. Memory is what the process holds
+-- of its own (RssAnon: heap, stacks, buffers; the collector has run before both looks), CPU what the
+-- scheduler has charged it for while nothing happens.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 
 local STREAMS = 10000
-local KINDS = { { "plain", "idle pipes", goal_kib = 8 }, { "tls", "idle TLS streams", goal_kib = 32 } }
+local KINDS = { { "plain", "idle pipes", goal_kib = 8 }, { "tls", "idle TLS streams", goal_kib = 32 },
+  { "mux", "idle streams of a mux", goal_kib = 2 } }
 local IDLE_S, TICK_MS = 1, 10
 
 -- As many descriptors as are allowed, which the soft limit need not be.

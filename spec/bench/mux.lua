@@ -1,6 +1,6 @@
---- Throughput and CPU of one stream of a mux on loopback, in writes of 64 KiB, over plain TCP and over TLS, against
--- the same transfer by what is below it. The receiver's clock runs from its accept to the end of the stream; CPU is
--- both sides'.
+--- Throughput and CPU of one stream of a mux on loopback, in writes of 64 KiB, over plain TCP and over TLS,
+-- against the same transfer by what is below it. The receiver's clock runs from its accept to the end of the
+-- stream; CPU is both sides'.
 local harness = require "spec.bench.harness"
 
 local ROUNDS, BYTES = 7, 1 << 29

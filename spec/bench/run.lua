@@ -4,7 +4,7 @@ local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 local servers = require "p2pd.lab.servers"
 
-local ALL = { "throughput", "roundtrip", "idle_pipes", "spawn", "connect", "broker", "dial", "network",
+local ALL = { "throughput", "mux", "roundtrip", "idle_pipes", "spawn", "connect", "broker", "dial", "network",
   "idle_node", "tls", "flood", "strangers", "dials_memory", "clock", "punch_lateness", "punch",
   "punch_birthday", "nat", "relay", "reliable", "session" }
 

@@ -3,7 +3,8 @@
 --                                      each. For each line of standard input it prints what it takes by
 --                                      then: resident bytes, bytes of Lua's heap
 --   hold_pipes.lua connect PORT N KIND connects N times, says so, and waits for the end of standard input
--- KIND is plain, or tls: then something has gone either way, so that every buffer has been used once.
+-- KIND is plain, or tls, or mux (streams of one mux over TLS): there something has gone either way, so that
+-- every buffer has been used once.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 local pipes = require "spec.bench.peers.pipes"
@@ -14,21 +15,33 @@ local input = core.stream.fd(0)
 
 local function wait_in_read(stream) stream:read "l" end
 
+local function greet(stream)
+  stream:write "ping\n"
+  assert(stream:read "l" == "pong")
+  return stream
+end
+
+local function answer(stream)
+  assert(stream:read "l")
+  stream:write "pong\n"
+  wait_in_read(stream)
+end
+
+local mux -- the only one
+
 local KINDS = {
   plain = { accept = pipes.accept, connect = pipes.connect, serve = wait_in_read },
-  tls = {
-    accept = tls.accept,
+  tls = { accept = tls.accept, connect = function(port) return greet(tls.connect(port)) end, serve = answer },
+  mux = {
+    accept = function(listener)
+      mux = mux or core.mux.new(tls.accept(listener), "server")
+      return assert(mux:accept())
+    end,
     connect = function(port)
-      local stream = tls.connect(port)
-      stream:write "ping\n"
-      assert(stream:read "l" == "pong")
-      return stream
+      mux = mux or core.mux.new(tls.connect(port), "client")
+      return greet(assert(mux:open()))
     end,
-    serve = function(stream)
-      assert(stream:read "l")
-      stream:write "pong\n"
-      wait_in_read(stream)
-    end,
+    serve = answer,
   },
 }
 

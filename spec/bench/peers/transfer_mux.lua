@@ -1,5 +1,5 @@
 --- One side of a transfer through one stream of a mux; see transfer.lua.
---   transfer_mux.lua receive KIND [mux]         prints its port; then, at the end, "BYTES SECONDS CPU-SECONDS"
+--   transfer_mux.lua receive KIND [mux]         prints its port; at the end, "BYTES SECONDS CPU-SECONDS"
 --   transfer_mux.lua send PORT BYTES KIND [mux] in writes of 64 KiB; prints its CPU seconds
 -- KIND is plain or tls, what is below; without `mux` that is the stream itself.
 local core = require "p2pd.core"
