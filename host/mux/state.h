@@ -4,7 +4,7 @@
 
 #include "host/buffer.h"
 #include "host/mux/frame.h"
-#include "host/mux/machine.h"
+#include "host/mux/options.h"
 
 #define PINGS_MAX 8 /* of ours that are remembered */
 

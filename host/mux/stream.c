@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/mux/machine.h"
 #include "host/mux/state.h"
 
 #define GROW_RTTS 2 /* half a window within so many round trips: it is too small */
