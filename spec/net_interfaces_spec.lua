@@ -104,6 +104,14 @@ describe("p2pd.net.interfaces", function()
         { interfaces.list { names = { "lo", "nosuch" } } })
     end)
 
+    it("refuses what no interface can be called, also when it is patient", function()
+      for _, name in ipairs { "", ("x"):rep(16), "a/b", "a b", 7 } do
+        local found, message, code = interfaces.list { names = { name }, is_patient = true }
+        assert.same({ nil, "EINVAL" }, { found, code })
+        assert.matches("cannot be the name of an interface", message)
+      end
+    end)
+
     it("leaves out a named one that is not there, when it is patient", function()
       local chosen, left_out = interfaces.list { names = { "nosuch", "lo" }, is_patient = true }
       assert.same({ "lo", 'no interface "nosuch"' }, { chosen[1].name, left_out[1] })

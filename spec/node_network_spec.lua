@@ -112,6 +112,29 @@ describe("p2pd.node.network", function()
     assert.equal("EADDRINUSE", select(3, open { port = port }))
   end))
 
+  it("waits for a named interface that is down, or not there, and says so once", task(function()
+    local nowhere, down = {}, machine "127.0.0.1"
+    down[1].up = false
+    for line, missing in pairs { ['no interface "n0"'] = nowhere, ['the interface "n0" is down'] = down } do
+      present, warnings = missing, {}
+      local one <close> = assert(open { interfaces = { "n0" } })
+      one:look()
+      assert.same({ line .. ": it is waited for" }, warnings)
+      assert.same({ ipv4 = {}, ipv6 = {} }, one:records())
+      present = machine "127.0.0.1"
+      assert.is_true(one:look())
+      assert.equal(1, #one:records().ipv4)
+      present = missing
+      one:look()
+      assert.equal(2, #warnings)
+    end
+  end))
+
+  it("fails when no interface can be called so", task(function()
+    present = {}
+    assert.equal("EINVAL", select(3, open { interfaces = { "a/b" } }))
+  end))
+
   it("goes on without a network, and finds it later", task(function()
     present = machine "127.0.0.1"
     local one <close> = assert(open { interfaces = { "n0" } })

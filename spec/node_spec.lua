@@ -77,11 +77,15 @@ describe("p2pd.node", function()
       assert.error_matches(function() p2pd.node "alice" end, "node: options are a table, and not alice")
     end))
 
-    it("names an interface that is not there", task(function()
-      local node, reason, code = try_start { interfaces = { "nic7" } }
-      assert.is_nil(node)
-      assert.equal('no interface "nic7"', reason)
-      assert.equal("ENODEV", code)
+    it("waits for an interface that is not there", task(function()
+      local node <close> = start { interfaces = { "nic7" } }
+      assert.equal("0-0-0-" .. node.id, node.address)
+      assert.same({}, node.routes)
+    end))
+
+    it("names what can be no interface", task(function()
+      local node, reason, code = try_start { interfaces = { "no/nic" } }
+      assert.same({ nil, '"no/nic" cannot be the name of an interface', "EINVAL" }, { node, reason, code })
     end))
 
     it("names a port that is taken", task(function()

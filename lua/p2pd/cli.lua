@@ -108,7 +108,8 @@ end
 function cli.add_node_options(parser)
   parser:option("--settings", "A Lua file that replaces keys of the settings (else $P2PD_SETTINGS).")
     :argname "FILE"
-  parser:option("--interface", "Use this interface; may be given again."):argname "NAME":count "*"
+  parser:option("--interface", "Use this interface, from when it is up; may be given again.")
+    :argname "NAME":count "*"
   return parser
 end
 

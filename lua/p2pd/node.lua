@@ -211,17 +211,17 @@ end
 -- not stop it.
 -- @tparam[opt] table given name (its key is kept under it, see @{p2pd.keyring}; without one a key is made
 -- for this run), force (true: even if a node of that name runs on this machine), key (to be used instead),
--- port (0: any), interfaces (list of names), settings (table or
--- path), policy (of its dials: a name or a function), strategies (names and modules, see @{p2pd.strategy}:
--- those that it answers, and that its dials use), protocols (list of names: those that it speaks from the
--- beginning, see @{accept}), secure (false: it also takes, and makes, pipes without
--- TLS), resume (seconds for which a pipe waits for
--- another path when its own has broken, 60), birthday (false: never try many ports to meet a peer whose NAT
--- gives out random ones), port_mapping (false: routers are not asked to let peers in), background
--- (true: do not wait until it is ready; @{ready} does), allow (function of a peer's node id and what it asks
--- for, a table with `type`: ECHO, GET_ADDR, DIRECT, PIPE, P2P_DIRECT, ...: whether it may; it must not wait;
--- or a list of node ids), deny (list of node ids that may nothing), trust (list of node ids that are trusted
--- from the beginning), limits (by name a number, or a table: see @{p2pd.limit.budgets} and docs/security.md)
+-- port (0: any), interfaces (list of names; those that are down, or not there, are waited for), settings
+-- (table or path), policy (of its dials: a name or a function), strategies (names and modules, see
+-- @{p2pd.strategy}: those that it answers, and that its dials use), protocols (list of names: those that it
+-- speaks from the beginning, see @{accept}), secure (false: it also takes, and makes, pipes without TLS),
+-- resume (seconds for which a pipe waits for another path when its own has broken, 60), birthday (false:
+-- never try many ports to meet a peer whose NAT gives out random ones), port_mapping (false: routers are not
+-- asked to let peers in), background (true: do not wait until it is ready; @{ready} does), allow (function
+-- of a peer's node id and what it asks for, a table with `type`: ECHO, GET_ADDR, DIRECT, PIPE, P2P_DIRECT,
+-- ...: whether it may; it must not wait; or a list of node ids), deny (list of node ids that may nothing),
+-- trust (list of node ids that are trusted from the beginning), limits (by name a number, or a table: see
+-- @{p2pd.limit.budgets} and docs/security.md)
 -- @treturn node the node, to be closed (`<close>`); or nil, message, code
 -- @raise for an option that is not known or of a wrong kind, and for what is no strategy
 function node.new(given)

@@ -157,6 +157,24 @@ describe("p2pd.node and its network:", function()
     reach(b, a, "punch")
   end))
 
+  it("a node waits for its interface, which is down or not there yet", task(function()
+    local l <close> = open({}, HOME)
+    local b <close> = peers.start(l, "b")
+    local ip = l:address "a"
+    local up = "ip link set eth0 up; ip route add default via " .. ip:gsub("%d+$", "1")
+    for down, mend in pairs {
+      ["ip link set eth0 down"] = up,
+      ["ip link set eth0 down; ip link set eth0 name away"] = "ip link set away name eth0; " .. up,
+    } do
+      sh(l, "a", down)
+      local a <close> = peers.start(l, "a", { node = { interfaces = { "eth0" } } })
+      assert.matches("^[%d,]*%-0%-0%-", a.address)
+      sh(l, "a", mend)
+      await(a, ip)
+      reach(b, a, "direct")
+    end
+  end))
+
   it("a node that starts while the line is cut is reached once it is mended", task(function()
     local l <close> = open(HOME, HOME)
     assert(l:cut "a")

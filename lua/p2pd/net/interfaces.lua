@@ -15,6 +15,8 @@ local DEPRECATED, CLASS, NOT_SOURCE, TEMPORARY = 1e8, 1e7, 2e6, 1e6
 local OUTSIDE = { "198.41.0.4", "2001:503:ba3e::2:30" }
 local TARGETS_MAX = 4 -- addresses of servers, to which the way is asked for
 
+local NAME_MAX = 15 -- bytes, IFNAMSIZ without its NUL
+
 local TUNNELS = { tun = true, wireguard = true, ipip = true, gre = true, sit = true, xfrm = true, vti = true }
 
 -- -- addresses
@@ -158,12 +160,22 @@ local function choose(all)
   return chosen, name_left_out(all, chosen)
 end
 
+-- What the kernel would not let an interface be called.
+local function can_be_called(name)
+  return type(name) == "string" and #name > 0 and #name <= NAME_MAX and not name:find "[/%s%z]"
+end
+
 local function why_not(netif, name)
   if not netif then return ("no interface %q"):format(tostring(name)), "ENODEV" end
   if not netif.up then return ("the interface %q is down"):format(name), "ENETDOWN" end
 end
 
 local function by_name(all, names, is_patient)
+  for _, name in ipairs(names) do
+    if not can_be_called(name) then
+      return nil, ("%q cannot be the name of an interface"):format(tostring(name)), "EINVAL"
+    end
+  end
   local known, taken, chosen, left_out = {}, {}, {}, {}
   for _, netif in ipairs(all) do known[netif.name] = netif end
   for _, name in ipairs(names) do
@@ -188,7 +200,8 @@ end
 -- @treturn[1] {table,...} all interfaces there are
 -- @treturn[2] nil
 -- @treturn[2] string message
--- @treturn[2] string "ENODEV" for an unknown name, "ENETDOWN" for an interface that is down
+-- @treturn[2] string "ENODEV" for an unknown name, "ENETDOWN" for an interface that is down, "EINVAL" for
+-- what no interface can be called
 -- @raise when names is no list
 function interfaces.list(options)
   local names = options and options.names

@@ -201,12 +201,25 @@ local function replace(self, found)
   if self.mapping then self.mapping:update() end
 end
 
+-- Interfaces that were asked for by name and are not there, or down, are waited for; once they are missing
+-- that is said once.
+local function tell_missing(self, left_out)
+  if not self.names or not self.names[1] then return end
+  local missing = {}
+  for _, why in ipairs(left_out) do
+    if not self.missing[why] then core.log.write("warn", why .. ": it is waited for") end
+    missing[why] = true
+  end
+  self.missing = missing
+end
+
 --- Looks at the interfaces again, and listens on what is new. Waits for nothing.
 -- @treturn boolean whether this is another network, or a part of it is; or nil, message, code
 function Network:look()
-  local chosen, left_out, all = interfaces.list { names = self.names, is_patient = self.is_open,
+  local chosen, left_out, all = interfaces.list { names = self.names, is_patient = true,
     targets = self.targets }
   if not chosen then return nil, left_out, all end
+  tell_missing(self, left_out)
   number(self, chosen)
   local found = routes.plain(chosen, self.known)
   local ok, reason, code = listen_on_all(self, found)
@@ -229,7 +242,8 @@ local function literals(servers)
 end
 
 --- Looks at the interfaces and listens on each route; waits for nothing.
--- @tparam table options interfaces (names; nil: those that lead out), port (0: any), servers (those whose
+-- @tparam table options interfaces (names, of which those that are not there, or down, are waited for; nil:
+-- those that lead out), port (0: any), servers (those whose
 -- addresses say which way is out), on_listener (called with each listener), on_change (called when more is
 -- known of the routes), port_mapping (false: routers are not asked to map ports)
 -- @treturn network; or nil, message, code. Closing it closes the listeners.
@@ -237,13 +251,15 @@ function network.open(options)
   local self = setmetatable({ names = options.interfaces, port = options.port or 0,
     targets = literals(options.servers), on_listener = options.on_listener, on_change = options.on_change,
     interfaces = {}, routes = {}, known = {}, listeners = {}, ports = {}, places = {}, place_count = 0,
-    told = {}, own = {}, is_open = false }, Network)
+    told = {}, missing = {}, own = {}, is_open = false }, Network)
   local ok, reason, code = self:look()
   if ok == nil then
     self:close()
     return nil, reason, code
   end
-  for _, why in ipairs(self.left_out) do core.log.write("info", "interface left out: " .. why) end
+  for _, why in ipairs(self.names and {} or self.left_out) do
+    core.log.write("info", "interface left out: " .. why)
+  end
   self.is_open = true
   if options.port_mapping ~= false then open_mapping(self) end
   return self
