@@ -81,7 +81,7 @@ LUA_CFLAGS = $(if $(LUA_INCDIR),-I$(LUA_INCDIR),$(shell pkg-config --cflags $(LU
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -MMD -MP $(WARNINGS) \
 	$(LUA_CFLAGS) -I. $(SAN_FLAGS) $(CFLAGS) $(HARDENING)
 ALL_LDFLAGS = $(SAN_FLAGS) $(HARDENED_LINK) $(LDFLAGS)
-LIBS := -lev -ledit -lssl -lcrypto -lm -lpthread
+LIBS := -lev -lssl -lcrypto -lm -lpthread
 # All of liblua, for the C modules that a script may require.
 LUA_LIBS = -Wl,--whole-archive -l:lib$(LUA).a -Wl,--no-whole-archive -ldl
 

@@ -34,6 +34,7 @@ static const struct {
     {"session", bind_session},
     {"mux", bind_mux},
     {"mqtt", bind_mqtt},
+    {"memory", bind_memory},
     {"process", bind_process},
     {"editline", bind_editline},
 };

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <histedit.h>
 #include <locale.h>
 #include <poll.h>
 #include <pthread.h>
@@ -26,6 +25,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "host/editline/library.h"
 #include "host/log.h"
 #include "host/loop.h"
 
@@ -47,6 +47,7 @@ struct editline {
     void *owner;
 };
 
+static const struct editline_library *lib; /* set while there is an editor */
 static struct editline *current;
 static pthread_t loop_thread;
 static struct termios found; /* the terminal's state before we touched it */
@@ -108,7 +109,7 @@ static size_t wide_width(const wchar_t *from, const wchar_t *to) {
 }
 
 static void erase(struct editline *e) {
-    const LineInfoW *line = el_wline(e->el);
+    const LineInfoW *line = lib->wline(e->el);
     size_t before = strlen(e->prompt) + wide_width(line->buffer, line->cursor);
     size_t rows = before / (size_t)editline_columns();
     if (rows)
@@ -117,7 +118,7 @@ static void erase(struct editline *e) {
 }
 
 static void draw(struct editline *e) {
-    el_set(e->el, EL_REFRESH);
+    lib->set(e->el, EL_REFRESH);
     fflush(stdout);
 }
 
@@ -157,14 +158,14 @@ static void on_log(const char *line) {
 
 static char *prompt_of(EditLine *el) {
     struct editline *e;
-    el_get(el, EL_CLIENTDATA, &e);
+    lib->get(el, EL_CLIENTDATA, &e);
     return e->prompt;
 }
 
 static unsigned char on_tab(EditLine *el, int key) {
     (void)key;
     struct editline *e;
-    el_get(el, EL_CLIENTDATA, &e);
+    lib->get(el, EL_CLIENTDATA, &e);
     e->tabbed = true;
     return CC_NORM;
 }
@@ -181,7 +182,7 @@ static int read_byte(struct editline *e, char *byte) {
 /* libedit's source of characters: 1, or 0 when none came in time. */
 static int read_character(EditLine *el, wchar_t *out) {
     struct editline *e;
-    el_get(el, EL_CLIENTDATA, &e);
+    lib->get(el, EL_CLIENTDATA, &e);
     mbstate_t state = {0};
     for (char byte; read_byte(e, &byte);) {
         size_t used = mbrtowc(out, &byte, 1, &state);
@@ -203,21 +204,21 @@ static void happen(struct editline *e, enum editline_event event, const char *te
 
 /* libedit has put ^D into the line and on the screen. */
 static void happen_end(struct editline *e) {
-    el_deletestr(e->el, 1);
+    lib->deletestr(e->el, 1);
     erase(e);
     draw(e);
     happen(e, EDITLINE_END, "", 0);
 }
 
 static void happen_tab(struct editline *e) {
-    const LineInfo *line = el_line(e->el);
+    const LineInfo *line = lib->line(e->el);
     happen(e, EDITLINE_COMPLETE, line->buffer, (size_t)(line->cursor - line->buffer));
 }
 
 static void serve_key(struct editline *e) {
     int len = 0;
     e->tabbed = false;
-    const char *text = el_gets(e->el, &len);
+    const char *text = lib->gets(e->el, &len);
     size_t n = text && len > 0 ? (size_t)len : 0;
     if (e->gone)
         happen(e, EDITLINE_END, "", 0);
@@ -240,7 +241,7 @@ static void on_key(struct ev_loop *l, ev_io *w, int events) {
 static void redraw(struct editline *e) {
     locale_t outside = uselocale(e->locale);
     erase(e);
-    el_resize(e->el);
+    lib->resize(e->el);
     draw(e);
     uselocale(outside);
 }
@@ -271,18 +272,18 @@ static bool is_possible(void) {
 
 static void set_up(struct editline *e) {
     HistEvent ignored;
-    history(e->history, &ignored, H_SETSIZE, HISTORY_LINES);
-    history(e->history, &ignored, H_SETUNIQUE, 1);
-    el_set(e->el, EL_CLIENTDATA, e);
-    el_set(e->el, EL_SIGNAL, 0);
-    el_set(e->el, EL_EDITOR, "emacs");
-    el_set(e->el, EL_PROMPT, prompt_of);
-    el_set(e->el, EL_HIST, history, e->history);
-    el_wset(e->el, EL_GETCFN, read_character);
-    el_wset(e->el, EL_ADDFN, L"p2pd-complete", L"Complete the name", on_tab); /* el_set() leaks */
-    el_set(e->el, EL_BIND, "^I", "p2pd-complete", NULL);
-    el_set(e->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
-    el_source(e->el, NULL);
+    lib->history(e->history, &ignored, H_SETSIZE, HISTORY_LINES);
+    lib->history(e->history, &ignored, H_SETUNIQUE, 1);
+    lib->set(e->el, EL_CLIENTDATA, e);
+    lib->set(e->el, EL_SIGNAL, 0);
+    lib->set(e->el, EL_EDITOR, "emacs");
+    lib->set(e->el, EL_PROMPT, prompt_of);
+    lib->set(e->el, EL_HIST, lib->history, e->history);
+    lib->wset(e->el, EL_GETCFN, read_character);
+    lib->wset(e->el, EL_ADDFN, L"p2pd-complete", L"Complete the name", on_tab); /* el_set() leaks */
+    lib->set(e->el, EL_BIND, "^I", "p2pd-complete", NULL);
+    lib->set(e->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    lib->source(e->el, NULL);
 }
 
 static void watch(struct editline *e) {
@@ -297,6 +298,10 @@ struct editline *editline_new(void (*on_event)(void *owner), void *owner) {
     errno = current ? EBUSY : ENOTTY;
     if (current || !is_possible() || tcgetattr(STDIN_FILENO, &found) < 0)
         return NULL;
+    errno = ELIBACC;
+    lib = editline_library();
+    if (!lib)
+        return NULL;
     if (!registered)
         registered = atexit(editline_leave) == 0;
     struct editline *e = calloc(1, sizeof *e);
@@ -309,8 +314,8 @@ struct editline *editline_new(void (*on_event)(void *owner), void *owner) {
         e->locale = LC_GLOBAL_LOCALE;
     e->prompt = strdup("");
     locale_t outside = uselocale(e->locale);
-    e->el = el_init("p2pd", stdin, stdout, stderr);
-    e->history = history_init();
+    e->el = lib->init("p2pd", stdin, stdout, stderr);
+    e->history = lib->history_init();
     if (!e->el || !e->history)
         abort();
     set_up(e);
@@ -331,7 +336,7 @@ void editline_start(struct editline *e, const char *prompt) {
     touched = e->shown = true;
     catch_deadly();
     locale_t outside = uselocale(e->locale);
-    el_set(e->el, EL_UNBUFFERED, 1);
+    lib->set(e->el, EL_UNBUFFERED, 1);
     uselocale(outside);
     ev_io_start(loop_get(), &e->keys);
     ev_signal_start(loop_get(), &e->resized);
@@ -347,7 +352,7 @@ void editline_stop(struct editline *e) {
     ev_signal_stop(loop_get(), &e->resized);
     ev_signal_stop(loop_get(), &e->stopped);
     locale_t outside = uselocale(e->locale);
-    el_set(e->el, EL_UNBUFFERED, 0);
+    lib->set(e->el, EL_UNBUFFERED, 0);
     uselocale(outside);
     if (e->event == EDITLINE_NONE)
         editline_leave();
@@ -372,7 +377,7 @@ void editline_resume(struct editline *e, const char *text) {
     locale_t outside = uselocale(e->locale);
     erase(e);
     if (*text)
-        el_insertstr(e->el, text);
+        lib->insertstr(e->el, text);
     draw(e);
     uselocale(outside);
     ev_io_start(loop_get(), &e->keys);
@@ -382,9 +387,9 @@ void editline_interrupt(struct editline *e) {
     if (!e->shown || e->event != EDITLINE_NONE)
         return;
     locale_t outside = uselocale(e->locale);
-    const LineInfoW *line = el_wline(e->el);
+    const LineInfoW *line = lib->wline(e->el);
     erase(e);
-    el_cursor(e->el, (int)(line->lastchar - line->cursor));
+    lib->cursor(e->el, (int)(line->lastchar - line->cursor));
     draw(e);
     uselocale(outside);
     fputs("^C\r\n", stdout);
@@ -394,15 +399,15 @@ void editline_interrupt(struct editline *e) {
 void editline_add_history(struct editline *e, const char *line) {
     HistEvent ignored;
     locale_t outside = uselocale(e->locale);
-    history(e->history, &ignored, H_ENTER, line);
+    lib->history(e->history, &ignored, H_ENTER, line);
     uselocale(outside);
 }
 
 void editline_free(struct editline *e) {
     editline_stop(e);
     current = NULL;
-    el_end(e->el);
-    history_end(e->history);
+    lib->end(e->el);
+    lib->history_end(e->history);
     if (e->locale != LC_GLOBAL_LOCALE)
         freelocale(e->locale);
     free(e->prompt);

@@ -1,6 +1,7 @@
 -- p2pd node: a node that accepts pipes; with --echo it sends back what it reads.
 local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
+local footprint = require "p2pd.cli.footprint"
 
 local parser = cli.add_node_options(cli.parser("node",
   "Run a node. Its address is the first line printed, and printed again when it changes."))
@@ -38,6 +39,7 @@ local function main(args)
   end
   cli.print("address: " .. node.address)
   p2pd.spawn(tell_addresses, node, node.address)
+  p2pd.spawn(footprint.keep_small, node)
   for pipe in node:pipes() do
     local info = pipe:info() or {}
     cli.print(("pipe: %s %s %s"):format(pipe.strategy, info.remote, pipe.peer))

@@ -1,6 +1,5 @@
 --- Commands: each is a script of the same name in scripts/, and what those scripts share.
 -- @module p2pd.cli
-local argparse = require "argparse"
 local core = require "p2pd.core"
 local output = require "p2pd.cli.output"
 local strategy = require "p2pd.strategy"
@@ -90,7 +89,7 @@ local asked_for_help = setmetatable({}, { __mode = "k" }) -- parsers
 
 --- Makes an argparse parser for a command.
 function cli.parser(name, description)
-  local parser = argparse("p2pd " .. name, description)
+  local parser = require "argparse"("p2pd " .. name, description)
   return parser:add_help { "-h --help", action = function()
     asked_for_help[parser] = true
     error "help" -- argparse would print it, whether that succeeds or not, and exit
