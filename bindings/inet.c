@@ -90,7 +90,7 @@ static int l_same_subnet(lua_State *L) {
 }
 
 /***
-Whether an address is the broadcast address of a subnet.
+Whether an address is the broadcast address of a subnet: its last one, or by old habit its first.
 @function is_subnet_broadcast
 @tparam string ip
 @tparam string member an address in that subnet

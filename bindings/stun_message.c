@@ -14,6 +14,7 @@
 #include <sys/random.h>
 
 #include "bindings/bind.h"
+#include "host/bytes.h"
 
 #define LIST_MAX 64
 
@@ -139,8 +140,7 @@ static void put_list(lua_State *L, struct stun_writer *w, const struct field *fi
     for (lua_Integer i = 0; i < count; i++) {
         lua_geti(L, -1, i + 1);
         lua_Integer entry = check_range(L, field->name, 0, UINT16_MAX);
-        value[(size_t)i * step] = (uint8_t)(entry >> 8);
-        value[(size_t)i * step + 1] = (uint8_t)entry;
+        bytes_put16(value + (size_t)i * step, (unsigned)entry);
         lua_pop(L, 1);
     }
     stun_put(w, field->type, value, (size_t)count * step);
@@ -317,10 +317,10 @@ static void push_list(lua_State *L, const struct stun_attribute *a, bool paramet
     lua_newtable(L);
     lua_Integer count = 0;
     for (size_t at = 0, step = 2; at + 2 <= a->len; at += step) {
-        lua_pushinteger(L, a->value[at] << 8 | a->value[at + 1]);
+        lua_pushinteger(L, bytes_get16(a->value + at));
         lua_seti(L, -2, ++count);
         if (parameters)
-            step = 4 + (((size_t)(a->value[at + 2] << 8 | a->value[at + 3]) + 3) & ~(size_t)3);
+            step = 4 + (((size_t)bytes_get16(a->value + at + 2) + 3) & ~(size_t)3);
     }
 }
 
@@ -347,7 +347,7 @@ static bool push_value(lua_State *L, const struct stun_message *m, enum kind kin
         break;
     case PORT:
     case ALGORITHM:
-        lua_pushinteger(L, a.value[0] << 8 | a.value[1]);
+        lua_pushinteger(L, bytes_get16(a.value));
         break;
     case NUMBER:
         stun_get_u32(m, type, &number);

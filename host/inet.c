@@ -189,7 +189,8 @@ bool inet_is_subnet_broadcast(const struct inet_addr *addr, const struct inet_ad
     if (addr->any.sa_family != AF_INET || prefix > 30 || !inet_same_subnet(addr, member, prefix))
         return false;
     uint32_t hosts = UINT32_MAX >> prefix;
-    return (ntohl(addr->v4.sin_addr.s_addr) & hosts) == hosts;
+    uint32_t host = ntohl(addr->v4.sin_addr.s_addr) & hosts;
+    return host == hosts || host == 0;
 }
 
 /* -- IPv4 inside IPv6 ---------------------------------------------------------------------- */

@@ -29,8 +29,9 @@ int inet_port(const struct inet_addr *addr);
 void inet_set_port(struct inet_addr *addr, int port);
 bool inet_equal(const struct inet_addr *a, const struct inet_addr *b); /* address and port */
 
-/* The broadcast address of the subnet of `prefix` bits that `member` is in (RFC 919): IPv4 alone,
- * and no subnet of one or two addresses (RFC 3021) has one. */
+/* The broadcast address of the subnet of `prefix` bits that `member` is in (RFC 919), or its first
+ * address, which many take for the same (RFC 1122 §3.3.6): IPv4 alone, and no subnet of one or two
+ * addresses (RFC 3021) has one. */
 bool inet_is_subnet_broadcast(const struct inet_addr *addr, const struct inet_addr *member,
                               int prefix);
 

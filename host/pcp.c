@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/bytes.h"
+
 #define RESPONSE_BIT 0x80
 
 /* Where the fields are: RFC 6887 §7.1, §7.2 and §11.1. */
@@ -23,24 +25,6 @@ enum {
     MAP_AT_EXTERNAL_PORT = 18,
     MAP_AT_EXTERNAL = 20,
 };
-
-static uint16_t get16(const uint8_t *p) {
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static uint32_t get32(const uint8_t *p) {
-    return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
-static void put16(uint8_t *p, unsigned value) {
-    p[0] = (uint8_t)(value >> 8);
-    p[1] = (uint8_t)value;
-}
-
-static void put32(uint8_t *p, uint32_t value) {
-    put16(p, value >> 16);
-    put16(p + 2, value & 0xffff);
-}
 
 /* -- addresses: 16 bytes, IPv4 ones as ::ffff:a.b.c.d (RFC 6887 §5) ------------------------ */
 
@@ -74,8 +58,8 @@ static void get_address(struct inet_addr *addr, const uint8_t p[16], uint16_t po
 static void put_map(uint8_t *p, const struct pcp_map *map) {
     memcpy(p, map->nonce, PCP_NONCE_SIZE);
     p[MAP_AT_PROTOCOL] = map->protocol;
-    put16(p + MAP_AT_INTERNAL_PORT, map->internal_port);
-    put16(p + MAP_AT_EXTERNAL_PORT, (unsigned)inet_port(&map->external));
+    bytes_put16(p + MAP_AT_INTERNAL_PORT, map->internal_port);
+    bytes_put16(p + MAP_AT_EXTERNAL_PORT, (unsigned)inet_port(&map->external));
     put_address(p + MAP_AT_EXTERNAL, &map->external);
 }
 
@@ -89,7 +73,7 @@ ssize_t pcp_encode(const struct pcp_request *request, uint8_t *data, size_t cap)
     memset(data, 0, len);
     data[AT_VERSION] = PCP_VERSION;
     data[AT_OPCODE] = (uint8_t)request->opcode;
-    put32(data + AT_LIFETIME, request->lifetime);
+    bytes_put32(data + AT_LIFETIME, request->lifetime);
     put_address(data + AT_CLIENT, &request->client);
     if (is_map)
         put_map(data + PCP_HEADER_SIZE, &request->map);
@@ -148,8 +132,8 @@ static int check_header(struct pcp_response *r, const uint8_t *data, size_t len)
         return refuse(r, -EBADMSG, "opcode %d is neither ANNOUNCE nor MAP", opcode);
     r->opcode = (enum pcp_opcode)opcode;
     r->result = data[AT_RESULT];
-    r->lifetime = get32(data + AT_LIFETIME);
-    r->epoch = get32(data + AT_EPOCH);
+    r->lifetime = bytes_get32(data + AT_LIFETIME);
+    r->epoch = bytes_get32(data + AT_EPOCH);
     return 0;
 }
 
@@ -157,7 +141,7 @@ static int check_header(struct pcp_response *r, const uint8_t *data, size_t len)
  * none, so what they say does not matter, but they have to end where the message does. */
 static int check_options(struct pcp_response *r, const uint8_t *data, size_t at, size_t len) {
     while (at < len) {
-        size_t value = get16(data + at + 2);
+        size_t value = bytes_get16(data + at + 2);
         at += 4 + ((value + 3) & ~(size_t)3);
     }
     return at == len ? 0 : refuse(r, -EBADMSG, "an option does not fit the message");
@@ -172,8 +156,8 @@ static int read_map(struct pcp_response *r, const uint8_t *data, size_t len) {
     const uint8_t *p = data + PCP_HEADER_SIZE;
     memcpy(r->map.nonce, p, PCP_NONCE_SIZE);
     r->map.protocol = p[MAP_AT_PROTOCOL];
-    r->map.internal_port = get16(p + MAP_AT_INTERNAL_PORT);
-    get_address(&r->map.external, p + MAP_AT_EXTERNAL, get16(p + MAP_AT_EXTERNAL_PORT));
+    r->map.internal_port = bytes_get16(p + MAP_AT_INTERNAL_PORT);
+    get_address(&r->map.external, p + MAP_AT_EXTERNAL, bytes_get16(p + MAP_AT_EXTERNAL_PORT));
     r->has_map = true;
     return 0;
 }

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/bytes.h"
+
 #define ATTRIBUTE_HEADER_SIZE 4
 #define TEXT_MAX 763     /* 127 characters of UTF-8 (RFC 8489 §14.9 and others) */
 #define USERNAME_MAX 513 /* RFC 5389 §15.3; RFC 8489 §14.3 has 508 */
@@ -54,24 +56,6 @@ static const struct known {
     {STUN_RESPONSE_ORIGIN, 8, 20, "RESPONSE-ORIGIN"},
     {STUN_OTHER_ADDRESS, 8, 20, "OTHER-ADDRESS"},
 };
-
-static uint16_t get16(const uint8_t *p) {
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static uint32_t get32(const uint8_t *p) {
-    return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
-static void put16(uint8_t *p, unsigned value) {
-    p[0] = (uint8_t)(value >> 8);
-    p[1] = (uint8_t)value;
-}
-
-static void put32(uint8_t *p, uint32_t value) {
-    put16(p, value >> 16);
-    put16(p + 2, value & 0xffff);
-}
 
 static size_t padded(size_t len) {
     return (len + 3) & ~(size_t)3;
@@ -119,9 +103,9 @@ static int check_algorithms(struct stun_message *m, const struct stun_attribute 
                             const char *name) {
     size_t at = 0;
     while (at + 4 <= a->len)
-        at += 4 + padded(get16(a->value + at + 2));
+        at += 4 + padded(bytes_get16(a->value + at + 2));
     if (at == a->len &&
-        (a->type == STUN_PASSWORD_ALGORITHMS || at == 4 + padded(get16(a->value + 2))))
+        (a->type == STUN_PASSWORD_ALGORITHMS || at == 4 + padded(bytes_get16(a->value + 2))))
         return 0;
     return refuse(m, -EBADMSG, "%s: parameters do not fit its %d bytes", name, a->len);
 }
@@ -204,7 +188,7 @@ static int check_attribute(struct stun_message *m, const struct stun_attribute *
 static int check_attributes(struct stun_message *m) {
     m->end = m->len;
     for (size_t at = STUN_HEADER_SIZE; at < m->len;) {
-        struct stun_attribute a = {get16(m->data + at), get16(m->data + at + 2),
+        struct stun_attribute a = {bytes_get16(m->data + at), bytes_get16(m->data + at + 2),
                                    m->data + at + ATTRIBUTE_HEADER_SIZE};
         size_t next = at + ATTRIBUTE_HEADER_SIZE + padded(a.len);
         if (next > m->len) {
@@ -221,7 +205,7 @@ static int check_attributes(struct stun_message *m) {
 }
 
 ssize_t stun_frame_length(const uint8_t head[STUN_HEADER_SIZE]) {
-    unsigned body = get16(head + 2);
+    unsigned body = bytes_get16(head + 2);
     if ((head[0] & 0xc0) || body % 4)
         return -EBADMSG;
     return STUN_HEADER_SIZE + (ssize_t)body;
@@ -232,7 +216,7 @@ static int check_header(struct stun_message *m) {
         return refuse(m, -EMSGSIZE, "header: %zu bytes, not 20", m->len);
     if (m->data[0] & 0xc0)
         return refuse(m, -EBADMSG, "header: the first two bits are not zero");
-    unsigned body = get16(m->data + 2);
+    unsigned body = bytes_get16(m->data + 2);
     if (body % 4)
         return refuse(m, -EBADMSG, "header: length %u is not a multiple of 4", body);
     if (m->len != STUN_HEADER_SIZE + body)
@@ -254,9 +238,9 @@ int stun_decode(struct stun_message *m, const void *data, size_t len) {
     int error = check_header(m);
     if (error)
         return error;
-    split_type(m, get16(m->data));
+    split_type(m, bytes_get16(m->data));
     memcpy(m->id, m->data + 4, STUN_ID_SIZE);
-    m->classic = get32(m->id) != STUN_COOKIE;
+    m->classic = bytes_get32(m->id) != STUN_COOKIE;
     return check_attributes(m);
 }
 
@@ -264,8 +248,8 @@ bool stun_next(const struct stun_message *m, struct stun_attribute *a) {
     size_t at = a->value ? (size_t)(a->value - m->data) + padded(a->len) : STUN_HEADER_SIZE;
     if (at >= m->end)
         return false;
-    a->type = get16(m->data + at);
-    a->len = get16(m->data + at + 2);
+    a->type = bytes_get16(m->data + at);
+    a->len = bytes_get16(m->data + at + 2);
     a->value = m->data + at + ATTRIBUTE_HEADER_SIZE;
     return true;
 }
@@ -344,7 +328,7 @@ int stun_get_u16(const struct stun_message *m, uint16_t type, uint16_t *value) {
     struct stun_attribute a;
     if (!stun_find(m, type, &a) || a.len < 2)
         return -ENOENT;
-    *value = get16(a.value);
+    *value = bytes_get16(a.value);
     return 0;
 }
 
@@ -352,7 +336,7 @@ int stun_get_u32(const struct stun_message *m, uint16_t type, uint32_t *value) {
     struct stun_attribute a;
     if (!stun_find(m, type, &a) || a.len < 4)
         return -ENOENT;
-    *value = get32(a.value);
+    *value = bytes_get32(a.value);
     return 0;
 }
 
@@ -367,7 +351,7 @@ int stun_get_error(const struct stun_message *m, int *code, const char **reason,
 }
 
 void stun_make_id(uint8_t id[STUN_ID_SIZE], const uint8_t bits[12]) {
-    put32(id, STUN_COOKIE);
+    bytes_put32(id, STUN_COOKIE);
     memcpy(id + 4, bits, 12);
 }
 
@@ -381,8 +365,8 @@ void stun_begin(struct stun_writer *w, void *buf, size_t cap, enum stun_class cl
     if (w->error)
         return;
     unsigned bits = (method & 0xfu) | (method & 0x70u) << 1 | (method & 0xf80u) << 2;
-    put16(w->data, bits | (class & 1u) << 4 | (class & 2u) << 7);
-    put16(w->data + 2, 0);
+    bytes_put16(w->data, bits | (class & 1u) << 4 | (class & 2u) << 7);
+    bytes_put16(w->data + 2, 0);
     memcpy(w->data + 4, id, STUN_ID_SIZE);
 }
 
@@ -398,12 +382,12 @@ void stun_put(struct stun_writer *w, uint16_t type, const void *value, size_t le
         return;
     uint8_t *at = w->data + w->len;
     memset(at, 0, size);
-    put16(at, type);
-    put16(at + 2, (unsigned)len);
+    bytes_put16(at, type);
+    bytes_put16(at + 2, (unsigned)len);
     if (len)
         memcpy(at + ATTRIBUTE_HEADER_SIZE, value, len);
     w->len += size;
-    put16(w->data + 2, (unsigned)(w->len - STUN_HEADER_SIZE));
+    bytes_put16(w->data + 2, (unsigned)(w->len - STUN_HEADER_SIZE));
 }
 
 void stun_put_address(struct stun_writer *w, uint16_t type, const struct inet_addr *addr) {
@@ -422,7 +406,7 @@ void stun_put_address(struct stun_writer *w, uint16_t type, const struct inet_ad
 
 void stun_put_u32(struct stun_writer *w, uint16_t type, uint32_t value) {
     uint8_t bytes[4];
-    put32(bytes, value);
+    bytes_put32(bytes, value);
     stun_put(w, type, bytes, sizeof bytes);
 }
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/bytes.h"
+
 struct channel {
     struct datagrams base;
     struct channels *all; /* NULL: the way is closed */
@@ -21,12 +23,13 @@ static struct channel *self(struct datagrams *d) {
 
 static int channel_send(struct datagrams *d, const void *data, size_t len) {
     struct channel *c = self(d);
-    uint8_t frame[DATAGRAMS_SIZE_MAX] = {(uint8_t)(c->number >> 8), (uint8_t)c->number,
-                                         (uint8_t)(len >> 8), (uint8_t)len};
+    uint8_t frame[DATAGRAMS_SIZE_MAX];
     if (!c->all)
         return -EPIPE;
     if (len > c->base.size_max)
         return -EMSGSIZE;
+    bytes_put16(frame, c->number);
+    bytes_put16(frame + 2, (unsigned)len);
     memcpy(frame + CHANNEL_HEADER, data, len);
     return c->all->way->ops->send(c->all->way, frame, len + CHANNEL_HEADER);
 }
@@ -91,8 +94,8 @@ bool channels_deliver(struct channels *all, const void *data, size_t len) {
     const uint8_t *frame = data;
     if (!all->first || len < CHANNEL_HEADER)
         return false;
-    struct channel *c = find(all, (uint16_t)(frame[0] << 8 | frame[1]));
-    size_t inside = (size_t)(frame[2] << 8 | frame[3]);
+    struct channel *c = find(all, bytes_get16(frame));
+    size_t inside = bytes_get16(frame + 2);
     if (!c || inside > len - CHANNEL_HEADER)
         return false;
     if (c->receiving)

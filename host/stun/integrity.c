@@ -13,6 +13,8 @@
 #include <openssl/evp.h>
 #include <string.h>
 
+#include "host/bytes.h"
+
 #define SHA1_SIZE 20
 #define SHA256_SIZE 32
 #define ATTRIBUTE_HEADER_SIZE 4
@@ -22,8 +24,7 @@
 static void patch_header(uint8_t head[STUN_HEADER_SIZE], const uint8_t *data, size_t end) {
     size_t body = end - STUN_HEADER_SIZE;
     memcpy(head, data, STUN_HEADER_SIZE);
-    head[2] = (uint8_t)(body >> 8);
-    head[3] = (uint8_t)body;
+    bytes_put16(head + 2, (unsigned)body);
 }
 
 static bool hash_text(EVP_MAC_CTX *ctx, const uint8_t *data, size_t len, size_t value_len,
@@ -59,7 +60,7 @@ static int hmac(uint8_t *out, size_t out_len, struct stun_text key, const uint8_
 
 static int check_hmac(const struct stun_message *m, size_t at, size_t size, struct stun_text key) {
     uint8_t right[SHA256_SIZE];
-    size_t len = (size_t)m->data[at + 2] << 8 | m->data[at + 3];
+    size_t len = bytes_get16(m->data + at + 2);
     if (len != size) /* no use of STUN here truncates its HMAC */
         return 0;
     int error = hmac(right, size, key, m->data, at, m->classic);
@@ -119,8 +120,7 @@ static uint32_t fingerprint(const uint8_t *data, size_t len) {
 int stun_check_fingerprint(const struct stun_message *m) {
     if (!m->fingerprint)
         return -ENOENT;
-    const uint8_t *p = m->data + m->fingerprint + ATTRIBUTE_HEADER_SIZE;
-    uint32_t value = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+    uint32_t value = bytes_get32(m->data + m->fingerprint + ATTRIBUTE_HEADER_SIZE);
     return value == fingerprint(m->data, m->fingerprint);
 }
 

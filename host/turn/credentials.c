@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "host/bytes.h"
+
 #define USERNAME_MAX 508 /* bytes, RFC 8489 §14.3 */
 
 static int copy(struct turn_text *to, struct stun_text from) {
@@ -46,8 +48,8 @@ static bool find_text(const struct stun_message *m, uint16_t type, struct stun_t
 
 static bool lists_sha256(const uint8_t *algorithms, size_t len) {
     for (size_t at = 0; at + 4 <= len;) {
-        size_t parameters = (size_t)algorithms[at + 2] << 8 | algorithms[at + 3];
-        if ((algorithms[at] << 8 | algorithms[at + 1]) == STUN_SHA256)
+        size_t parameters = bytes_get16(algorithms + at + 2);
+        if (bytes_get16(algorithms + at) == STUN_SHA256)
             return true;
         at += 4 + ((parameters + 3) & ~(size_t)3);
     }

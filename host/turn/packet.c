@@ -3,12 +3,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "host/bytes.h"
+
 static size_t padded_length(size_t len) {
     return (len + 3) & ~(size_t)3;
-}
-
-static size_t get_length(const uint8_t *bytes) {
-    return (size_t)bytes[2] << 8 | bytes[3];
 }
 
 bool turn_is_channel_data(uint8_t first) {
@@ -16,7 +14,7 @@ bool turn_is_channel_data(uint8_t first) {
 }
 
 ssize_t turn_frame_length(const uint8_t head[TURN_HEADER_SIZE]) {
-    size_t body = get_length(head);
+    size_t body = bytes_get16(head + 2);
     if (turn_is_channel_data(head[0]) && (head[0] & 0x30))
         return -EBADMSG; /* no channel is above 0x4fff, RFC 8656 §12 */
     if (turn_is_channel_data(head[0]))
@@ -28,12 +26,12 @@ ssize_t turn_frame_length(const uint8_t head[TURN_HEADER_SIZE]) {
 
 ssize_t turn_read_channel(const uint8_t *bytes, size_t len, const uint8_t **data,
                           size_t *data_len) {
-    size_t body = len < TURN_HEADER_SIZE ? 0 : get_length(bytes);
+    size_t body = len < TURN_HEADER_SIZE ? 0 : bytes_get16(bytes + 2);
     if (len < TURN_HEADER_SIZE + body || len > TURN_HEADER_SIZE + padded_length(body))
         return -EBADMSG;
     *data = bytes + TURN_HEADER_SIZE;
     *data_len = body;
-    return bytes[0] << 8 | bytes[1];
+    return bytes_get16(bytes);
 }
 
 ssize_t turn_write_channel(uint16_t channel, bool padded, const void *data, size_t len,
@@ -41,11 +39,10 @@ ssize_t turn_write_channel(uint16_t channel, bool padded, const void *data, size
     size_t body = padded ? padded_length(len) : len;
     if (TURN_HEADER_SIZE + body > cap)
         return -ENOBUFS;
-    const uint8_t head[TURN_HEADER_SIZE] = {(uint8_t)(channel >> 8), (uint8_t)channel,
-                                            (uint8_t)(len >> 8), (uint8_t)len};
-    memcpy(buf, head, sizeof head);
-    memcpy(buf + sizeof head, data, len);
-    memset(buf + sizeof head + len, 0, body - len);
+    bytes_put16(buf, channel);
+    bytes_put16(buf + 2, (unsigned)len);
+    memcpy(buf + TURN_HEADER_SIZE, data, len);
+    memset(buf + TURN_HEADER_SIZE + len, 0, body - len);
     return TURN_HEADER_SIZE + (ssize_t)body;
 }
 

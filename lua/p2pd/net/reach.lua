@@ -64,17 +64,6 @@ local function is_on_lan(route, ip)
     or core.inet.class(ip) == "link-local" and route.family == "ipv6"
 end
 
--- The first and the last address of an IPv4 subnet are all of its hosts.
-local function is_many(route, ip)
-  if route.family ~= "ipv4" or (route.prefix or 24) > 30 then return false end
-  if not core.inet.same_subnet(ip, route.nic, route.prefix or 24) then return false end
-  local a, b, c, d = ip:match "^(%d+)%.(%d+)%.(%d+)%.(%d+)$"
-  local number = ((a * 256 + b) * 256 + c) * 256 + d
-  local mask = (1 << (32 - (route.prefix or 24))) - 1
-  local host = math.tointeger(number) & mask
-  return host == 0 or host == mask
-end
-
 -- Where the servers outside see us at an inner address, inner addresses are the outside.
 local function is_outside_inner(route)
   return route.external_known and route.external ~= route.nic and INNER[core.inet.class(route.external)]
@@ -109,7 +98,8 @@ function reach.check(route, ip, who, external)
   ip = plain(ip)
   local class, family = core.inet.class(ip)
   local is_known = class == "global" or INNER[class] or class == "loopback" or is_example(ip)
-  if not is_known or family ~= route.family or is_many(route, ip) then
+  local is_many = core.inet.is_subnet_broadcast(ip, route.nic, route.prefix or 24)
+  if not is_known or family ~= route.family or is_many then
     return refuse(ip, "is no address to connect to")
   end
   if class == "loopback" then
