@@ -5,7 +5,8 @@
 
 #include "bindings/bind.h"
 
-/* clang-format off: one a line */
+/* One a line. */
+/* clang-format off */
 static const struct {
     const char *name;
     lua_CFunction open;

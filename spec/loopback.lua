@@ -37,14 +37,27 @@ function loopback:start(options)
   return assert(p2pd.node(given))
 end
 
+--- Settings with this world's broker, and with TURN servers.
+-- @param ... entries of `turn`
+-- @treturn table
+function loopback:settings_with(...)
+  return (select(2, helper.settings { brokers = { self.broker }, turn = { ... } }))
+end
+
+local function value_of(options)
+  if type(options) == "function" then return options() end
+  return options
+end
+
 --- A spec with two nodes, alice and bob.
 -- @tparam function fn
--- @tparam[opt] table options of both
+-- @tparam[opt] table|function options of both, or what returns them when setup has run
+-- @tparam[opt=options] table|function others bob's, when they are others
 -- @treturn function for `it`
-function loopback:pair(fn, options)
+function loopback:pair(fn, options, others)
   return helper.task(function()
-    local alice <close> = self:start(options)
-    local bob <close> = self:start(options)
+    local alice <close> = self:start(value_of(options))
+    local bob <close> = self:start(value_of(others or options))
     fn(alice, bob)
   end)
 end

@@ -1,6 +1,7 @@
 local address = require "p2pd.address"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
+local loopback = require "spec.loopback"
 local p2pd = require "p2pd"
 local relay = require "p2pd.strategy.relay"
 local task = helper.task
@@ -9,41 +10,29 @@ local WAIT = 10
 local ONLY_RELAY = { strategies = { "relay" }, timeout = WAIT, exclusive = true }
 
 describe("p2pd.strategy.relay", function()
-  local broker, server, level
-  local with, without = {}, {}
+  local world = loopback.new(setup, teardown)
+  local server
+  local with = {}
 
   setup(function()
-    level = core.log.level()
-    core.log.level "error"
-    broker = helper.mosquitto {}
     server = helper.coturn { tls = true }
     for _, transport in ipairs { "tcp", "tls" } do
-      with[transport] = select(2, helper.settings { brokers = { broker }, turn = { server:turn(transport) } })
+      with[transport] = world:settings_with(server:turn(transport))
     end
-    without = select(2, helper.settings { brokers = { broker } })
   end)
 
-  teardown(function()
-    core.log.level(level)
-    helper.close_all()
-  end)
-
-  local function start(settings, options)
-    local all = { settings = settings, interfaces = { "lo" }, allow = function() return true end }
+  -- A node that tells everybody why it refuses; without settings it has no TURN server.
+  local function options_of(settings, options)
+    local all = { settings = settings, allow = loopback.ALLOWING.allow }
     for name, value in pairs(options or {}) do all[name] = value end
-    return assert(p2pd.node(all))
+    return all
   end
 
-  local function settings_with(...)
-    return (select(2, helper.settings { brokers = { broker }, turn = { ... } }))
-  end
+  local function start(settings, options) return world:start(options_of(settings, options)) end
 
-  local function pair(ours, theirs, fn, options)
-    return task(function()
-      local alice <close> = start(ours(), options)
-      local bob <close> = start(theirs(), options)
-      fn(alice, bob)
-    end)
+  local function pair(settings, others, fn, options)
+    return world:pair(fn, function() return options_of(settings(), options) end,
+      function() return options_of(others(), options) end)
   end
 
   local function connect(alice, bob, options)
@@ -73,7 +62,7 @@ describe("p2pd.strategy.relay", function()
   end
 
   local function ours(transport) return function() return with[transport] end end
-  local function none() return without end
+  local function none() return nil end
 
   local function check_pipe(alice, bob)
     local pipe, accepted = connect(alice, bob)
@@ -104,7 +93,7 @@ describe("p2pd.strategy.relay", function()
     setup(function() poor = helper.coturn { no_tcp_relay = true, tls = true } end)
 
     local function settings_of(transport)
-      return function() return settings_with(poor:turn(transport)) end
+      return function() return world:settings_with(poor:turn(transport)) end
     end
 
     local function check(alice, bob)
@@ -200,8 +189,8 @@ describe("p2pd.strategy.relay", function()
   it("passes over servers that are dead or refuse", task(function()
     local dead, refusing = server:turn "tcp", server:turn "tcp"
     dead.port, refusing.pass = helper.free_port(), "wrong"
-    local alice <close> = start(settings_with(dead, refusing, server:turn "tcp"))
-    local bob <close> = start(without)
+    local alice <close> = start(world:settings_with(dead, refusing, server:turn "tcp"))
+    local bob <close> = start(nil)
     local pipe, accepted = connect(alice, bob)
     accepted:close()
     pipe:close()
@@ -211,7 +200,7 @@ describe("p2pd.strategy.relay", function()
   it("falls back to the peer's server", task(function()
     local dead = server:turn "tcp"
     dead.port = helper.free_port()
-    local alice <close> = start(settings_with(dead))
+    local alice <close> = start(world:settings_with(dead))
     local bob <close> = start(with.tcp)
     local pipe, accepted = connect(alice, bob)
     accepted:close()
@@ -261,14 +250,14 @@ describe("p2pd.strategy.relay", function()
   it("tells of wrong credentials", task(function()
     local entry = server:turn "tcp"
     entry.pass = "wrong"
-    local alice <close> = start(settings_with(entry))
-    local bob <close> = start(without)
+    local alice <close> = start(world:settings_with(entry))
+    local bob <close> = start(nil)
     assert.matches("401 wrong user or password.*; refused by the peer: no TURN server", failure(alice, bob))
   end))
 
   it("leaves nothing on the server when the peer never answers", task(function()
     local alice <close> = start(with.tcp)
-    local bob <close> = start(without)
+    local bob <close> = start(nil)
     bob.signal.messages.TURN_REQUEST.handler = function() end
     assert.matches("no answer within 0%.%d+ s",
       failure(alice, bob, { strategies = { "relay" }, timeout = 0.5, exclusive = true }))
@@ -334,8 +323,8 @@ describe("p2pd.strategy.relay", function()
   it("ends pipes with an error when the server dies, on both sides", task(function()
     for _, secure in ipairs { true, false } do
       local mortal = helper.coturn {}
-      local alice <close> = start(settings_with(mortal:turn "tcp"), { secure = secure })
-      local bob <close> = start(without, { secure = secure })
+      local alice <close> = start(world:settings_with(mortal:turn "tcp"), { secure = secure })
+      local bob <close> = start(nil, { secure = secure })
       local pipe, accepted = connect(alice, bob)
       local _ <close> = pipe
       local _ <close> = accepted
@@ -351,8 +340,8 @@ describe("p2pd.strategy.relay", function()
 
   it("does without a server that falls silent, as soon as that is known", task(function()
     local mortal = helper.coturn {}
-    local alice <close> = start(settings_with(mortal:turn "tcp"))
-    local bob <close> = start(without)
+    local alice <close> = start(world:settings_with(mortal:turn "tcp"))
+    local bob <close> = start(nil)
     local pipe, accepted = connect(alice, bob)
     mortal:signal "STOP"
     pipe:settimeout(0.05)
@@ -369,8 +358,8 @@ describe("p2pd.strategy.relay", function()
   it("ends a pipe of datagrams with an error when the server dies", function()
     core.task.run(function()
       local mortal = helper.coturn { no_tcp_relay = true }
-      local alice <close> = start(settings_with(mortal:turn "udp"))
-      local bob <close> = start(without)
+      local alice <close> = start(world:settings_with(mortal:turn "udp"))
+      local bob <close> = start(nil)
       local pipe, accepted = connect(alice, bob)
       local _ <close> = pipe
       local _ <close> = accepted
