@@ -78,4 +78,25 @@ function turn_server.allocate(client, fields)
   return assert(client:event(), "no allocation")
 end
 
+--- A client that has an allocation.
+function turn_server.allocated(options)
+  local client = turn_server.client(options)
+  turn_server.allocate(client)
+  return client
+end
+
+--- The kinds of its events.
+function turn_server.kinds(client)
+  local list = {}
+  for event in function() return (client:event()) end do list[#list + 1] = event.kind end
+  return list
+end
+
+--- Until when it waits; fails when it does not.
+function turn_server.waits(client, now)
+  local action, due = client:poll(now)
+  assert(action == "wait", action)
+  return due
+end
+
 return turn_server
