@@ -38,7 +38,7 @@ describe("the API's pages", function()
   end
 
   test("show calls as they are written", function()
-    for _, call in ipairs { "p2pd.node([given])", "node:accept([timeout])", "pipe:read(...)" } do
+    for _, call in ipairs { "p2pd.node([given])", "node:accept([protocol[, timeout]])", "pipe:read(...)" } do
       assert.is_true(has("<code>" .. call .. "</code>"), call)
     end
     assert.is_false(has "<code>methods")

@@ -92,8 +92,10 @@ describe("p2pd.keyring", function()
         assert.equal(refusal("process " .. first:pid()), refused)
         first:kill(signal)
         first:wait()
-        local third <close>, granted = lock() -- luacheck: ignore 211
+        local third <close>, granted = lock()
         assert.equal("locked\tnil", granted)
+        third:kill "KILL"
+        third:wait()
       end
     end))
     it("is held until it is closed, also within a process", task(function()

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define LINE_SIZE 256
+#define LOOKS 3
 
 /* NFS wants the file to be open for writing. */
 static int open_file(const char *path) {
@@ -35,17 +36,25 @@ static pid_t holder_in(const char *line, const struct stat *st) {
     return inode == st->st_ino && makedev(maj, min) == st->st_dev && pid > 0 ? pid : 0;
 }
 
-static pid_t find_holder(int fd) {
-    struct stat st;
+static pid_t look_for_holder(const struct stat *st) {
     char line[LINE_SIZE];
     pid_t holder = 0;
     FILE *locks = fopen("/proc/locks", "re");
     if (!locks)
         return 0;
-    if (fstat(fd, &st) == 0)
-        while (!holder && fgets(line, sizeof line, locks))
-            holder = holder_in(line, &st);
+    while (!holder && fgets(line, sizeof line, locks))
+        holder = holder_in(line, st);
     fclose(locks);
+    return holder;
+}
+
+/* A list that changes while it is read may be read with a gap. */
+static pid_t find_holder(int fd) {
+    struct stat st;
+    pid_t holder = 0;
+    if (fstat(fd, &st) == 0)
+        for (int i = 0; !holder && i < LOOKS; i++)
+            holder = look_for_holder(&st);
     return holder;
 }
 
