@@ -18,6 +18,7 @@ local message = require "p2pd.signal.message"
 local network = require "p2pd.node.network"
 local known = require "p2pd.node.options"
 local options = require "p2pd.options"
+local peers = require "p2pd.peer"
 local probe = require "p2pd.punch.probe"
 local responder = require "p2pd.node.responder"
 local services = require "p2pd.node.services"
@@ -399,11 +400,8 @@ end
 local function parse_peer(self, text, insecure)
   if self.closed then return nil, "the node is closed", "EBADF" end
   if type(text) ~= "string" then return nil, "the address is not a string", "EINVAL" end
-  local peer, reason = address.parse(text, self.settings)
-  if not peer then return nil, "not a peer address: " .. reason, "EINVAL" end
-  if not insecure and not core.keys.is_id(peer.node_id) then
-    return nil, ("the node id %s is no key: only with secure = false"):format(peer.node_id), "EINVAL"
-  end
+  local peer, reason = peers.parse(text, self.settings, { insecure = insecure })
+  if not peer then return nil, reason, "EINVAL" end
   note_typed(self, peer)
   return peer
 end
