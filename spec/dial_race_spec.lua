@@ -18,7 +18,7 @@ end
 
 -- A node with one route, whose peer never answers unless `present` says its address.
 local function new_node(present)
-  local node = { id = "me", settings = {}, dials = {}, strategies = {}, expected = {},
+  local node = { id = "me", settings = {}, dials = {}, strategies = {}, expected = {}, routes = {},
     route = { nic = "192.168.1.2", external = "198.51.100.1", nat = NAT } }
   function node:pairs(address)
     local list = {}
@@ -35,7 +35,7 @@ local function new_node(present)
     end
     present.waiting:wait(timeout)
     return { from = to.node_id, sender = present.address, address = "changed" }
-  end }
+  end, stats = function() return { brokers = {} } end }
   return node
 end
 

@@ -13,6 +13,7 @@ local id = require "p2pd.id"
 local pipe = require "p2pd.pipe"
 local policy = require "p2pd.policy"
 local race = require "p2pd.dial.race"
+local report = require "p2pd.dial.report"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 local text = require "p2pd.text"
@@ -42,10 +43,10 @@ function Failure:__tostring()
   return ("%s (%s)"):format(self.message, table.concat(reasons, "; "))
 end
 
---- Makes the error object: message, code, attempts (list of strategy, began, seconds, ok, reason), and each
--- strategy's reason under its name.
-function dial.failure(message, code, attempts)
-  local failure = { message = text.printable(message), code = code, attempts = attempts or {} }
+--- Makes the error object: message, code, attempts (list of strategy, began, seconds, ok, reason), report (see
+-- @{p2pd.dial.report}; nil when nothing was tried), and each strategy's reason under its name.
+function dial.failure(message, code, attempts, made)
+  local failure = { message = text.printable(message), code = code, attempts = attempts or {}, report = made }
   for _, attempt in ipairs(failure.attempts) do
     attempt.reason = attempt.reason and text.printable(attempt.reason)
     failure[attempt.strategy] = attempt.reason
@@ -99,14 +100,17 @@ end
 -- @local
 function dial.new(node, peer, options)
   local modules = choose_strategies(node, options.strategies)
+  local timeout, started = check_timeout(options.timeout or dial.TIMEOUT), core.clock.monotonic()
   local self = setmetatable({
     node = node,
     peer = peer,
     insecure = options.secure == false,
     protocol = options.protocol,
     pipe_id = id.new(),
-    started = core.clock.monotonic(),
-    deadline = deadline.after(check_timeout(options.timeout or dial.TIMEOUT)),
+    started = started,
+    timeout = timeout,
+    deadline = deadline.after(timeout),
+    report = report.new(started),
     strategies = {},
     modules = {},
     messages = strategy.messages(modules),
@@ -128,6 +132,7 @@ end
 -- @local
 function Dial:wake()
   self.changes = self.changes + 1
+  self.report:look(self)
   self.changed:broadcast()
 end
 
@@ -154,8 +159,8 @@ end
 -- @treturn stream a verified stream; or nil, message, code
 function Dial:secure(stream)
   local held <close> = task.hold(stream)
-  local ok, message, code = handshake.dial(stream, { pipe = self.pipe_id, from = self.node.id,
-    to = self.peer.node_id, context = self.node.tls, insecure = self.insecure })
+  local ok, message, code = self.report:handshake(stream, handshake.dial, { pipe = self.pipe_id,
+    from = self.node.id, to = self.peer.node_id, context = self.node.tls, insecure = self.insecure })
   if not ok then return nil, message, code end
   self.verified[stream] = true
   return held:release()
@@ -193,8 +198,7 @@ function Dial:request(kind, fields, timeout)
   local tells = entry.reply and 1 or 0
   self.requesting = self.requesting + tells
   local _ <close> = setmetatable({}, { __close = function() self.requesting = self.requesting - tells end })
-  local answer, reason, code = self.node.signal:request(self.peer, kind, all, self.deadline:left(timeout),
-    self.messages)
+  local answer, reason, code = self.report:message(self, kind, all, timeout, self.messages)
   if answer then learn(self, answer) end
   return answer, reason, code
 end
@@ -256,7 +260,7 @@ local function refresh(self)
     self.changed:wait(limit:left())
   end
   if not self.heard then
-    local answer, reason = self.node.signal:request(self.peer, "GET_ADDR", nil, self.deadline:left())
+    local answer, reason = self.report:message(self, "GET_ADDR")
     if answer then learn(self, answer) else self.refresh_reason = reason end
   end
   self.refresh_ended = true
@@ -313,12 +317,15 @@ function Dial:reach()
   local children <close> = task.group()
   local _ <close> = self.prepared
   local _ <close> = enlist(self)
+  self.report:look(self)
   self.children = children
   local stream, name, code = task.timeout(self.deadline:left(), call_policy, self)
   conclude(self, stream)
+  self.report:conclude(self, stream ~= nil)
   if not stream then
     local why = code == "EFAULT" and ": " .. name or ""
-    return nil, dial.failure(("no connection to %s%s"):format(self.peer.node_id, why), code, self.attempts)
+    return nil, dial.failure(("no connection to %s%s"):format(self.peer.node_id, why), code, self.attempts,
+      self.report)
   end
   local ip = stream:getpeername()
   if ip then self.node.limits.trust:note_source(ip) end
@@ -338,7 +345,8 @@ function Dial:run()
   held:release()
   return pipe.new(stream, { strategy = name, peer = self.peer.node_id, id = self.pipe_id,
     protocol = self.protocol, awaits_verdict = true, secure = not self.insecure,
-    interface = self.node:interface_of(stream), attempts = self.attempts })
+    interface = self.node:interface_of(stream), attempts = self.attempts,
+    report = self.report })
 end
 
 return dial

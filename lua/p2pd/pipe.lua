@@ -44,6 +44,7 @@ function pipe.new(stream, about)
     secure = about.secure,
     interface = about.interface,
     attempts = about.attempts,
+    report = about.report,
     awaits_verdict = about.awaits_verdict or false, -- true; or what a task does about it
     place = about.place,
     since = core.clock.monotonic(),

@@ -173,6 +173,7 @@ end
 
 local function settle(self, entry, way, stream, reason)
   way.ended = true
+  way.step:finish(stream, reason)
   entry.running = entry.running - 1
   if way.expected then entry.running_expected = entry.running_expected - 1 end
   entry.attempt.seconds = seconds_since(self.dial) - entry.attempt.began
@@ -195,11 +196,12 @@ local function run_way(self, entry, way)
   if not stream and code == "ETIMEDOUT" and reason == "timed out" then
     reason = ("no answer within %.3g s"):format(core.clock.monotonic() - started)
   end
-  settle(self, entry, way, stream, tostring(reason))
+  settle(self, entry, way, stream, not stream and tostring(reason) or nil)
 end
 
 local function begin(self, entry, way)
   entry.begun[way.key], entry.last = true, way
+  way.step = self.dial.report:begin("strategy", entry.name, way.pair)
   entry.running = entry.running + 1
   if way.expected then entry.running_expected = entry.running_expected + 1 end
   entry.attempt.began = entry.attempt.began or seconds_since(self.dial)

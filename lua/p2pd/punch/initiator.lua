@@ -103,7 +103,7 @@ end
 -- -- the attempts
 
 local function try(dial, self)
-  local ok, reason, code = self:observe(PATIENCE)
+  local ok, reason, code = dial.report:time("stun", "our ports", nil, self.observe, self, PATIENCE)
   if not ok then return nil, reason, code end
   local answer
   answer, reason, code = request(dial, self)
@@ -120,7 +120,7 @@ end
 local function attempt_once(dial, choice, attempt, delay)
   local self <close> = side.new(dial.node, { pair = choice.pair, meeting = choice.meeting,
     purpose = choice.purpose, attempt = attempt, delay = delay, is_dialer = true })
-  local stream, reason, code = try(dial, self)
+  local stream, reason, code = dial.report:time("attempt", "punch " .. attempt, choice.pair, try, dial, self)
   return stream, reason, code, self
 end
 
