@@ -2,6 +2,7 @@
 -- @module p2pd.cli
 local core = require "p2pd.core"
 local output = require "p2pd.cli.output"
+local peer = require "p2pd.peer"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
@@ -187,6 +188,19 @@ function cli.node_options(args, more)
   return options
 end
 
+--- The address of the peer that a command was given, before a node is started for it; what is wrong is said.
+-- @tparam table args `address`, what the person gave; `settings`
+-- @treturn ?string the address
+-- @treturn ?string what to call the peer
+-- @treturn ?table the settings, so that they are read once
+function cli.find_peer(args)
+  local settings, reason = config.resolve(args.settings)
+  local address
+  if settings then address, reason = peer.find(args.address, { settings = settings }) end
+  if address then return address, address:match "%w+$", settings end
+  cli.say("%s", reason)
+end
+
 --- A number as reports have it: with six digits at most.
 -- @tparam ?number value
 -- @treturn ?number
@@ -231,6 +245,24 @@ end
 -- @tparam integer fd 0 or 1
 function cli.standard_stream(fd)
   return core.stream.fd(fd, false)
+end
+
+local VANISHED = { ECONNRESET = true, ETIMEDOUT = true, EHOSTUNREACH = true, ENETUNREACH = true }
+
+--- Why a pipe has ended that its peer did not end.
+-- @tparam string reason what reading it gave
+-- @tparam string code
+-- @treturn string
+function cli.describe_end(reason, code)
+  return VANISHED[code] and ("the peer vanished (%s)"):format(reason) or reason
+end
+
+--- Whether a descriptor is a directory, which nobody can read.
+-- @tparam integer fd
+-- @treturn boolean
+function cli.is_directory(fd)
+  local folder = io.open(("/proc/self/fd/%d/."):format(fd)) -- of anything else it is no path
+  return folder ~= nil and folder:close()
 end
 
 --- Waits until the kernel has all that was written, however slow the reader is: what is merely closed, or

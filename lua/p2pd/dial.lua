@@ -10,6 +10,7 @@ local address = require "p2pd.address"
 local deadline = require "p2pd.deadline"
 local handshake = require "p2pd.handshake"
 local id = require "p2pd.id"
+local peers = require "p2pd.peer"
 local pipe = require "p2pd.pipe"
 local policy = require "p2pd.policy"
 local race = require "p2pd.dial.race"
@@ -107,6 +108,7 @@ function dial.new(node, peer, options)
     insecure = options.secure == false,
     protocol = options.protocol,
     pipe_id = id.new(),
+    is_chosen = options.strategies ~= nil, -- the strategies, by whoever connects
     started = started,
     timeout = timeout,
     deadline = deadline.after(timeout),
@@ -175,11 +177,18 @@ function Dial:expect()
   return entry
 end
 
+-- The addresses that our user means: those that he has named or, when he has named a node id alone, those
+-- that its node is the first to tell.
+local function typed_of(peer, present)
+  local is_bare = peer.typed and not peer.ipv4[1] and not peer.ipv6[1]
+  return is_bare and peers.named(present) or peer.typed
+end
+
 -- The peer's present address, as a message of its own tells it.
 local function learn(self, message)
   self.heard = true
   if message.from == self.peer.node_id and message.address ~= address.format(self.peer) then
-    message.sender.insecure, message.sender.typed = self.insecure, self.peer.typed
+    message.sender.insecure, message.sender.typed = self.insecure, typed_of(self.peer, message.sender)
     self.peer = message.sender
   end
   self:wake()

@@ -387,12 +387,9 @@ end
 
 -- The addresses that our user has named; and where a peer that we trust from now on may come from.
 local function note_typed(self, peer)
-  peer.typed = {}
+  peer.typed = peers.named(peer)
   for _, family in ipairs { "ipv4", "ipv6" } do
-    for _, record in ipairs(peer[family]) do
-      for _, ip in ipairs { record.external, record.internal } do peer.typed[ip] = true end
-      self.limits.trust:note_source(record.external)
-    end
+    for _, record in ipairs(peer[family]) do self.limits.trust:note_source(record.external) end
   end
 end
 

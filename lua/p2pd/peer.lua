@@ -132,6 +132,19 @@ function peer.parse(text, settings, options)
   return parse_address(stripped, settings, options and options.insecure)
 end
 
+--- The addresses that a person has named with an address: to connect there is his own wish.
+-- @tparam table parsed as @{parse} gives it
+-- @treturn table a set of IP addresses
+function peer.named(parsed)
+  local typed = {}
+  for _, family in ipairs { "ipv4", "ipv6" } do
+    for _, record in ipairs(parsed[family]) do
+      typed[record.external], typed[record.internal] = true, true
+    end
+  end
+  return typed
+end
+
 --- Finds the address of whom a person means; contacts come before everything else.
 -- @tparam string text an address, a node id, or the name of a contact
 -- @tparam[opt] table options `settings`; `contacts`, with a function `find(name)` that returns an address or a

@@ -171,9 +171,9 @@ local function run_dial(self, entry, way)
     :format(type(stream)), "EFAULT"
 end
 
-local function settle(self, entry, way, stream, reason)
+local function settle(self, entry, way, stream, reason, code)
   way.ended = true
-  way.step:finish(stream, reason)
+  way.step:finish(stream, reason, code)
   entry.running = entry.running - 1
   if way.expected then entry.running_expected = entry.running_expected - 1 end
   entry.attempt.seconds = seconds_since(self.dial) - entry.attempt.began
@@ -196,7 +196,7 @@ local function run_way(self, entry, way)
   if not stream and code == "ETIMEDOUT" and reason == "timed out" then
     reason = ("no answer within %.3g s"):format(core.clock.monotonic() - started)
   end
-  settle(self, entry, way, stream, not stream and tostring(reason) or nil)
+  settle(self, entry, way, stream, not stream and tostring(reason) or nil, code)
 end
 
 local function begin(self, entry, way)

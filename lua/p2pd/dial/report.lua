@@ -22,8 +22,9 @@ Report.__index = Report
 --- Makes an empty one.
 -- @tparam number started when the dial began, on the monotonic clock
 -- @treturn report `steps`: a list, each with `kind` ("broker", "stun", "signal", "strategy", "attempt", "tls"),
--- `name`, `local` and `remote` (where it has a pair of addresses), `began` and `seconds` (from the dial's
--- beginning), `ok`, `reason` (an outcome in words: why it failed, or what it brought)
+-- `name`, `local` and `remote` (where it has a pair of addresses), `began` (seconds since the dial's beginning),
+-- `seconds`, `ok`, `reason` (an outcome in words: why it failed, or what it brought), `code` (ECANCELED: it was
+-- not waited for); from the dial's end on also `seconds` and `facts`
 function report.new(started)
   return setmetatable({ started = started, steps = {}, count = 0, brokers = {}, routes = {} }, Report)
 end
@@ -59,21 +60,22 @@ end
 --- Ends a step, once.
 -- @param ok whether it did what it was for
 -- @tparam[opt] string reason in words
+-- @tparam[opt] string code
 -- @within Step
-function Step:finish(ok, reason)
+function Step:finish(ok, reason, code)
   if self.seconds then return end
-  self.seconds, self.ok = self.report:now() - self.began, ok and true or false
+  self.seconds, self.ok, self.code = self.report:now() - self.began, ok and true or false, code
   self.reason = reason and text.printable(tostring(reason)) or nil
 end
 
 -- What was cancelled ends then.
 function Step:__close()
-  self:finish(false, "cancelled")
+  self:finish(false, "cancelled", "ECANCELED")
 end
 
-local function finish(step, ok, reason, ...)
-  step:finish(ok, not ok and reason or nil)
-  return ok, reason, ...
+local function finish(step, ok, reason, code, ...)
+  if ok then step:finish(true) else step:finish(false, reason, code) end
+  return ok, reason, code, ...
 end
 
 --- A step that is the call of a function: what it returns says how it ended. Waits as the function does.
@@ -142,8 +144,8 @@ end
 -- @tparam table route
 -- @treturn string
 function report.describe_route(route)
-  local outside = route.external_known and route.external or "no external address"
-  local found = route.nat
+  local outside, found = route.external, route.nat
+  if not route.external_known then return "no STUN server told the address" end
   if not found then return outside end
   if found.type == nat.OPEN or found.type == nat.FIREWALL or found.type == nat.BLOCKED then
     return ("%s, %s"):format(outside, nat.TYPES[found.type])
@@ -175,6 +177,7 @@ function Report:look(dial)
   for _, one in ipairs(dial.node.signal:stats().brokers) do
     if wanted[one.offset] then look_at_broker(self, one) end
   end
+  if not dial.node.settings.stun or not dial.node.settings.stun[1] then return end
   for _, route in ipairs(dial.node.routes) do
     if not route.loopback then look_at_route(self, route, dial.node.discovering) end
   end
@@ -218,11 +221,13 @@ function Report:conclude(dial, is_won)
   self.facts = {
     ok = is_won, node_id = dial.node.id, peer_id = dial.peer.node_id, timeout = dial.timeout,
     heard = dial.heard or false, refresh_reason = dial.refresh_reason, strategies = dial.strategies,
+    is_chosen = dial.is_chosen,
     routes = routes_of(dial.node), records = records_of(dial.peer), brokers = brokers_of(self),
     has_turn = (dial.node.settings.turn or {})[1] ~= nil, birthday = dial.node.birthday,
   }
   for _, step in ipairs(self.steps) do
-    step:finish(false, is_won and "not waited for" or "not ended")
+    step:finish(false, "cancelled", "ECANCELED")
+    if step.code == "ECANCELED" then step.reason = is_won and "unused" or "cut off" end
   end
   table.sort(self.steps, function(a, b)
     if a.began ~= b.began then return a.began < b.began end

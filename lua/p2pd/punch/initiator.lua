@@ -102,8 +102,13 @@ end
 
 -- -- the attempts
 
+local function observe(dial, self)
+  if self.needs.probes == 0 then return self:observe(PATIENCE) end
+  return dial.report:time("stun", "local ports", nil, self.observe, self, PATIENCE)
+end
+
 local function try(dial, self)
-  local ok, reason, code = dial.report:time("stun", "our ports", nil, self.observe, self, PATIENCE)
+  local ok, reason, code = observe(dial, self)
   if not ok then return nil, reason, code end
   local answer
   answer, reason, code = request(dial, self)
