@@ -1,5 +1,6 @@
 -- p2pd nat: what this host's network lets peers do.
 local cli = require "p2pd.cli"
+local colour = require "p2pd.cli.colour"
 local config = require "p2pd.config"
 local core = require "p2pd.core"
 local report = require "p2pd.netcheck.report"
@@ -15,6 +16,13 @@ local function is_known_outside(found)
     if route.external_known then return true end
   end
   return false
+end
+
+local COLOURS = { good = "green", fair = "yellow", poor = "red", bad = "red" }
+
+local function paint(text)
+  local verdict, rest = text:match "^([^\n]*)(.*)$"
+  return colour.paint(verdict, COLOURS[verdict:match "^%a+"], 1) .. rest
 end
 
 local function main(args)
@@ -35,7 +43,7 @@ local function main(args)
   if args.json then
     cli.print(report.json(found))
   else
-    cli.write(report.text(found))
+    cli.write(paint(report.text(found)))
   end
   return is_known_outside(found) and cli.OK or cli.FAILED
 end

@@ -4,20 +4,33 @@ local cli = require "p2pd.cli"
 local footprint = require "p2pd.cli.footprint"
 
 local parser = cli.add_node_options(cli.parser("node",
-  "Run a node. Its address is the first line printed, and printed again when it changes."))
+  "Run a node. Its address is the first line printed, and printed again when it changes. What peers send is "
+  .. "thrown away, unless --echo is given."))
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:flag("--force", "Run even if a node of that name runs on this machine.")
 parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
 parser:flag("--no-port-mapping", "Do not ask routers to let peers in.")
 parser:flag("--echo", "Send back what is read.")
 
-local function serve(accepted, echo)
-  local pipe <close> = accepted
-  while true do
-    local data = pipe:recv()
-    if not data or echo and not pipe:write(data) then break end
+-- How a pipe has ended, and what became of its bytes.
+local function tell_end(pipe, echo, count, reason, code)
+  local what = reason and cli.describe_end(reason, code) or "the pipe has ended"
+  if reason or not echo then
+    cli.say("%s: %s, %d bytes were %s", pipe.peer, what, count, echo and "sent back" or "thrown away")
   end
+end
+
+local function serve(accepted, echo)
+  local pipe <close>, count, ok, data, reason, code = accepted, 0, true, nil, nil, nil
+  repeat
+    data, reason, code = pipe:recv()
+    if data then
+      count = count + #data
+      if echo then ok, reason, code = pipe:write(data) end
+    end
+  until not data or not ok
   cli.drain(pipe)
+  tell_end(pipe, echo, count, reason, code)
 end
 
 local function tell_addresses(node, last)
@@ -38,6 +51,7 @@ local function main(args)
     return cli.FAILED
   end
   cli.print("address: " .. node.address)
+  if not args.echo then cli.say "what peers send is thrown away (--echo sends it back)" end
   p2pd.spawn(tell_addresses, node, node.address)
   p2pd.spawn(footprint.keep_small, node)
   for pipe in node:pipes() do

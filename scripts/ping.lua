@@ -1,63 +1,133 @@
 -- p2pd ping: round trips to a peer, over signalling and over a pipe.
 local p2pd = require "p2pd"
+local advice = require "p2pd.advice"
 local cli = require "p2pd.cli"
 
 local DIRECT, RELAYED, NONE = 0, 1, 2
 local ECHO_WAIT = 1 -- seconds for a peer that may not echo
 
-local parser = cli.add_node_options(cli.parser("ping", "Measure round trips to a peer."))
+local parser = cli.add_node_options(cli.parser("ping",
+  "Measure round trips to a peer, until it is interrupted or has done as many as it was told to."))
 parser:epilog "Exit status: 0 a direct pipe, 1 a relayed one, 2 none."
-parser:argument("address", "The peer's address.")
-parser:option("-c --count", "How many of each kind."):argname "N":convert(cli.count):default "3"
+parser:argument("address", "The peer's address, or its node id."):argname "PEER"
+parser:option("-c --count", "How many of each kind (else until Ctrl-C)."):argname "N":convert(cli.count)
+parser:option("-i --interval", "Seconds between two over the pipe."):argname "S":convert(cli.seconds):default "1"
 parser:option("--timeout", "Seconds for each."):argname "S":convert(cli.seconds):default "10"
 
-local function ping_signalling(node, args)
-  for i = 1, args.count do
-    local data, seconds = node:echo(args.address, "ping " .. i, args.timeout)
-    if not data then return cli.print(("signalling %d: %s"):format(i, seconds)) end
-    cli.print(("signalling %d: %.1f ms"):format(i, seconds * 1000))
-  end
+local SIGNALLING = 3 -- round trips, when no count is given
+
+-- -- what was measured
+
+local function new_count() return { sent = 0, got = 0, sum = 0, least = math.huge, most = 0 } end
+
+local function add(count, seconds)
+  count.got, count.sum = count.got + 1, count.sum + seconds
+  count.least, count.most = math.min(count.least, seconds), math.max(count.most, seconds)
 end
 
--- A peer that echoes answers each line; of another one the kernel knows the round trip. Whether the peer has
--- taken the pipe.
-local function ping_pipe(pipe, count)
-  pipe:settimeout(ECHO_WAIT)
-  for i = 1, count do
-    local started = p2pd.clock.monotonic()
-    local ok, reason, code = pipe:write("ping ", i, "\n")
-    local line
-    if ok then line, reason, code = pipe:read "l" end
-    if code == "EACCES" then
-      cli.print("pipe: " .. reason)
-      return false
-    end
-    if not line then
-      local info = pipe:info()
-      cli.print(("pipe: %.2f ms by the kernel's measure (the peer does not echo)")
-        :format((info and info.rtt or 0) * 1000))
+local function summarize(name, count)
+  if count.sent == 0 then return end
+  local lost = ("%s: %d sent, %d lost"):format(name, count.sent, count.sent - count.got)
+  if count.got == 0 then return cli.print(lost) end
+  cli.print(("%s, min/avg/max %.2f/%.2f/%.2f ms"):format(lost, count.least * 1000,
+    count.sum / count.got * 1000, count.most * 1000))
+end
+
+-- It is said however the command ends; Ctrl-C comes as an error.
+local function summarize_at_end(count)
+  return setmetatable({}, { __close = function() summarize("pipe", count) end })
+end
+
+-- -- signalling
+
+local function ping_signalling(node, args, address)
+  local count = new_count()
+  for i = 1, args.count or SIGNALLING do
+    count.sent = i
+    local data, seconds = node:echo(address, "ping " .. i, args.timeout)
+    if not data then return cli.print(("signalling %d: %s"):format(i, seconds)) end
+    add(count, seconds)
+    cli.print(("signalling %d: %.1f ms"):format(i, seconds * 1000))
+  end
+  summarize("signalling", count)
+end
+
+-- -- the pipe
+
+-- By which way it goes now; a session may change it under the pipe.
+local function path_of(pipe)
+  local info = pipe:info() or {}
+  return info.strategy or pipe.strategy, info.remote
+end
+
+local function tell_change(pipe, last)
+  local strategy, remote = path_of(pipe)
+  local now = ("%s to %s"):format(strategy, remote)
+  if last and now ~= last then cli.print(("pipe: now %s (was %s)"):format(now, last)) end
+  return now
+end
+
+-- A line there and back: its seconds; or nil, message, code.
+local function ping_once(pipe, i)
+  local started = p2pd.clock.monotonic()
+  local ok, line, reason, code = true, nil, nil, nil
+  ok, reason, code = pipe:write("ping ", i, "\n")
+  if ok then line, reason, code = pipe:read "l" end
+  if not line then return nil, reason or "the peer has ended the pipe", code end
+  return p2pd.clock.monotonic() - started
+end
+
+-- Of a peer that does not echo the kernel knows the round trip.
+local function tell_kernel(pipe)
+  local info = pipe:info()
+  cli.print(("pipe: %.2f ms by the kernel's measure (the peer does not echo)")
+    :format((info and info.rtt or 0) * 1000))
+end
+
+-- Whether the peer has taken the pipe.
+local function ping_pipe(pipe, args)
+  local count, last, i = new_count(), tell_change(pipe), 0
+  local _ <close> = summarize_at_end(count)
+  pipe:settimeout(args.count and ECHO_WAIT or args.timeout)
+  while not args.count or i < args.count do
+    i = i + 1
+    local seconds, reason, code = ping_once(pipe, i)
+    if not seconds and i == 1 and code == "ETIMEDOUT" then
+      tell_kernel(pipe)
       return true
     end
-    cli.print(("pipe %d: %.2f ms"):format(i, (p2pd.clock.monotonic() - started) * 1000))
+    count.sent = i
+    if not seconds then
+      cli.print(("pipe %d: %s"):format(i, cli.describe_end(reason, code)))
+      return false
+    end
+    add(count, seconds)
+    cli.print(("pipe %d: %.2f ms"):format(i, seconds * 1000))
+    last = tell_change(pipe, last)
+    if i ~= args.count then p2pd.sleep(args.interval) end
   end
   return true
 end
 
 local function main(args)
-  local node <close>, reason = p2pd.node(cli.node_options(args, { background = true }))
+  local address, _, settings = cli.find_peer(args)
+  if not address then return NONE end
+  local node <close>, reason = p2pd.node(cli.node_options(args, { background = true, settings = settings }))
   if not node then
     cli.say("%s", reason)
     return NONE
   end
-  ping_signalling(node, args)
-  local pipe <close>, failure = node:connect(args.address, { timeout = args.timeout })
+  ping_signalling(node, args, address)
+  local pipe <close>, failure = node:connect(address, { timeout = args.timeout })
   if not pipe then
     cli.print(("pipe: %s"):format(failure))
+    local what = advice.of(failure)
+    if what then cli.say("%s", what) end
     return NONE
   end
-  cli.print(("pipe: %s to %s"):format(pipe.strategy, pipe:info().remote))
-  if not ping_pipe(pipe, args.count) then return NONE end
-  return pipe.strategy == "relay" and RELAYED or DIRECT
+  cli.print(("pipe: %s to %s"):format(path_of(pipe)))
+  if not ping_pipe(pipe, args) then return NONE end
+  return path_of(pipe) == "relay" and RELAYED or DIRECT
 end
 
 local args, status = cli.parse(parser, ...)

@@ -79,6 +79,11 @@ describe("p2pd.lua_main", function()
       assert.equal(0, got.status)
       assert.matches("%-e stat.*\n  node ", got.stdout)
     end))
+    it("-h does so too, in 80 columns", task(function()
+      local got = p2pd { "-h" }
+      assert.equal(p2pd({ "--help" }).stdout, got.stdout)
+      for line in got.stdout:gmatch "[^\n]*" do assert.is_true(#line <= 80, line) end
+    end))
     it("refuses an unknown option", task(function()
       local got = p2pd { "-x" }
       assert.equal(1, got.status)

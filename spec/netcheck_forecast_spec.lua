@@ -60,6 +60,25 @@ describe("p2pd.netcheck.forecast", function()
       assert.same({ 6, 2 }, { #ways.ipv4, #ways.ipv6 })
     end)
 
+    it("headline() says it in one line", function()
+      local function headline(routes, broker, turns)
+        return forecast.headline { routes = routes, brokers = { { ok = broker } }, turns = turns or {} }
+      end
+      local symmetric = route(kind("symmetric", "random"))
+      assert.equal("good: every peer can connect to this host", headline({ route(kind "open internet") }, true))
+      assert.equal("good: every kind of peer can be reached without a relay",
+        headline({ route(kind("port-restricted", "equal")) }, true))
+      assert.equal("fair: 4 of 6 kinds of peers can be reached, the others need a relay",
+        headline({ symmetric }, true))
+      assert.equal("fair: 4 of 6 kinds of peers can be reached, the others by a relay",
+        headline({ symmetric }, true, { { ok = true } }))
+      assert.equal("poor: 1 of 6 kinds of peers can be reached, the others need a relay",
+        headline({ route(kind "blocked") }, true))
+      assert.matches(" %(by IPv6 only%)$", headline({ route(kind "open internet", "ipv6") }, true))
+      assert.matches("^bad: no broker", headline({ symmetric }, false))
+      assert.matches("^bad: no server outside", headline({}, true))
+    end)
+
     it("says what is missing", function()
       local sentences, ways = verdict({}, false, { { ok = false } })
       assert.same({ "No server outside answered: only peers on this network can be reached.",

@@ -38,7 +38,8 @@ describe("p2pd.netcheck.report", function()
       "        filtering: address-and-port-dependent; hairpin: no",
       "        not known: something",
       "  IPv6  2001:db8::2, from outside: the same",
-      "        NAT: blocked (type 7); ports: not applicable (delta 1)",
+      "        NAT: not known (assumed blocked, type 7)",
+      "        ports: not applicable (delta 1)",
       "        why: nobody answered",
       "interface eth1",
       "  not used",
@@ -52,6 +53,52 @@ describe("p2pd.netcheck.report", function()
     } do
       assert.matches("\n" .. line .. "\n", "\n" .. text, 1, true)
     end
+  end)
+
+  it("text() begins with a verdict, and has 80 columns whatever it says", function()
+    local long = found()
+    local reason = ("a long reason "):rep(12) .. ("x"):rep(100)
+    long.routes[1].nat = { type = 5, delta = 6, value = 0, mapping = "endpoint-independent",
+      is_delta_assumed = true, missing = { reason }, reason = reason }
+    long.routes[1].shared = { "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.7", "10.0.0.8" }
+    long.routes[3].nic = "2001:db8:1234:5678:9abc:def0:1234:5678"
+    long.routes[3].external = "2001:db8:1234:5678:9abc:def0:1234:5679"
+    long.left_out = { reason, reason }
+    long.brokers[2].reason, long.clock = reason, { ok = false, reason = reason }
+    local text = report.text(long)
+    assert.matches("^good: every kind of peer can be reached without a relay\n\ninterface eth0", text)
+    assert.matches("NAT: not known %(assumed port%-restricted, type 5%)\n", text)
+    assert.matches("ports: not known %(assumed random, delta 6%)\n", text)
+    for line in text:gmatch "[^\n]*" do assert.is_true(#line <= 80, line) end
+    assert.same({ "type", "delta" }, report.object(long).interfaces[1].ipv4.nat.assumed)
+    assert.same({}, report.object(found()).interfaces[1].ipv4.nat.assumed)
+  end)
+
+  it("text() assumes nothing that was seen, and says so of the rest", function()
+    local function nat_of(one)
+      local some = found()
+      some.routes = { some.routes[1] }
+      one.value, one.missing = 0, {}
+      some.routes[1].nat = one
+      return report.text(some):match "\n +NAT: (.-)\n"
+    end
+    local INDEPENDENT, PORT = "endpoint-independent", "address-and-port-dependent"
+    assert.equal("symmetric (type 6); ports: random (delta 6)",
+      nat_of { type = 6, delta = 6, mapping = PORT, tcp_mapping = PORT })
+    assert.equal("symmetric (type 6); ports: random (delta 6)", nat_of { type = 6, delta = 6,
+      mapping = "unstable", unstable = true })
+    assert.equal("not known (assumed symmetric, type 6)", nat_of { type = 6, delta = 6 })
+    assert.equal("open internet (type 1); ports: not applicable (delta 1)", nat_of { type = 1, delta = 1 })
+    assert.equal("not known (assumed symmetric UDP firewall, type 2)", nat_of { type = 2, delta = 1 })
+    assert.equal("blocked (type 7); ports: equal (delta 2)",
+      nat_of { type = 7, delta = 2, tcp_mapping = INDEPENDENT })
+  end)
+
+  it("text() has both families of each interface", function()
+    local one = found()
+    one.routes = { one.routes[1] }
+    assert.matches("interface eth0, the way out by IPv4\n", report.text(one), 1, true)
+    assert.matches("\n  IPv6  none\n", report.text(one), 1, true)
   end)
 
   it("text() says that there is nothing", function()
@@ -85,6 +132,7 @@ describe("p2pd.netcheck.report", function()
         eth0.ipv4.nat.value, eth0.ipv4.nat.hairpin })
     assert.equal("192.0.2.4", eth0.more[1].ext)
     assert.equal(7, eth0.ipv6.nat.type)
+    assert.equal("good: every kind of peer can be reached without a relay", object.expect.verdict)
     assert.matches('"name":"eth1"', text, 1, true)
     assert.matches('"ipv6":null', text, 1, true)
     assert.same({ { "eth2 is down" }, { "a note" } }, { object.left_out, object.notes })

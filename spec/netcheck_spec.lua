@@ -132,7 +132,8 @@ return {
     it("prints a report, and nothing else", task(function()
       local status, out, err = run("--settings", file(), "--interface", "lo")
       assert.same({ 0, "" }, { status, err })
-      assert.matches("^interface lo\n  IPv4  127.0.0.1, from outside: the same\n", out)
+      assert.matches("^good: every peer can connect to this host\n\ninterface lo.-\n  IPv4  127.0.0.1, "
+        .. "from outside: the same\n", out)
       assert.matches("\nwhat to expect\n", out, 1, true)
     end))
 
@@ -141,7 +142,8 @@ return {
       local child <close> = assert(core.process.spawn { stdin = "null", stdout = "pipe",
         "script", "-qfec", command, "/dev/null" })
       local out = child:stdout():read "a"
-      assert.matches("\r\27[Klooking around: 4 of 4\r\27[Kinterface lo", out, 1, true)
+      assert.matches("\r\27[Klooking around: 4 of 4\r\27[K", out, 1, true)
+      assert.matches("good: every peer can connect to this host.-\r\n\r\ninterface lo", out)
     end))
 
     it("prints one JSON object", task(function()

@@ -8,6 +8,9 @@ local task = require "p2pd.task"
 
 local cli = {}
 
+local WIDTH = 80 -- columns
+local wrap_line = require("p2pd.text").wrap
+
 local wanted -- a table while a script is asked for its parser alone
 
 local COMMANDS = {
@@ -86,11 +89,21 @@ function cli.progress(text)
   io.stderr:flush()
 end
 
+-- argparse wraps what it says of options, and nothing else.
+local function wrap(paragraphs)
+  local lines = {}
+  for paragraph in (paragraphs .. "\n"):gmatch "([^\n]*)\n" do
+    for _, line in ipairs(wrap_line(paragraph, WIDTH)) do lines[#lines + 1] = line end
+  end
+  return table.concat(lines, "\n")
+end
+
 local asked_for_help = setmetatable({}, { __mode = "k" }) -- parsers
 
 --- Makes an argparse parser for a command.
 function cli.parser(name, description)
-  local parser = require "argparse"("p2pd " .. name, description)
+  local argparse = require "argparse"
+  local parser = argparse("p2pd " .. name, wrap(description)):usage_max_width(WIDTH):help_max_width(WIDTH)
   return parser:add_help { "-h --help", action = function()
     asked_for_help[parser] = true
     error "help" -- argparse would print it, whether that succeeds or not, and exit

@@ -39,7 +39,7 @@ local function parse_option(options, argv, i)
   return i + 1
 end
 
-local LONG = { ["--help"] = "help", ["--version"] = "version" }
+local LONG = { ["-h"] = "help", ["--help"] = "help", ["--version"] = "version" }
 
 --- Reads a command line as lua does.
 -- @tparam table argv arguments from 1 on, the program's name at 0

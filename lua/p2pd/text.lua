@@ -36,4 +36,30 @@ function text.printable(bytes, most)
   return table.concat(parts)
 end
 
+--- Words on lines that are no longer than a width; a word that is longer is broken.
+-- @tparam string words
+-- @tparam integer width bytes
+-- @tparam[opt=""] string first what the first line begins with
+-- @tparam[opt=first] string rest what the others begin with
+-- @treturn {string,...} lines, at least one
+function text.wrap(words, width, first, rest)
+  local lines, line, is_empty = {}, first or "", true
+  rest = rest or line
+  local function turn()
+    lines[#lines + 1], line, is_empty = line, rest, true
+  end
+  for word in words:gmatch "%S+" do
+    if not is_empty and #line + 1 + #word > width then turn() end
+    line, is_empty = is_empty and line .. word or line .. " " .. word, false
+    while #line > width do
+      local left = line:sub(width + 1)
+      line = line:sub(1, width)
+      turn()
+      line, is_empty = line .. left, false
+    end
+  end
+  lines[#lines + 1] = line
+  return lines
+end
+
 return text

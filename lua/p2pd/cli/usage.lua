@@ -1,6 +1,8 @@
 --- What there is to say about the program itself: its help, its man page and its completion are made of this,
 -- and of the parsers of its commands.
 -- @module p2pd.cli.usage
+local text = require "p2pd.text"
+
 local usage = {}
 
 usage.PURPOSE = "one pipe between two programs, wherever they sit"
@@ -24,6 +26,7 @@ usage.OPTIONS = {
   { "-W", nil, "turn warnings on" },
   { "--", nil, "stop handling options: what follows is a script, never a command" },
   { "-", nil, "stop handling options and execute stdin" },
+  { "-h", nil, "the same as --help" },
   { "--help", nil, "show this text; p2pd COMMAND --help tells more about a command" },
   { "--version", nil, "show the version" },
 }
@@ -37,11 +40,17 @@ usage.ENVIRONMENT = {
   { "XDG_DATA_HOME", "where p2pd/ with the nodes' keys is (~/.local/share)" },
 }
 
-local ROW = "  %-15s %s\n"
+local WIDTH = 80
+local FIRST = "  %-15s "
 
 local function add_rows(lines, title, rows)
   lines[#lines + 1] = title .. "\n"
-  for _, row in ipairs(rows) do lines[#lines + 1] = ROW:format(row[1], row[2]) end
+  for _, row in ipairs(rows) do
+    local first = FIRST:format(row[1])
+    for _, line in ipairs(text.wrap(row[2], WIDTH, first, (" "):rep(#first))) do
+      lines[#lines + 1] = line .. "\n"
+    end
+  end
 end
 
 --- How to call p2pd, and its options.

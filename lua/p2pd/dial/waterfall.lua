@@ -41,21 +41,6 @@ local function what_of(step)
   return (step.kind == "tls" and " " or "") .. (WHATS[step.kind] or step.kind)
 end
 
--- Words on lines that are no longer than the width.
-local function wrap(lines, words, indent)
-  local line
-  for word in words:gmatch "%S+" do
-    if line and #line + 1 + #word > WIDTH then
-      lines[#lines + 1], line = line, nil
-    end
-    line = line and line .. " " .. word or indent .. word
-    while #line > WIDTH do
-      lines[#lines + 1], line = line:sub(1, WIDTH), indent .. line:sub(WIDTH + 1)
-    end
-  end
-  lines[#lines + 1] = line
-end
-
 -- What does not fit before the bar has lines of its own.
 local function add_names(lines, what, where)
   if #what < WHAT and #where < WHERE then return what, where end
@@ -75,7 +60,8 @@ local function add_step(lines, step, total)
   local is_short = reason ~= "" and #reason <= SHORT
   lines[#lines + 1] = ROW:format(what, where, bar(step, total), milliseconds(step.seconds),
     is_short and reason or outcome_of(step))
-  if reason ~= "" and not is_short then wrap(lines, reason, INDENT) end
+  if reason == "" or is_short then return end
+  for _, line in ipairs(text.wrap(reason, WIDTH, INDENT)) do lines[#lines + 1] = line end
 end
 
 local function add_scale(lines, total)

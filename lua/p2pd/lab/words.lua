@@ -5,11 +5,13 @@ local nat = require "p2pd.nat"
 
 local words = {}
 
+local TYPES = { "open", "firewall", "full-cone", "address-restricted", "port-restricted", "symmetric",
+  "blocked" }
+local DELTAS = { "equal", "preserving", "independent", "dependent", "random" }
+
 --- What `parse` understands, for a help text.
-words.HELP = "TYPE[/DELTA[/VALUE]][/drop|/rst|/icmp][/hairpin][/igd][/natpmp][/pcp], "
-  .. "the inner of two before a `+`. "
-  .. "TYPE: open, firewall, full-cone, address-restricted, port-restricted, symmetric, blocked. "
-  .. "DELTA: equal, preserving, independent, dependent, random."
+words.HELP = ("TYPE[/DELTA[/VALUE]][/drop|/rst|/icmp][/hairpin][/igd][/natpmp][/pcp], the inner of two before "
+  .. "a `+`. TYPE: %s. DELTA: %s."):format(table.concat(TYPES, ", "), table.concat(DELTAS, ", "))
 
 local PROTOCOLS = { igd = true, natpmp = true, pcp = true }
 local UNSOLICITED = { drop = true, rst = true, icmp = true }
@@ -31,10 +33,20 @@ local function parse_word(router, word)
   return true
 end
 
+local function is_among(list, word)
+  for _, one in ipairs(list) do
+    if one == word then return true end
+  end
+  return false
+end
+
 local function parse_router(text)
   local router
   for word in text:gmatch "[^/]+" do
     if not router then
+      if not is_among(TYPES, word) then
+        return nil, ("%q is no type of NAT; there are: %s"):format(word, table.concat(TYPES, ", "))
+      end
       router = { type = word }
     elseif not parse_word(router, word) then
       return nil, ("%q is no delta, value, drop, rst, icmp, hairpin, igd, natpmp or pcp"):format(word)

@@ -137,7 +137,7 @@ local function find_delta(probes, missing)
     local known = gap and ("how ports are allotted is not known (%s): random is assumed"):format(gap)
     note(missing, known or NO_PROBES)
   end
-  return nat.DELTA_RANDOM, 0
+  return nat.DELTA_RANDOM, 0, true
 end
 
 -- A server that lies about our address may do so about ports. Over UDP there is but one series.
@@ -170,7 +170,8 @@ local function judge_tcp(result, seen, servers, ip)
     result.delta, result.value = nat.DELTA_NONE, 0
     return
   end
-  result.delta, result.value = find_delta(find_honest(seen.probes, servers), result.missing)
+  result.delta, result.value, result.is_delta_assumed =
+    find_delta(find_honest(seen.probes, servers), result.missing)
   if seen.tcp_mapping[1] then
     local gap
     result.tcp_mapping, gap = compare(seen.tcp_mapping)
@@ -208,7 +209,7 @@ end
 -- `again` (a later mapping of the same endpoint); `tcp_mapping`, a list as @{nat.mapping} takes it; `probes`,
 -- for each server that saw bursts of them `{ name, transport, bursts }`, as @{delta.infer} takes those;
 -- `hairpin`; `reasons`, why servers said nothing; `udp_is_open`: one has answered, though with nothing of use
--- @treturn table `type`, `delta`, `value`, `mapping`, `filtering`, `tcp_mapping` (nil: not known), `hairpin`,
+-- @treturn table `type`, `delta`, `value`, `mapping`, `filtering`, `tcp_mapping` (nil: not known), `is_delta_assumed`, `hairpin`,
 -- `unstable`, `external` (an address, or nil), `missing` (what is not known, sentences), `reason` (why the
 -- type is 7 or the mapping unstable)
 function evidence.judge(seen)

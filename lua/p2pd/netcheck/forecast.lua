@@ -22,7 +22,7 @@ forecast.PEERS = {
     nat = kind("port-restricted", "random", 0, INDEPENDENT) },
   { name = "behind a symmetric NAT, ports in sequence", translated = true,
     nat = kind("symmetric", "independent", 1, PORT) },
-  { name = "behind a symmetric NAT, random ports (many mobile networks)", translated = true,
+  { name = "behind a symmetric NAT, random ports (mobile networks)", translated = true,
     nat = kind("symmetric", "random", 0, PORT) },
 }
 
@@ -75,10 +75,15 @@ function forecast.best(routes, family)
   return best, best_ways
 end
 
-local function describe(name, ways)
+local function count(ways)
   local counts = {}
   for way in pairs(WORTH) do counts[way] = 0 end
   for _, one in ipairs(ways) do counts[one.way] = counts[one.way] + 1 end
+  return counts
+end
+
+local function describe(name, ways)
+  local counts = count(ways)
   local relayed = counts["only relayed"]
   if counts["one side connects"] == #ways then
     return ("%s: every peer can connect to this host."):format(name)
@@ -116,6 +121,26 @@ function forecast.verdict(found)
     sentences[#sentences + 1] = found.turns[1] and "No relay can be used." or "No relay is configured."
   end
   return sentences, ways
+end
+
+local function grade(ways, is_relay)
+  local counts = count(ways)
+  local reached = #ways - counts["only relayed"]
+  if counts["one side connects"] == #ways then return "good: every peer can connect to this host" end
+  if reached == #ways then return "good: every kind of peer can be reached without a relay" end
+  return ("%s: %d of %d kinds of peers can be reached, %s"):format(reached > #ways / 2 and "fair" or "poor",
+    reached, #ways, is_relay and "the others by a relay" or "the others need a relay")
+end
+
+--- A netcheck in one line.
+-- @tparam table found as @{netcheck.run} gives it
+-- @treturn string "good: ...", "fair: ...", "poor: ..." or "bad: ..."
+function forecast.headline(found)
+  local _, ways = forecast.verdict(found)
+  local chosen = ways.ipv4 or ways.ipv6
+  if not chosen then return "bad: no server outside answers, only peers on this network can be reached" end
+  if not has_one(found.brokers) then return "bad: no broker can be reached, so peers can't be signalled" end
+  return grade(chosen, has_one(found.turns)) .. (ways.ipv4 and "" or " (by IPv6 only)")
 end
 
 return forecast

@@ -1,12 +1,15 @@
---- A netcheck as text for people, and as a table for JSON. Pure.
+--- A netcheck as text for people, in 80 columns, and as a table for JSON. Pure.
 -- @module p2pd.netcheck.report
 local json = require "dkjson"
 local nat = require "p2pd.nat"
 local forecast = require "p2pd.netcheck.forecast"
 local port_mapping = require "p2pd.port_mapping"
+local text = require "p2pd.text"
 
 local report = {}
 
+local WIDTH = 80
+local NAT_WIDTH = WIDTH - #"        NAT: ; ports: "
 local FAMILIES = { { "ipv4", "IPv4" }, { "ipv6", "IPv6" } }
 
 local function milliseconds(seconds)
@@ -18,16 +21,48 @@ local function yes_or_no(value)
   return value and "yes" or "no"
 end
 
+-- -- what is only assumed
+
+-- The type, where it was not seen how the NAT treats who was not asked for, or anything at all.
+local function is_type_assumed(one)
+  if one.unstable or one.type == nat.OPEN then return false end
+  if one.type == nat.BLOCKED then return one.tcp_mapping == nil and one.delta == nat.DELTA_NONE end
+  return one.mapping == nil or one.mapping == nat.BEHAVIOURS[1] and one.filtering == nil
+end
+
+local function is_delta_assumed(one)
+  if one.is_delta_assumed then return true end
+  return one.delta == nat.DELTA_RANDOM and not one.unstable and one.mapping == nil and one.tcp_mapping == nil
+end
+
 -- -- text
 
 local function describe_delta(one)
-  local text = ("%s (delta %d"):format(nat.DELTAS[one.delta], one.delta)
-  return one.value == 0 and text .. ")" or ("%s, value %d)"):format(text, one.value)
+  local words = ("%s (delta %d"):format(nat.DELTAS[one.delta], one.delta)
+  return one.value == 0 and words .. ")" or ("%s, value %d)"):format(words, one.value)
+end
+
+local function assumed(is_so, words)
+  return is_so and ("not known (assumed %s)"):format(words:gsub(" %((.*)%)$", ", %1")) or words
+end
+
+-- A line that goes on below its own beginning, where it is too long.
+local function add_wrapped(lines, first, words)
+  local label = words:match "^[%w ]+: " or ""
+  local rest = (" "):rep(math.min(#first + #label, WIDTH // 3))
+  for _, line in ipairs(text.wrap(words, WIDTH, first, rest)) do lines[#lines + 1] = line end
 end
 
 local function add_nat(lines, one)
-  local function add(format, ...) lines[#lines + 1] = "        " .. format:format(...) end
-  add("NAT: %s (type %d); ports: %s", nat.TYPES[one.type], one.type, describe_delta(one))
+  local function add(format, ...) add_wrapped(lines, "        ", format:format(...)) end
+  local kind = assumed(is_type_assumed(one), ("%s (type %d)"):format(nat.TYPES[one.type], one.type))
+  local ports = assumed(is_delta_assumed(one), describe_delta(one))
+  if #kind + #ports <= NAT_WIDTH then
+    add("NAT: %s; ports: %s", kind, ports)
+  else
+    add("NAT: %s", kind)
+    add("ports: %s", ports)
+  end
   if one.mapping or one.tcp_mapping or one.filtering then
     add("mapping: %s, of TCP: %s", one.mapping or "not known", one.tcp_mapping or "not known")
     add("filtering: %s; hairpin: %s", one.filtering or "not known", yes_or_no(one.hairpin))
@@ -46,17 +81,15 @@ end
 local function add_mapping(lines, route)
   local one = port_mapping.describe(route)
   if not one then return end
-  lines[#lines + 1] = "        port mapping: " .. describe_mapping(route, one)
-  for _, reason in ipairs(one.reasons) do lines[#lines + 1] = "          " .. reason end
+  add_wrapped(lines, "        ", "port mapping: " .. describe_mapping(route, one))
+  for _, reason in ipairs(one.reasons) do add_wrapped(lines, "          ", reason) end
 end
 
 local function add_route(lines, label, route)
   local outside = route.external_known and route.external or "not known"
   if route.external_known and route.external == route.nic then outside = "the same" end
-  lines[#lines + 1] = ("  %s  %s, from outside: %s"):format(label, route.nic, outside)
-  if route.shared[1] then
-    lines[#lines + 1] = "        also: " .. table.concat(route.shared, ", ")
-  end
+  add_wrapped(lines, ("  %s  "):format(label), ("%s, from outside: %s"):format(route.nic, outside))
+  if route.shared[1] then add_wrapped(lines, "        ", "also: " .. table.concat(route.shared, ", ")) end
   add_nat(lines, route.nat)
   add_mapping(lines, route)
 end
@@ -69,32 +102,34 @@ local function routes_of(found, name, family)
   return routes
 end
 
--- Of which families an interface is the way out; nothing where there is no other.
+-- Of which families an interface is the way out.
 local function describe_way(found, one)
   local names = {}
   for _, family in ipairs(FAMILIES) do
     local route = routes_of(found, one.name, family[1])[1]
     if route and route.way then names[#names + 1] = family[2] end
   end
-  if not found.interfaces[2] or not names[1] then return "" end
-  return ", the way out by " .. table.concat(names, " and ")
+  return names[1] and ", the way out by " .. table.concat(names, " and ") or ""
+end
+
+local function add_families(lines, found, one)
+  for _, family in ipairs(FAMILIES) do
+    local routes = routes_of(found, one.name, family[1])
+    for _, route in ipairs(routes) do add_route(lines, family[2], route) end
+    if not routes[1] then lines[#lines + 1] = ("  %s  none"):format(family[2]) end
+  end
 end
 
 local function add_interfaces(lines, found)
   for _, one in ipairs(found.interfaces) do
     lines[#lines + 1] = "interface " .. one.name .. describe_way(found, one)
-    local is_empty = true
-    for _, family in ipairs(FAMILIES) do
-      for _, route in ipairs(routes_of(found, one.name, family[1])) do
-        add_route(lines, family[2], route)
-        is_empty = false
-      end
+    if routes_of(found, one.name, "ipv4")[1] or routes_of(found, one.name, "ipv6")[1] then
+      add_families(lines, found, one)
+    else
+      lines[#lines + 1] = "  not used"
     end
-    if is_empty then lines[#lines + 1] = "  not used" end
   end
-  if found.left_out[1] then
-    lines[#lines + 1] = "left out: " .. table.concat(found.left_out, "; ")
-  end
+  if found.left_out[1] then add_wrapped(lines, "", "left out: " .. table.concat(found.left_out, "; ")) end
 end
 
 local function describe_broker(one)
@@ -115,8 +150,9 @@ local function describe_turn(one)
   local parts = { "by " .. one.transport }
   for _, relay in ipairs { "udp", "tcp" } do
     local found = one[relay]
-    local text = found.ok and ("%s relay in %s"):format(relay:upper(), milliseconds(found.seconds))
-    if text then parts[#parts + 1] = text end
+    if found.ok then
+      parts[#parts + 1] = ("%s relay in %s"):format(relay:upper(), milliseconds(found.seconds))
+    end
   end
   return table.concat(parts, ", ")
 end
@@ -125,15 +161,17 @@ local function add_servers(lines, title, list, describe)
   lines[#lines + 1] = title
   if not list[1] then lines[#lines + 1] = "  none in the settings" end
   for _, one in ipairs(list) do
-    local text = one.ok and describe(one) or "no: " .. one.reason
-    lines[#lines + 1] = ("  %s:%d  %s"):format(one.host, one.port, text)
+    local words = one.ok and describe(one) or "no: " .. one.reason
+    for _, line in ipairs(text.wrap(words, WIDTH, ("  %s:%d  "):format(one.host, one.port), "    ")) do
+      lines[#lines + 1] = line
+    end
   end
 end
 
 local function add_clock(lines, clock)
   lines[#lines + 1] = "clock"
   if not clock.ok then
-    lines[#lines + 1] = "  not compared: " .. clock.reason
+    add_wrapped(lines, "  ", "not compared: " .. clock.reason)
     return
   end
   local direction = clock.offset >= 0 and "behind" or "ahead of"
@@ -150,17 +188,17 @@ local function add_forecast(lines, found)
   for _, family in ipairs(FAMILIES) do
     for i, one in ipairs(ways[family[1]] or {}) do
       if i == 1 then lines[#lines + 1] = ("  %s, peers"):format(family[2]) end
-      lines[#lines + 1] = ("    %-60s %s"):format(one.peer, WAYS[one.way])
+      lines[#lines + 1] = ("    %-55s %s"):format(one.peer, WAYS[one.way])
     end
   end
-  for _, sentence in ipairs(sentences) do lines[#lines + 1] = "  " .. sentence end
+  for _, sentence in ipairs(sentences) do add_wrapped(lines, "  ", sentence) end
 end
 
---- The report for people.
+--- The report for people: the verdict, then everything else.
 -- @tparam table found as @{netcheck.run} gives it
--- @treturn string lines
+-- @treturn string lines of 80 columns at most
 function report.text(found)
-  local lines = {}
+  local lines = { forecast.headline(found), "" }
   add_interfaces(lines, found)
   add_servers(lines, "brokers", found.brokers, describe_broker)
   add_servers(lines, "STUN servers", found.stuns, describe_stun)
@@ -173,10 +211,10 @@ end
 -- -- JSON
 
 local KEYS = { "interfaces", "name", "ipv4", "ipv6", "more", "nic", "ext", "shared", "nat", "type",
-  "type_name", "delta", "delta_name", "value", "mapping", "filtering", "tcp_mapping", "hairpin", "missing",
+  "type_name", "delta", "delta_name", "value", "assumed", "mapping", "filtering", "tcp_mapping", "hairpin", "missing",
   "left_out", "notes", "brokers", "stun", "turn", "clock", "host", "port", "transport", "ok", "udp", "tcp",
   "behaviour", "rtt", "seconds", "ip", "offset", "bound", "servers", "reason", "tcp_reason", "code", "expect",
-  "sentences", "peer", "way", "port_mapping", "state", "protocol", "verified", "reasons" }
+  "verdict", "sentences", "peer", "way", "port_mapping", "state", "protocol", "verified", "reasons" }
 
 -- A copy whose numbers of seconds have six digits at most.
 local function shorten(value)
@@ -191,11 +229,18 @@ local function list(values)
   return setmetatable(values or {}, { __jsontype = "array" })
 end
 
+local function assumptions(one)
+  local names = {}
+  if is_type_assumed(one) then names[1] = "type" end
+  if is_delta_assumed(one) then names[#names + 1] = "delta" end
+  return names
+end
+
 local function nat_object(one)
   return {
     type = one.type, type_name = nat.TYPES[one.type],
     delta = one.delta, delta_name = nat.DELTAS[one.delta], value = one.value,
-    mapping = one.mapping or json.null, filtering = one.filtering or json.null,
+    assumed = list(assumptions(one)), mapping = one.mapping or json.null, filtering = one.filtering or json.null,
     tcp_mapping = one.tcp_mapping or json.null,
     hairpin = one.hairpin == nil and json.null or one.hairpin,
     missing = list(one.missing), reason = one.reason,
@@ -232,9 +277,9 @@ end
 --- What the JSON has, as a table.
 -- @tparam table found as @{netcheck.run} gives it
 -- @treturn table `interfaces`: `{ name, ipv4 = { nic, ext, shared, nat = { type, type_name, delta,
--- delta_name, value, mapping, filtering, tcp_mapping, hairpin, missing, reason }, port_mapping = { state,
+-- delta_name, value, assumed (those of "type" and "delta" that are not known), mapping, filtering, tcp_mapping, hairpin, missing, reason }, port_mapping = { state,
 -- protocol, ip, verified, reason, reasons } }, ipv6 }`; `left_out`, `notes`, `brokers`, `stun`, `turn`,
--- `clock`, `expect` (`sentences`; `ipv4` and `ipv6`: kinds of peers and the way to them)
+-- `clock`, `expect` (`verdict`, `sentences`; `ipv4` and `ipv6`: kinds of peers and the way to them)
 function report.object(found)
   local interfaces = {}
   for i, one in ipairs(found.interfaces) do interfaces[i] = interface_object(found, one) end
@@ -242,7 +287,7 @@ function report.object(found)
   return {
     interfaces = list(interfaces), left_out = list(found.left_out), notes = list(found.notes),
     brokers = list(found.brokers), stun = list(found.stuns), turn = list(found.turns), clock = found.clock,
-    expect = { sentences = list(sentences), ipv4 = ways.ipv4 or json.null, ipv6 = ways.ipv6 or json.null },
+    expect = { verdict = forecast.headline(found), sentences = list(sentences), ipv4 = ways.ipv4 or json.null, ipv6 = ways.ipv6 or json.null },
   }
 end
 
