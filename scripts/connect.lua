@@ -81,7 +81,7 @@ local function copy(from, to)
     if not data then
       cli.drain(to)
       local ok, failure = to:shutdown()
-      return reason and cli.describe_end(reason, code) or not ok and failure or nil
+      return reason and cli.describe_end(reason, code) or not ok and failure or nil, code
     end
     local ok, failure = to:write(data)
     if not ok then return failure end
@@ -89,13 +89,15 @@ local function copy(from, to)
 end
 
 -- The pipe's end is the end; the end of standard input only ends our sending half.
-local function exchange(pipe)
+local function exchange(node, pipe)
   local input <close> = cli.standard_stream(0)
   local output <close> = cli.standard_stream(1)
   local _ <close> = p2pd.spawn(copy, input, pipe)
-  local reason = copy(pipe, output)
+  local reason, code = copy(pipe, output)
   if not reason then return cli.OK end
   cli.say("%s", reason)
+  local what = code == "EACCES" and advice.of_refusal(reason, node.id)
+  if what then cli.say("%s", what) end
   return cli.FAILED
 end
 
@@ -128,7 +130,7 @@ local function main(args)
     return cli.FAILED
   end
   local pipe <close> = connect_at_last(node, args, address, name)
-  return pipe and exchange(pipe) or cli.FAILED
+  return pipe and exchange(node, pipe) or cli.FAILED
 end
 
 local args, status = cli.parse(parser, ...)

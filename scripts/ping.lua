@@ -67,14 +67,15 @@ local function tell_change(pipe, last)
   return now
 end
 
--- A line there and back: its seconds; or nil, message, code.
+-- A line there and back: its seconds; or nil, message, code. Answers that come too late are passed over.
 local function ping_once(pipe, i)
-  local started = p2pd.clock.monotonic()
-  local ok, line, reason, code = true, nil, nil, nil
-  ok, reason, code = pipe:write("ping ", i, "\n")
-  if ok then line, reason, code = pipe:read "l" end
-  if not line then return nil, reason or "the peer has ended the pipe", code end
-  return p2pd.clock.monotonic() - started
+  local started, sent = p2pd.clock.monotonic(), "ping " .. i
+  local ok, reason, code = pipe:write(sent, "\n")
+  while ok do
+    ok, reason, code = pipe:read "l"
+    if ok == sent then return p2pd.clock.monotonic() - started end
+  end
+  return nil, reason or "the peer has ended the pipe", code
 end
 
 -- Of a peer that does not echo the kernel knows the round trip.
@@ -84,25 +85,35 @@ local function tell_kernel(pipe)
     :format((info and info.rtt or 0) * 1000))
 end
 
--- Whether the peer has taken the pipe.
+-- Whether to go on after a ping; nil when the peer has not taken the pipe.
+local function tell_one(pipe, count, i, seconds, reason, code)
+  if not seconds and i == 1 and code == "ETIMEDOUT" then
+    count.sent = 0
+    tell_kernel(pipe)
+    return false
+  end
+  if code == "EACCES" then
+    count.sent = 0
+    cli.print("pipe: " .. reason)
+    return nil
+  end
+  if seconds then add(count, seconds) end
+  cli.print(("pipe %d: %s"):format(i, seconds and ("%.2f ms"):format(seconds * 1000)
+    or code == "ETIMEDOUT" and "no answer in time" or cli.describe_end(reason, code)))
+  return seconds ~= nil or code == "ETIMEDOUT"
+end
+
+-- Whether the peer has taken the pipe, and keeps it.
 local function ping_pipe(pipe, args)
   local count, last, i = new_count(), tell_change(pipe), 0
   local _ <close> = summarize_at_end(count)
-  pipe:settimeout(args.count and ECHO_WAIT or args.timeout)
   while not args.count or i < args.count do
+    pipe:settimeout(i == 0 and ECHO_WAIT or args.timeout)
     i = i + 1
-    local seconds, reason, code = ping_once(pipe, i)
-    if not seconds and i == 1 and code == "ETIMEDOUT" then
-      tell_kernel(pipe)
-      return true
-    end
     count.sent = i
-    if not seconds then
-      cli.print(("pipe %d: %s"):format(i, cli.describe_end(reason, code)))
-      return false
-    end
-    add(count, seconds)
-    cli.print(("pipe %d: %.2f ms"):format(i, seconds * 1000))
+    local seconds, reason, code = ping_once(pipe, i)
+    local goes_on = tell_one(pipe, count, i, seconds, reason, code)
+    if not goes_on then return goes_on ~= nil and count.sent == 0 end
     last = tell_change(pipe, last)
     if i ~= args.count then p2pd.sleep(args.interval) end
   end

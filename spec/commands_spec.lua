@@ -1,5 +1,6 @@
 -- The commands of the executable, as processes.
 local address = require "p2pd.address"
+local cli = require "p2pd.cli"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local json = require "dkjson"
@@ -89,6 +90,14 @@ describe("the command", function()
       end))
     end
 
+    it("has 80 columns", task(function()
+      for _, command in ipairs(cli.commands()) do
+        local child <close> = helper.p2pd(command.name, "--help")
+        for line in child:stdout():read("a"):gmatch "[^\n]*" do assert.is_true(#line <= 80, line) end
+        child:wait(WAIT)
+      end
+    end))
+
     it("is what a wrong option gets, with status 2", task(function()
       for _, arguments in ipairs {
         { "node", "--fast" }, { "node", "--port", "http" }, { "connect" }, { "ping" }, { "demo", "more" },
@@ -126,6 +135,18 @@ describe("the command", function()
         local other_id = address.parse((other:stdout():read "l"):match "^address: (.*)").node_id
         assert.equal(arguments[3] == "--force", other_id == id)
       end
+    end))
+
+    it("says what becomes of the bytes that it does not send back", task(function()
+      local child <close> = spawn "node"
+      local text = child:stdout():read("l"):match "^address: (.*)"
+      assert.matches("^p2pd: what peers send is thrown away", child:stderr():read "l")
+      local alice <close> = start_node()
+      local pipe <close> = assert(alice:connect(text))
+      pipe:write "seven\r\n"
+      pipe:close()
+      assert.equal(("p2pd: %s: the pipe has ended, 7 bytes were thrown away"):format(alice.id),
+        child:stderr():read "l")
     end))
 
     it("says what is wrong", task(function()
@@ -248,8 +269,14 @@ describe("the command", function()
       for number in err:match("\n({.*})\n$"):gmatch "seconds\":([%d.]+)" do
         assert.is_true(#number:gsub("^0%.0*", ""):gsub("%.", "") <= 6, number)
       end
-      assert.matches("p2pd: direct +%d+ ms  connected\n", err)
-      assert.matches("p2pd: %S+ to %S+, by direct\n", err)
+      assert.matches("\ndirect +%S+ > %S+:%d+ +|[ #]+| +%d+ ms  ok\n", err)
+      assert.matches("\np2pd: connected to " .. text:match "%w+$" .. " by direct\n", err)
+      local kinds = {}
+      for _, step in ipairs(report.steps) do
+        kinds[step.kind] = true
+        assert.is_true(step.began >= 0 and step.seconds >= 0)
+      end
+      assert.is_true(kinds.strategy and kinds.broker and kinds.tls and kinds.signal)
     end))
 
     it("to nobody ends within its timeout, with status 1 and the reasons", task(function()
@@ -260,18 +287,65 @@ describe("the command", function()
       local report = json.decode(err:match "\n({[^\n]*})\n")
       assert.same({ false, 3 }, { report.ok, #report.attempts })
       assert.matches("direct: .*refused.*reverse: no answer within", report.error)
-      assert.matches("p2pd: reverse +%d+ ms  no answer within", err)
+      assert.equal("0.3 s is little: allow it 20 s", report.advice)
+      assert.matches("\nreverse +|x+| +%d+ ms  failed\n +no answer within", err)
+      for line in err:gmatch "([^\n]*)\n" do assert.is_true(#line <= 80 or line:find "^{" ~= nil, line) end
       status, out, err = run("connect", text, "--timeout", "0.3")
       assert.same({ 1, "" }, { status, out })
-      assert.matches("^p2pd: no connection to %w+ %(direct: [^\n]*%)\n$", err)
+      assert.matches("^p2pd: no connection to %w+ %(direct: [^\n]*%)\np2pd: 0.3 s is little: [^\n]*\n$", err)
     end))
 
-    it("names what is wrong with an address", task(function()
-      for text, reason in pairs { [""] = "address: empty", ["0-0-0-a.b"] = "node id: a.b is not" } do
-        local status, out, err = run("connect", text)
-        assert.same({ 1, "" }, { status, out })
-        assert.matches("p2pd: not a peer address: " .. reason, err, 1, true)
+    it("names what is wrong with an address, and starts no node for it", task(function()
+      local id = nodes.new_id()
+      for text, reason in pairs {
+        [""] = "not a peer address: address: empty", ["0-0-0-a.b"] = "not a peer address: node id: a.b is not",
+        ["0-[0,1.2.3.4"] = "the address is cut off", ["0-0-0-" .. id:sub(1, 40)] = "the address is cut off",
+        bob = "bob is neither an address nor a node id",
+      } do
+        local child <close> = helper.p2pd { "connect", "--settings", path, "--interface", "no-such-interface",
+          text, stdin = "null" }
+        assert.matches("^p2pd: " .. reason:gsub("%p", "%%%0") .. "[^\n]*\n$", child:stderr():read "a")
+        assert.same({ "exit", 1 }, { child:wait(WAIT) })
       end
+    end))
+
+    it("takes an address as it was pasted, and a bare node id", task(function()
+      local _ <close>, text = spawn_echo()
+      for _, pasted in ipairs { "address: " .. text .. "\r\n", " '" .. text .. "' ", text:match "%w+$" } do
+        local status, out, err = run("connect", "-v", pasted)
+        assert.same({ 0, "" }, { status, out })
+        assert.matches("^p2pd: connected to " .. text:match "%w+$" .. " by %a+\n$", err)
+      end
+    end))
+
+    it("tries until it succeeds, with --retry", task(function()
+      local alice <close> = start_node()
+      local text = nobody(alice)
+      local port = address.parse(text).ipv4[1].port
+      local child <close> = spawn("connect", text, "--strategies", "direct", "--retry", "--timeout", "0.5")
+      assert.matches("^p2pd: no connection to ", child:stderr():read "l")
+      assert.matches("^p2pd: ", child:stderr():read "l")
+      assert.equal("p2pd: trying again in 1 s", child:stderr():read "l")
+      local forwarder <close> = assert(core.tcp.listen { ip = "127.0.0.1", port = port })
+      assert(forwarder:accept(WAIT))
+      check_interrupted(child)
+    end))
+
+    it("refuses a directory as standard input", task(function()
+      local shell <close> = assert(core.process.spawn { "sh", "-c", 'exec "$0" connect x </', stderr = "pipe",
+        os.getenv "P2PD_EXE" or lfs.currentdir() .. "/p2pd" })
+      assert.equal("p2pd: stdin is a directory\n", shell:stderr():read "a")
+      assert.same({ "exit", 2 }, { shell:wait(WAIT) })
+    end))
+
+    it("says that the peer vanished", task(function()
+      local node <close>, text = spawn_echo()
+      local child <close> = spawn("connect", text)
+      child:stdin():write "hello\n"
+      assert.equal("hello", child:stdout():read "l")
+      node:kill "KILL"
+      assert.same({ "exit", 1 }, { child:wait(WAIT) })
+      assert.matches("^p2pd: the peer vanished", child:stderr():read "a")
     end))
 
     it("ends with 130 at SIGINT while it connects", task(function()
@@ -316,8 +390,34 @@ describe("the command", function()
       local _ <close>, text = spawn_echo()
       local status, out = run("ping", text, "-c", "2")
       assert.equal(0, status)
-      assert.matches("^signalling 1: [%d.]+ ms\nsignalling 2: [%d.]+ ms\npipe: %w+ to %S+\n", out)
-      assert.matches("\npipe 1: [%d.]+ ms\npipe 2: [%d.]+ ms\n$", out)
+      assert.matches("^signalling 1: [%d.]+ ms\nsignalling 2: [%d.]+ ms\nsignalling: 2 sent, 0 lost", out)
+      assert.matches("\npipe: %w+ to %S+\npipe 1: [%d.]+ ms\npipe 2: [%d.]+ ms\n", out)
+      assert.matches("\npipe: 2 sent, 0 lost, min/avg/max [%d.]+/[%d.]+/[%d.]+ ms\n$", out)
+    end))
+
+    it("goes on until it is interrupted, and sums up then", task(function()
+      local _ <close>, text = spawn_echo()
+      local child <close> = spawn("ping", text, "-i", "0.01")
+      for line in function() return (child:stdout():read "l") end do
+        if line:find "^pipe 5: " then break end
+      end
+      check_interrupted(child)
+      assert.matches("\npipe: %d+ sent, [01] lost, min/avg/max [%d./]+ ms\n$", "\n" .. child:stdout():read "a")
+    end))
+
+    it("tells of a peer that does not echo, and of one that vanishes", task(function()
+      local alice <close> = start_node()
+      local status, out = run("ping", alice.address, "-c", "1")
+      assert.equal(0, status)
+      assert.matches("\npipe: [%d.]+ ms by the kernel's measure %(the peer does not echo%)\n$", out)
+      local node <close>, text = spawn_echo()
+      local child <close> = spawn("ping", text, "-i", "0.01")
+      for line in function() return (child:stdout():read "l") end do
+        if line:find "^pipe 1: " then break end
+      end
+      node:kill "KILL"
+      assert.same({ "exit", 2 }, { child:wait(WAIT) })
+      assert.matches("pipe %d+: the peer vanished.*\npipe: %d+ sent, 1 lost", child:stdout():read "a")
     end))
 
     it("ends with 2 when there is no way", task(function()

@@ -52,19 +52,25 @@ local function own_address(facts)
   return "this is the address of this node itself: use the one that the other side prints"
 end
 
+--- What could be done about a peer that refuses.
+-- @tparam string reason the peer's
+-- @tparam string node_id ours
+-- @treturn ?string a sentence without a full stop
+function advice.of_refusal(reason, node_id)
+  if reason:find "too busy" then return "the peer has no room now: try again in a minute" end
+  if reason:find "knows no message" then
+    return "the peer does not use all of these strategies: name others, or give it a newer version"
+  end
+  if reason:find "not allowed" then
+    return ("the peer lets in only whom it was told to: its owner can allow this node's id, %s"):format(node_id)
+  end
+end
+
 local function refused(facts, report)
   local step = find_step(report, function(one)
     return one.kind == "signal" and one.code == "EACCES" and not one.reason:find "not reachable"
   end)
-  if not step then return nil end
-  if says "too busy" (step) then return "the peer has no room now: try again in a minute" end
-  if says "knows no message" (step) then
-    return "the peer does not use all of these strategies: name others, or give it a newer version"
-  end
-  if says "not allowed" (step) then
-    return ("the peer lets in only whom it was told to: its owner can allow this node's id, %s")
-      :format(facts.node_id)
-  end
+  return step and advice.of_refusal(step.reason, facts.node_id)
 end
 
 local function wrong_clock(_, report)

@@ -131,6 +131,8 @@ describe("p2pd.lab.words", function()
   it("says what it does not understand", function()
     assert.same({ nil, "a NAT has a type" }, { words.parse "" })
     assert.same({ nil, "a NAT has a type" }, { words.parse "symmetric+" })
+    assert.same({ nil, '"symetric" is no type of NAT; there are: open, firewall, full-cone, '
+      .. "address-restricted, port-restricted, symmetric, blocked" }, { words.parse "symetric" })
     assert.same({ nil, '"loud" is no delta, value, drop, rst, icmp, hairpin, igd, natpmp or pcp' },
       { words.parse "symmetric/loud" })
   end)
