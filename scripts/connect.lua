@@ -54,7 +54,7 @@ local function describe(seconds, pipe, failure)
     ["local"] = info["local"], remote = info.remote, rtt = cli.digits(info.rtt), tls = info.tls,
     attempts = list_of(from.attempts, { "strategy", "ok", "reason" }),
     steps = list_of(from.report and from.report.steps or {},
-      { "kind", "name", "local", "remote", "ok", "reason", "code" }),
+      { "kind", "name", "local", "remote", "ok", "reason", "code", "is_skipped" }),
     error = failure and tostring(failure), advice = failure and advice.of(failure),
   }
 end
@@ -69,7 +69,7 @@ local function tell(args, name, seconds, pipe, failure)
   if args.json then
     io.stderr:write(json.encode(report, { keyorder = KEYS }), "\n")
   elseif failure then
-    cli.say("%s", failure)
+    cli.say("%s", args.explain and failure.report and failure.message or failure)
     if report.advice then cli.say("%s", report.advice) end
   end
 end

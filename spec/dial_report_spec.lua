@@ -89,6 +89,21 @@ describe("p2pd.dial.report", function()
     end
   end)
 
+  it("has strategies that could not begin, unless there is a stream", function()
+    local attempts = { { strategy = "punch", seconds = 0, reason = "not predictable" },
+      { strategy = "direct", began = 0, seconds = 1, reason = "refused" } }
+    for is_won, count in pairs { [true] = 0, [false] = 1 } do
+      local dial, report = new_dial(), new_report()
+      dial.attempts = attempts
+      report:conclude(dial, is_won)
+      assert.equal(count, #report.steps)
+      if not is_won then
+        assert.same({ "strategy", "punch", false, "not predictable" }, says(report.steps[1]))
+        assert.matches("^punch +| +| +0 ms  not run$", waterfall.lines(report)[2])
+      end
+    end
+  end)
+
   it("keeps a bounded number of steps", function()
     local dial, report = new_dial(), new_report()
     for _ = 1, 600 do report:begin("signal", "GET_ADDR"):finish(true) end

@@ -24,7 +24,7 @@ Report.__index = Report
 -- @treturn report `steps`: a list, each with `kind` ("broker", "stun", "signal", "strategy", "attempt", "tls"),
 -- `name`, `local` and `remote` (where it has a pair of addresses), `began` (seconds since the dial's beginning),
 -- `seconds`, `ok`, `reason` (an outcome in words: why it failed, or what it brought), `code` (ECANCELED: it was
--- not waited for); from the dial's end on also `seconds` and `facts`
+-- not waited for), `is_skipped` (a strategy that could not begin); from the dial's end on also `seconds` and `facts`
 function report.new(started)
   return setmetatable({ started = started, steps = {}, count = 0, brokers = {}, routes = {} }, Report)
 end
@@ -212,6 +212,17 @@ local function brokers_of(self)
   return list
 end
 
+-- Strategies that had nothing to begin with.
+local function add_skipped(self, attempts)
+  for _, attempt in ipairs(attempts or {}) do
+    if not attempt.began and attempt.reason then
+      local step = self:begin("strategy", attempt.strategy)
+      step:finish(false, attempt.reason, "EHOSTUNREACH")
+      step.is_skipped, step.seconds = true, 0
+    end
+  end
+end
+
 --- Ends what has not ended, and keeps what an advice needs to know (@{p2pd.advice}).
 -- @tparam dial dial
 -- @tparam boolean is_won whether there is a stream
@@ -229,6 +240,7 @@ function Report:conclude(dial, is_won)
     step:finish(false, "cancelled", "ECANCELED")
     if step.code == "ECANCELED" then step.reason = is_won and "unused" or "cut off" end
   end
+  if not is_won then add_skipped(self, dial.attempts) end
   table.sort(self.steps, function(a, b)
     if a.began ~= b.began then return a.began < b.began end
     return a.number < b.number

@@ -11,7 +11,7 @@ local ROW = "%-" .. WHAT .. "s%-" .. WHERE .. "s|%s|%9s  %s"
 local INDENT = (" "):rep(WHAT)
 local SHORT = WIDTH - WHAT - WHERE - CELLS - 13 -- characters of an outcome that fits its line
 local WHATS = { signal = "message" }
-local MARKS = { ok = "#", failed = "x", left = "." }
+local MARKS = { ok = "#", failed = "x", left = ".", ["not run"] = " " }
 
 local function milliseconds(seconds)
   return ("%.0f ms"):format(seconds * 1000)
@@ -19,6 +19,7 @@ end
 
 local function outcome_of(step)
   if step.ok then return "ok" end
+  if step.is_skipped then return "not run" end
   return step.code == "ECANCELED" and "left" or "failed"
 end
 

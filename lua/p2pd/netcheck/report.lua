@@ -68,7 +68,9 @@ local function add_nat(lines, one)
     add("filtering: %s; hairpin: %s", one.filtering or "not known", yes_or_no(one.hairpin))
   end
   if one.reason then add("why: %s", one.reason) end
-  for _, gap in ipairs(one.missing or {}) do add("not known: %s", gap) end
+  for _, gap in ipairs(one.missing or {}) do
+    add(gap:find "known" and "%s" or "not known: %s", gap)
+  end
 end
 
 local function describe_mapping(route, one)
