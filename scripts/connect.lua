@@ -21,8 +21,8 @@ parser:flag("-v --verbose", "Say on standard error when the peer is connected.")
 parser:flag("--json", "Say on standard error, as a JSON object, how the connection was made.")
 parser:flag("--explain", "Say on standard error what was tried, when, and what came of it.")
 
-local KEYS = { "ok", "strategy", "kind", "name", "began", "seconds", "reason", "code", "peer", "local", "remote",
-  "rtt", "tls", "protocol", "cipher", "ktls", "error", "advice", "attempts", "steps" }
+local KEYS = { "ok", "strategy", "kind", "name", "began", "seconds", "reason", "code", "peer", "local",
+  "remote", "rtt", "tls", "protocol", "cipher", "ktls", "error", "advice", "attempts", "steps" }
 
 -- Failures stand out, and what was not needed steps back.
 local function paint(line)

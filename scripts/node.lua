@@ -20,15 +20,23 @@ local function tell_end(pipe, echo, count, reason, code)
   end
 end
 
-local function serve(accepted, echo)
-  local pipe <close>, count, ok, data, reason, code = accepted, 0, true, nil, nil, nil
-  repeat
-    data, reason, code = pipe:recv()
-    if data then
-      count = count + #data
-      if echo then ok, reason, code = pipe:write(data) end
+-- Reads to the end: how many bytes, and what ended it.
+local function consume(pipe, echo)
+  local count = 0
+  while true do
+    local data, reason, code = pipe:recv()
+    if not data then return count, reason, code end
+    count = count + #data
+    if echo then
+      local ok, failure, errno = pipe:write(data)
+      if not ok then return count, failure, errno end
     end
-  until not data or not ok
+  end
+end
+
+local function serve(accepted, echo)
+  local pipe <close> = accepted
+  local count, reason, code = consume(pipe, echo)
   cli.drain(pipe)
   tell_end(pipe, echo, count, reason, code)
 end

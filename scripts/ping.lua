@@ -11,7 +11,8 @@ local parser = cli.add_node_options(cli.parser("ping",
 parser:epilog "Exit status: 0 a direct pipe, 1 a relayed one, 2 none."
 parser:argument("address", "The peer's address, or its node id."):argname "PEER"
 parser:option("-c --count", "How many of each kind (else until Ctrl-C)."):argname "N":convert(cli.count)
-parser:option("-i --interval", "Seconds between two over the pipe."):argname "S":convert(cli.seconds):default "1"
+parser:option("-i --interval", "Seconds between two over the pipe."):argname "S"
+  :convert(cli.seconds):default "1"
 parser:option("--timeout", "Seconds for each."):argname "S":convert(cli.seconds):default "10"
 
 local SIGNALLING = 3 -- round trips, when no count is given

@@ -63,7 +63,8 @@ describe("p2pd.advice", function()
   it("names brokers that can't be reached", function()
     local facts = { heard = false, brokers = { { name = "b:1", reason = "Connection refused" },
       { name = "a:2", reason = "timed out" } } }
-    assert.matches("^the peer's brokers %(a:2, b:1%) can't be reached from here", of(facts, signal "no broker"))
+    assert.matches("^the peer's brokers %(a:2, b:1%) can't be reached from here",
+      of(facts, signal "no broker"))
     facts.brokers[1].reason = "certificate has expired"
     assert.matches("check the clock$", of(facts))
     facts.brokers[1].reason = "the broker's certificate is not good"

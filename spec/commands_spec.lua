@@ -298,7 +298,8 @@ describe("the command", function()
     it("names what is wrong with an address, and starts no node for it", task(function()
       local id = nodes.new_id()
       for text, reason in pairs {
-        [""] = "not a peer address: address: empty", ["0-0-0-a.b"] = "not a peer address: node id: a.b is not",
+        [""] = "not a peer address: address: empty",
+        ["0-0-0-a.b"] = "not a peer address: node id: a.b is not",
         ["0-[0,1.2.3.4"] = "the address is cut off", ["0-0-0-" .. id:sub(1, 40)] = "the address is cut off",
         bob = "bob is neither an address nor a node id",
       } do
@@ -402,7 +403,8 @@ describe("the command", function()
         if line:find "^pipe 5: " then break end
       end
       check_interrupted(child)
-      assert.matches("\npipe: %d+ sent, [01] lost, min/avg/max [%d./]+ ms\n$", "\n" .. child:stdout():read "a")
+      assert.matches("\npipe: %d+ sent, [01] lost, min/avg/max [%d./]+ ms\n$",
+        "\n" .. child:stdout():read "a")
     end))
 
     it("tells of a peer that does not echo, and of one that vanishes", task(function()

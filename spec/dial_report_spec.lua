@@ -4,7 +4,8 @@ local reports = require "p2pd.dial.report"
 local waterfall = require "p2pd.dial.waterfall"
 
 local NAT = { type = 5, delta = 2, value = 0 }
-local PAIR = { family = "ipv4", route = { nic = "192.168.1.2" }, remote = { external = "203.0.113.9", port = 99 } }
+local PAIR = { family = "ipv4", route = { nic = "192.168.1.2" },
+  remote = { external = "203.0.113.9", port = 99 } }
 
 local function new_dial()
   local node = { id = "me", settings = { stun = { {} }, turn = {} }, routes = {}, discovering = true,
@@ -26,7 +27,8 @@ describe("p2pd.dial.report", function()
     step:finish(nil, "refused\27", "ECONNREFUSED")
     step:finish(true)
     assert.same({ "strategy", "direct", false, "refused?" }, says(step))
-    assert.same({ "192.168.1.2", "203.0.113.9:99", "ECONNREFUSED" }, { step["local"], step.remote, step.code })
+    assert.same({ "192.168.1.2", "203.0.113.9:99", "ECONNREFUSED" },
+      { step["local"], step.remote, step.code })
     assert.is_true(step.began >= 0 and step.seconds >= 0)
   end)
 
@@ -149,7 +151,8 @@ describe("p2pd.dial.waterfall", function()
       step("tls", "1.3", -3, 9, { reason = REASON, ["local"] = "[" .. IPV6 .. "]:65535",
         remote = "[" .. IPV6 .. "]:65535" }),
       step("stun", ("n"):rep(60), 0.99999, 0, { ok = true }),
-      step("attempt", "punch 12345", 5, 123, { ["local"] = "192.168.100.100", remote = "203.0.113.100:65535" }))
+      step("attempt", "punch 12345", 5, 123,
+        { ["local"] = "192.168.100.100", remote = "203.0.113.100:65535" }))
     for _, line in ipairs(lines) do assert.is_true(#line <= 80, line) end
     local all = table.concat(lines, " "):gsub("%s+", "")
     assert.matches(REASON:gsub("%s+", ""), all, 1, true)

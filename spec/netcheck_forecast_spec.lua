@@ -65,7 +65,8 @@ describe("p2pd.netcheck.forecast", function()
         return forecast.headline { routes = routes, brokers = { { ok = broker } }, turns = turns or {} }
       end
       local symmetric = route(kind("symmetric", "random"))
-      assert.equal("good: every peer can connect to this host", headline({ route(kind "open internet") }, true))
+      assert.equal("good: every peer can connect to this host",
+        headline({ route(kind "open internet") }, true))
       assert.equal("good: every kind of peer can be reached without a relay",
         headline({ route(kind("port-restricted", "equal")) }, true))
       assert.equal("fair: 4 of 6 kinds of peers can be reached, the others need a relay",

@@ -62,7 +62,8 @@ function advice.of_refusal(reason, node_id)
     return "the peer does not use all of these strategies: name others, or give it a newer version"
   end
   if reason:find "not allowed" then
-    return ("the peer lets in only whom it was told to: its owner can allow this node's id, %s"):format(node_id)
+    return ("the peer lets in only whom it was told to: its owner can allow this node's id, %s")
+      :format(node_id)
   end
 end
 
@@ -130,7 +131,8 @@ local function few_strategies(facts, report)
     return nil
   end
   if has_tried(report, "relay") then return nil end
-  return ("only %s was tried: leave the choice of strategies out"):format(table.concat(facts.strategies, ", "))
+  local names = table.concat(facts.strategies, ", ")
+  return ("only %s was tried: leave the choice of strategies out"):format(names)
 end
 
 local function relay_failed(facts, report)
@@ -191,8 +193,8 @@ local function bad_luck(facts)
   return "try again, or add a TURN server to the settings for a relay"
 end
 
-local KINDS = { own_address, wrong_clock, refused, no_network, no_broker, other_node, short_timeout, not_heard,
-  few_strategies, relay_failed, no_family, unknown_outside, no_meeting, bad_luck }
+local KINDS = { own_address, wrong_clock, refused, no_network, no_broker, other_node, short_timeout,
+  not_heard, few_strategies, relay_failed, no_family, unknown_outside, no_meeting, bad_luck }
 
 --- What could be done.
 -- @tparam table failure the error object of `node:connect`

@@ -44,8 +44,8 @@ function Failure:__tostring()
   return ("%s (%s)"):format(self.message, table.concat(reasons, "; "))
 end
 
---- Makes the error object: message, code, attempts (list of strategy, began, seconds, ok, reason), report (see
--- @{p2pd.dial.report}; nil when nothing was tried), and each strategy's reason under its name.
+--- Makes the error object: message, code, attempts (list of strategy, began, seconds, ok, reason), report
+-- (see @{p2pd.dial.report}; nil when nothing was tried), and each strategy's reason under its name.
 function dial.failure(message, code, attempts, made)
   local failure = { message = text.printable(message), code = code, attempts = attempts or {}, report = made }
   for _, attempt in ipairs(failure.attempts) do

@@ -147,8 +147,8 @@ end
 
 --- Finds the address of whom a person means; contacts come before everything else.
 -- @tparam string text an address, a node id, or the name of a contact
--- @tparam[opt] table options `settings`; `contacts`, with a function `find(name)` that returns an address or a
--- node id, or nil; `insecure` as for @{parse}
+-- @tparam[opt] table options `settings`; `contacts`, with a function `find(name)` that returns an address
+-- or a node id, or nil; `insecure` as for @{parse}
 -- @treturn[1] string the address
 -- @treturn[2] nil
 -- @treturn[2] string what is wrong, for people

@@ -1,5 +1,5 @@
---- What a dial did, step by step: brokers and STUN servers that it waited for, messages, strategies, TLS. Each
--- step has an instant at which it began, seconds and an outcome. p2pd.dial.waterfall draws it.
+--- What a dial did, step by step: brokers and STUN servers that it waited for, messages, strategies, TLS.
+-- Each step has an instant at which it began, seconds and an outcome. p2pd.dial.waterfall draws it.
 --
 -- Brokers and routes are the node's and not the dial's: @{Report:look} compares how they stand with how they
 -- stood, whenever the dial is woken.
@@ -21,10 +21,11 @@ Report.__index = Report
 
 --- Makes an empty one.
 -- @tparam number started when the dial began, on the monotonic clock
--- @treturn report `steps`: a list, each with `kind` ("broker", "stun", "signal", "strategy", "attempt", "tls"),
--- `name`, `local` and `remote` (where it has a pair of addresses), `began` (seconds since the dial's beginning),
--- `seconds`, `ok`, `reason` (an outcome in words: why it failed, or what it brought), `code` (ECANCELED: it was
--- not waited for), `is_skipped` (a strategy that could not begin); from the dial's end on also `seconds` and `facts`
+-- @treturn report `steps`: a list, each with `kind` ("broker", "stun", "signal", "strategy", "attempt",
+-- "tls"), `name`, `local` and `remote` (where it has a pair of addresses), `began` (seconds since the
+-- dial's beginning), `seconds`, `ok`, `reason` (an outcome in words: why it failed, or what it brought),
+-- `code` (ECANCELED: it was not waited for), `is_skipped` (a strategy that could not begin); from the
+-- dial's end on also `seconds` and `facts`
 function report.new(started)
   return setmetatable({ started = started, steps = {}, count = 0, brokers = {}, routes = {} }, Report)
 end

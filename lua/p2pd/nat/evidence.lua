@@ -209,9 +209,9 @@ end
 -- `again` (a later mapping of the same endpoint); `tcp_mapping`, a list as @{nat.mapping} takes it; `probes`,
 -- for each server that saw bursts of them `{ name, transport, bursts }`, as @{delta.infer} takes those;
 -- `hairpin`; `reasons`, why servers said nothing; `udp_is_open`: one has answered, though with nothing of use
--- @treturn table `type`, `delta`, `value`, `mapping`, `filtering`, `tcp_mapping` (nil: not known), `is_delta_assumed`, `hairpin`,
--- `unstable`, `external` (an address, or nil), `missing` (what is not known, sentences), `reason` (why the
--- type is 7 or the mapping unstable)
+-- @treturn table `type`, `delta`, `value`, `mapping`, `filtering`, `tcp_mapping` (nil: not known),
+-- `is_delta_assumed`, `hairpin`, `unstable`, `external` (an address, or nil), `missing` (what is not known,
+-- sentences), `reason` (why the type is 7 or the mapping unstable)
 function evidence.judge(seen)
   local missing = {}
   local result = { missing = missing, hairpin = seen.hairpin, external = find_external(seen, missing) }

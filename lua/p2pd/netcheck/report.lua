@@ -76,8 +76,8 @@ end
 local function describe_mapping(route, one)
   if one.state ~= "mapped" then return one.reasons[1] and "refused" or "no router offers it" end
   local verified, reason = port_mapping.is_verified(route)
-  local text = ("by %s%s"):format(one.protocol, one.is_permanent and " (for good)" or "")
-  return verified and text .. ": peers can connect" or ("%s, but %s"):format(text, reason)
+  local words = ("by %s%s"):format(one.protocol, one.is_permanent and " (for good)" or "")
+  return verified and words .. ": peers can connect" or ("%s, but %s"):format(words, reason)
 end
 
 local function add_mapping(lines, route)
@@ -213,7 +213,8 @@ end
 -- -- JSON
 
 local KEYS = { "interfaces", "name", "ipv4", "ipv6", "more", "nic", "ext", "shared", "nat", "type",
-  "type_name", "delta", "delta_name", "value", "assumed", "mapping", "filtering", "tcp_mapping", "hairpin", "missing",
+  "type_name", "delta", "delta_name", "value", "assumed", "mapping", "filtering", "tcp_mapping", "hairpin",
+  "missing",
   "left_out", "notes", "brokers", "stun", "turn", "clock", "host", "port", "transport", "ok", "udp", "tcp",
   "behaviour", "rtt", "seconds", "ip", "offset", "bound", "servers", "reason", "tcp_reason", "code", "expect",
   "verdict", "sentences", "peer", "way", "port_mapping", "state", "protocol", "verified", "reasons" }
@@ -242,7 +243,8 @@ local function nat_object(one)
   return {
     type = one.type, type_name = nat.TYPES[one.type],
     delta = one.delta, delta_name = nat.DELTAS[one.delta], value = one.value,
-    assumed = list(assumptions(one)), mapping = one.mapping or json.null, filtering = one.filtering or json.null,
+    assumed = list(assumptions(one)),
+    mapping = one.mapping or json.null, filtering = one.filtering or json.null,
     tcp_mapping = one.tcp_mapping or json.null,
     hairpin = one.hairpin == nil and json.null or one.hairpin,
     missing = list(one.missing), reason = one.reason,
@@ -279,9 +281,10 @@ end
 --- What the JSON has, as a table.
 -- @tparam table found as @{netcheck.run} gives it
 -- @treturn table `interfaces`: `{ name, ipv4 = { nic, ext, shared, nat = { type, type_name, delta,
--- delta_name, value, assumed (those of "type" and "delta" that are not known), mapping, filtering, tcp_mapping, hairpin, missing, reason }, port_mapping = { state,
--- protocol, ip, verified, reason, reasons } }, ipv6 }`; `left_out`, `notes`, `brokers`, `stun`, `turn`,
--- `clock`, `expect` (`verdict`, `sentences`; `ipv4` and `ipv6`: kinds of peers and the way to them)
+-- delta_name, value, assumed (those of "type" and "delta" that are not known), mapping, filtering,
+-- tcp_mapping, hairpin, missing, reason }, port_mapping = { state, protocol, ip, verified, reason, reasons
+-- } }, ipv6 }`; `left_out`, `notes`, `brokers`, `stun`, `turn`, `clock`, `expect` (`verdict`, `sentences`;
+-- `ipv4` and `ipv6`: kinds of peers and the way to them)
 function report.object(found)
   local interfaces = {}
   for i, one in ipairs(found.interfaces) do interfaces[i] = interface_object(found, one) end
@@ -289,7 +292,8 @@ function report.object(found)
   return {
     interfaces = list(interfaces), left_out = list(found.left_out), notes = list(found.notes),
     brokers = list(found.brokers), stun = list(found.stuns), turn = list(found.turns), clock = found.clock,
-    expect = { verdict = forecast.headline(found), sentences = list(sentences), ipv4 = ways.ipv4 or json.null, ipv6 = ways.ipv6 or json.null },
+    expect = { verdict = forecast.headline(found), sentences = list(sentences),
+      ipv4 = ways.ipv4 or json.null, ipv6 = ways.ipv6 or json.null },
   }
 end
 
