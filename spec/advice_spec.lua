@@ -101,7 +101,8 @@ describe("p2pd.advice", function()
 
   it("names a relay that can't be used", function()
     local facts = { has_turn = true, routes = { route(RANDOM) }, records = { record(RANDOM) } }
-    assert.matches("user or the password", of(facts, tried("relay", "error 401: Unauthorized", "EACCES")))
+    assert.matches("user or the password", of(facts, tried("relay",
+      'relay 192.0.2.1:3478 (tcp): 401 wrong user or password ("Unauthorized")', "EACCES")))
     assert.matches("p2pd nat", of(facts, tried("relay", "timed out", "ETIMEDOUT")))
     assert.matches("^try again", of(facts, tried("relay", "unused", "ECANCELED")))
   end)

@@ -83,9 +83,11 @@ describe("p2pd.dial.report", function()
   it("ends what has not ended, and keeps the facts", function()
     for is_won, word in pairs { [true] = "unused", [false] = "cut off" } do
       local dial, report = new_dial(), new_report()
+      report:begin("signal", "GET_ADDR")
       report:begin("strategy", "punch")
       report:conclude(dial, is_won)
-      assert.same({ "strategy", "punch", false, word }, says(report.steps[1]))
+      assert.same({ "signal", "GET_ADDR", false, word }, says(report.steps[1]))
+      assert.matches(is_won and "unused" or "no answer within", report.steps[2].reason)
       assert.same({ is_won, "you", 20, false }, { report.facts.ok, report.facts.peer_id, report.facts.timeout,
         report.facts.heard })
     end

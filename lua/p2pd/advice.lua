@@ -139,7 +139,7 @@ local function relay_failed(facts, report)
   if not facts.has_turn then return nil end
   local step = find_step(report, function(one) return one.kind == "strategy" and one.name == "relay" end)
   if not step or step.code == "ECANCELED" then return nil end
-  if says "401" (step) or says "[Uu]nauthori" (step) or says "credentials" (step) then
+  if says ": 401 " (step) or says "credentials" (step) then
     return "the TURN server does not take the user or the password: check them in the settings"
   end
   return "the relay could not be used: `p2pd nat` tries the TURN servers of the settings one by one"

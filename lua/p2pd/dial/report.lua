@@ -213,6 +213,16 @@ local function brokers_of(self)
   return list
 end
 
+-- A strategy that the dial's end has cut off has not got an answer.
+local function conclude_step(step, is_won)
+  step:finish(false, "cancelled", "ECANCELED")
+  if step.code ~= "ECANCELED" then return end
+  step.reason = is_won and "unused" or "cut off"
+  if step.kind == "strategy" and not is_won then
+    step.reason, step.code = ("no answer within %.3g s"):format(step.seconds), "ETIMEDOUT"
+  end
+end
+
 -- Strategies that had nothing to begin with.
 local function add_skipped(self, attempts)
   for _, attempt in ipairs(attempts or {}) do
@@ -237,10 +247,7 @@ function Report:conclude(dial, is_won)
     routes = routes_of(dial.node), records = records_of(dial.peer), brokers = brokers_of(self),
     has_turn = (dial.node.settings.turn or {})[1] ~= nil, birthday = dial.node.birthday,
   }
-  for _, step in ipairs(self.steps) do
-    step:finish(false, "cancelled", "ECANCELED")
-    if step.code == "ECANCELED" then step.reason = is_won and "unused" or "cut off" end
-  end
+  for _, step in ipairs(self.steps) do conclude_step(step, is_won) end
   if not is_won then add_skipped(self, dial.attempts) end
   table.sort(self.steps, function(a, b)
     if a.began ~= b.began then return a.began < b.began end
