@@ -22,7 +22,7 @@ end
 
 -- The advice for a dial of which everything is well, but for these facts and steps.
 local function of(facts, ...)
-  local all = { ok = false, node_id = "me", peer_id = "you", timeout = 20, heard = true,
+  local all = { node_id = "me", peer_id = "you", timeout = 20, heard = true,
     strategies = { "direct", "reverse", "punch" }, routes = { route(CONE) }, records = { record(CONE) },
     brokers = { { name = "b:1", ok = true } }, has_turn = false, birthday = true }
   for key, value in pairs(facts) do all[key] = value end

@@ -106,6 +106,43 @@ describe("p2pd.cli", function()
       { "", ",", "teleport", "direct,teleport", "string" }))
   end)
 
+  describe("find_peer()", function()
+    local function find(text)
+      local path = helper.settings { brokers = { { host = "127.0.0.1", port = 1 } }, stuns = {} }
+      return listen(function() return cli.find_peer { address = text, settings = path } end)
+    end
+
+    it("gives an address, a name and the settings", function()
+      local id = core.keys.generate():id()
+      local said, address, name, settings = find(" " .. id .. "\n")
+      assert.same({ "", "0-0-0-" .. id, id }, { said, address, name })
+      assert.equal(1, settings.mqtt[1].port)
+    end)
+
+    it("says what is wrong", function()
+      local said, address = find "bob"
+      assert.same({ "p2pd: bob is neither an address nor a node id\n" }, { said, address })
+      said, address = listen(function() return cli.find_peer { address = "bob", settings = "/no/such" } end)
+      assert.is_nil(address)
+      assert.matches("/no/such: No such file", said)
+    end)
+  end)
+
+  it("describe_end() tells a peer that vanished from one that refuses", function()
+    assert.equal("the peer vanished (reset)", cli.describe_end("reset", "ECONNRESET"))
+    assert.equal("refused by the peer", cli.describe_end("refused by the peer", "EACCES"))
+  end)
+
+  it("is_directory() knows one", function()
+    assert.is_false(cli.is_directory(99))
+    for from, is_one in pairs { ["/"] = "true", ["/dev/null"] = "false" } do
+      local child = assert(io.popen(("%s -e 'print(require(\"p2pd.cli\").is_directory(0))' <%s"):format(
+        os.getenv "P2PD_EXE" or "p2pd", from)))
+      assert.equal(is_one, child:read "l")
+      child:close()
+    end
+  end)
+
   describe("program()", function()
     it("is what the environment says, in plain Lua", function()
       assert.equal(os.getenv "P2PD_EXE" or "p2pd", cli.program())

@@ -95,6 +95,23 @@ describe("p2pd.dial", function()
       assert.equal(bob.id, pipe.peer)
     end))
 
+    it("takes a node id alone, and what its node is the first to tell", pair(function(alice, bob)
+      local pipe <close> = assert(alice:connect(bob.id))
+      assert.equal(bob.id, pipe.peer)
+      assert.equal("online before", pipe.report.steps[1].reason)
+      assert.is_nil(pipe.report.facts)
+    end))
+
+    it("tells its steps when it fails, too", task(function()
+      local alice <close> = start()
+      local _, err = alice:connect(nobody(alice), { timeout = 0.3 })
+      local names = {}
+      for _, step in ipairs(err.report.steps) do names[step.kind .. " " .. step.name] = step.code end
+      assert.same({ "ECONNREFUSED", "ETIMEDOUT", "ECANCELED" }, { names["strategy direct"],
+        names["strategy reverse"], names["signal GET_ADDR"] })
+      assert.equal(alice.id, err.report.facts.node_id)
+    end))
+
     it("does not take another node for the peer", pair(function(alice, bob)
       local pipe, err = alice:connect(bob.address:gsub("%w+$", nodes.new_id()),
         { strategies = { "direct" }, timeout = 0.3 })

@@ -103,6 +103,10 @@ describe("p2pd.peer", function()
     it("says that nobody has that name, or what is wrong with a contact's address", function()
       local _, reason, code = peer.find("carol", { contacts = contacts })
       assert.same({ "carol is neither an address, a node id nor a contact", "ENOENT" }, { reason, code })
+      local broken = { find = function() return nil, "contacts.lua:1: no table", "EINVAL" end }
+      _, reason, code = peer.find("carol", { contacts = broken })
+      assert.same({ "contacts.lua:1: no table", "EINVAL" }, { reason, code })
+      assert.equal(FULL, peer.find(FULL, { contacts = broken }))
       _, reason, code = peer.find "carol"
       assert.same({ "carol is neither an address nor a node id", "ENOENT" }, { reason, code })
       _, reason, code = peer.find("old", { contacts = contacts })

@@ -1,13 +1,16 @@
+local core = require "p2pd.core"
 local helper = require "spec.helper"
 local initiator = require "p2pd.punch.initiator"
 local nat = require "p2pd.nat"
+local reports = require "p2pd.dial.report"
 local task = helper.task
 
 local EQUAL = { type = nat.TYPES["port-restricted"], delta = nat.DELTA_EQUAL, value = 0 }
 local RANDOM = { type = nat.SYMMETRIC, delta = nat.DELTA_RANDOM, value = 0 }
 
 local function peer(interface, external, its_nat)
-  local record = { interface = interface, external = external, internal = "10.0.0.5", nat = its_nat or EQUAL }
+  local record = { interface = interface, external = external, internal = "10.0.0.5",
+    port = 4000, nat = its_nat or EQUAL }
   return { ipv4 = { record } }
 end
 
@@ -26,7 +29,7 @@ local function new_dial(remote, request, route_nat)
     for i, record in ipairs(address.ipv4) do list[i] = { family = "ipv4", route = route, remote = record } end
     return list
   end
-  return { node = node, peer = remote, request = request }
+  return { node = node, peer = remote, request = request, report = reports.new(core.clock.monotonic()) }
 end
 
 describe("p2pd.punch.initiator", function()

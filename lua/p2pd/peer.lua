@@ -156,11 +156,13 @@ end
 function peer.find(text, options)
   options = options or {}
   local name = #text <= address.MAX_BYTES and peer.strip(text)
-  local known = name and options.contacts and options.contacts.find(name)
+  local known, why, errno
+  if name and options.contacts then known, why, errno = options.contacts.find(name) end
   local parsed, reason, code = peer.parse(known or text, options.settings, options)
   if parsed then return address.format(parsed) end
   if known then reason = ("of the contact %s: %s"):format(show(name), reason) end
   if code == "ENOENT" and options.contacts and not known then
+    if errno and errno ~= "ENOENT" then return nil, why, errno end
     reason = reason:gsub("neither an address nor a node id$", "neither an address, a node id nor a contact")
   end
   return nil, reason, code

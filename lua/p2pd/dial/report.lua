@@ -25,7 +25,7 @@ Report.__index = Report
 -- "tls"), `name`, `local` and `remote` (where it has a pair of addresses), `began` (seconds since the
 -- dial's beginning), `seconds`, `ok`, `reason` (an outcome in words: why it failed, or what it brought),
 -- `code` (ECANCELED: it was not waited for), `is_skipped` (a strategy that could not begin); from the
--- dial's end on also `seconds` and `facts`
+-- dial's end on also `seconds` and, when it has failed, `facts`
 function report.new(started)
   return setmetatable({ started = started, steps = {}, count = 0, brokers = {}, routes = {} }, Report)
 end
@@ -173,6 +173,7 @@ end
 -- routes. To be called when something of that may have changed.
 -- @tparam dial dial
 function Report:look(dial)
+  if self.seconds then return end
   local wanted = {}
   for _, offset in ipairs(dial.peer.mqtt) do wanted[offset] = true end
   for _, one in ipairs(dial.node.signal:stats().brokers) do
@@ -213,6 +214,15 @@ local function brokers_of(self)
   return list
 end
 
+local function facts_of(self, dial)
+  return {
+    node_id = dial.node.id, peer_id = dial.peer.node_id, timeout = dial.timeout, heard = dial.heard or false,
+    strategies = dial.strategies, is_chosen = dial.is_chosen, birthday = dial.node.birthday,
+    routes = routes_of(dial.node), records = records_of(dial.peer), brokers = brokers_of(self),
+    has_turn = (dial.node.settings.turn or {})[1] ~= nil,
+  }
+end
+
 -- A strategy that the dial's end has cut off has not got an answer.
 local function conclude_step(step, is_won)
   step:finish(false, "cancelled", "ECANCELED")
@@ -234,19 +244,15 @@ local function add_skipped(self, attempts)
   end
 end
 
---- Ends what has not ended, and keeps what an advice needs to know (@{p2pd.advice}).
+--- Ends what has not ended; of a dial that has failed it keeps what an advice needs to know
+-- (@{p2pd.advice}).
 -- @tparam dial dial
 -- @tparam boolean is_won whether there is a stream
 function Report:conclude(dial, is_won)
   self:look(dial)
   self.seconds = self:now()
-  self.facts = {
-    ok = is_won, node_id = dial.node.id, peer_id = dial.peer.node_id, timeout = dial.timeout,
-    heard = dial.heard or false, refresh_reason = dial.refresh_reason, strategies = dial.strategies,
-    is_chosen = dial.is_chosen,
-    routes = routes_of(dial.node), records = records_of(dial.peer), brokers = brokers_of(self),
-    has_turn = (dial.node.settings.turn or {})[1] ~= nil, birthday = dial.node.birthday,
-  }
+  if not is_won then self.facts = facts_of(self, dial) end
+  self.brokers, self.routes = {}, {}
   for _, step in ipairs(self.steps) do conclude_step(step, is_won) end
   if not is_won then add_skipped(self, dial.attempts) end
   table.sort(self.steps, function(a, b)
