@@ -162,6 +162,13 @@ describe("p2pd.dial.waterfall", function()
     assert.matches("punch12345192.168.100.100>203.0.113.100:65535", all, 1, true)
   end)
 
+  it("says each reason once", function()
+    local failed = { reason = "the peer does not answer" }
+    local lines = draw(step("signal", "GET_ADDR", 0, 1, failed), step("signal", "P2P_DIRECT", 0, 1, failed))
+    assert.equal(4, #lines)
+    assert.matches("failed$", lines[4])
+  end)
+
   it("has a cell for what took no time, and for what began at the end", function()
     assert.matches("|#               |", draw(step("stun", "a", 0, 0, { ok = true }))[2], 1, true)
     assert.matches("|               #|", draw(step("stun", "a", 1, 0, { ok = true }))[2], 1, true)

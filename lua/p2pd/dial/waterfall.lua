@@ -55,13 +55,15 @@ local function add_names(lines, what, where)
   return "", ""
 end
 
-local function add_step(lines, step, total)
+-- Each reason is said once.
+local function add_step(lines, step, total, said)
   local what, where = add_names(lines, what_of(step), where_of(step))
   local reason = step.reason and text.printable(step.reason) or ""
   local is_short = reason ~= "" and #reason <= SHORT
   lines[#lines + 1] = ROW:format(what, where, bar(step, total), milliseconds(step.seconds),
     is_short and reason or outcome_of(step))
-  if reason == "" or is_short then return end
+  if reason == "" or is_short or said[reason] then return end
+  said[reason] = true
   for _, line in ipairs(text.wrap(reason, WIDTH, INDENT)) do lines[#lines + 1] = line end
 end
 
@@ -75,10 +77,10 @@ end
 -- @tparam p2pd.dial.report report of a dial that has ended
 -- @treturn {string,...} lines of 80 columns at most
 function waterfall.lines(report)
-  local lines = {}
+  local lines, said = {}, {}
   local total = math.max(report.seconds, 0.001)
   add_scale(lines, total)
-  for _, step in ipairs(report.steps) do add_step(lines, step, total) end
+  for _, step in ipairs(report.steps) do add_step(lines, step, total, said) end
   if report.count > #report.steps then
     lines[#lines + 1] = ("and %d more"):format(report.count - #report.steps)
   end
