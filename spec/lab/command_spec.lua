@@ -81,7 +81,7 @@ describe("p2pd lab", function()
 
   it("refuses what no NAT can do, with status 2", task(function()
     for text, fault in pairs {
-      ["odd"] = 'p2pd: hosts.a.nats[1].type: no NAT type is called "odd"',
+      ["odd"] = 'p2pd: "odd" is no type of NAT; there are: open, firewall, full-cone,',
       ["symmetric/equal"] = "p2pd: hosts.a.nats[1].delta: a symmetric NAT has a new port for each",
       ["symmetric+symmetric+symmetric"] = "p2pd: hosts.a.nats: 3 entries are more than 2",
     } do
