@@ -2,6 +2,7 @@
 local p2pd = require "p2pd"
 local advice = require "p2pd.advice"
 local cli = require "p2pd.cli"
+local round_trips = require "p2pd.cli.round_trips"
 
 local DIRECT, RELAYED, NONE = 0, 1, 2
 local ECHO_WAIT = 1 -- seconds for a peer that may not echo
@@ -17,56 +18,21 @@ parser:option("--timeout", "Seconds for each."):argname "S":convert(cli.seconds)
 
 local SIGNALLING = 3 -- round trips, when no count is given
 
--- -- what was measured
-
-local function new_count() return { sent = 0, got = 0, sum = 0, least = math.huge, most = 0 } end
-
-local function add(count, seconds)
-  count.got, count.sum = count.got + 1, count.sum + seconds
-  count.least, count.most = math.min(count.least, seconds), math.max(count.most, seconds)
-end
-
-local function summarize(name, count)
-  if count.sent == 0 then return end
-  local lost = ("%s: %d sent, %d lost"):format(name, count.sent, count.sent - count.got)
-  if count.got == 0 then return cli.print(lost) end
-  cli.print(("%s, min/avg/max %.2f/%.2f/%.2f ms"):format(lost, count.least * 1000,
-    count.sum / count.got * 1000, count.most * 1000))
-end
-
--- It is said however the command ends; Ctrl-C comes as an error.
-local function summarize_at_end(count)
-  return setmetatable({}, { __close = function() summarize("pipe", count) end })
-end
-
 -- -- signalling
 
 local function ping_signalling(node, args, address)
-  local count = new_count()
+  local trips = round_trips.new "signalling"
   for i = 1, args.count or SIGNALLING do
-    count.sent = i
+    trips.sent = i
     local data, seconds = node:echo(address, "ping " .. i, args.timeout)
     if not data then return cli.print(("signalling %d: %s"):format(i, seconds)) end
-    add(count, seconds)
+    trips:add(seconds)
     cli.print(("signalling %d: %.1f ms"):format(i, seconds * 1000))
   end
-  summarize("signalling", count)
+  cli.print(trips:summary())
 end
 
 -- -- the pipe
-
--- By which way it goes now; a session may change it under the pipe.
-local function path_of(pipe)
-  local info = pipe:info() or {}
-  return info.strategy or pipe.strategy, info.remote
-end
-
-local function tell_change(pipe, last)
-  local strategy, remote = path_of(pipe)
-  local now = ("%s to %s"):format(strategy, remote)
-  if last and now ~= last then cli.print(("pipe: now %s (was %s)"):format(now, last)) end
-  return now
-end
 
 -- A line there and back: its seconds; or nil, message, code. Answers that come too late are passed over.
 local function ping_once(pipe, i)
@@ -87,35 +53,43 @@ local function tell_kernel(pipe)
 end
 
 -- Whether to go on after a ping; nil when the peer has not taken the pipe.
-local function tell_one(pipe, count, i, seconds, reason, code)
+local function tell_one(pipe, trips, i, seconds, reason, code)
   if not seconds and i == 1 and code == "ETIMEDOUT" then
-    count.sent = 0
+    trips.sent = 0
     tell_kernel(pipe)
     return false
   end
   if code == "EACCES" then
-    count.sent = 0
+    trips.sent = 0
     cli.print("pipe: " .. reason)
     return nil
   end
-  if seconds then add(count, seconds) end
+  if seconds then trips:add(seconds) end
   cli.print(("pipe %d: %s"):format(i, seconds and ("%.2f ms"):format(seconds * 1000)
     or code == "ETIMEDOUT" and "no answer in time" or cli.describe_end(reason, code)))
   return seconds ~= nil or code == "ETIMEDOUT"
 end
 
+-- It is said however the command ends: Ctrl-C ends it anywhere.
+local function summarize_at_end(trips)
+  return setmetatable({}, { __close = function()
+    if trips.sent > 0 then cli.print(trips:summary()) end
+  end })
+end
+
 -- Whether the peer has taken the pipe, and keeps it.
 local function ping_pipe(pipe, args)
-  local count, last, i = new_count(), tell_change(pipe), 0
-  local _ <close> = summarize_at_end(count)
+  local trips, path, i = round_trips.new "pipe", round_trips.path(pipe), 0
+  local _ <close> = summarize_at_end(trips)
   while not args.count or i < args.count do
     pipe:settimeout(i == 0 and ECHO_WAIT or args.timeout)
     i = i + 1
-    count.sent = i
+    trips.sent = i
     local seconds, reason, code = ping_once(pipe, i)
-    local goes_on = tell_one(pipe, count, i, seconds, reason, code)
-    if not goes_on then return goes_on ~= nil and count.sent == 0 end
-    last = tell_change(pipe, last)
+    local goes_on = tell_one(pipe, trips, i, seconds, reason, code)
+    if not goes_on then return goes_on ~= nil and trips.sent == 0 end
+    local change = path:change()
+    if change then cli.print("pipe: " .. change) end
     if i ~= args.count then p2pd.sleep(args.interval) end
   end
   return true
@@ -137,9 +111,9 @@ local function main(args)
     if what then cli.say("%s", what) end
     return NONE
   end
-  cli.print(("pipe: %s to %s"):format(path_of(pipe)))
+  cli.print("pipe: " .. round_trips.path(pipe).now)
   if not ping_pipe(pipe, args) then return NONE end
-  return path_of(pipe) == "relay" and RELAYED or DIRECT
+  return (pipe:info() or pipe).strategy == "relay" and RELAYED or DIRECT
 end
 
 local args, status = cli.parse(parser, ...)

@@ -1,0 +1,76 @@
+--- How a connection was made, for people and as JSON.
+-- @module p2pd.cli.connection
+local advice = require "p2pd.advice"
+local cli = require "p2pd.cli"
+local colour = require "p2pd.cli.colour"
+local json = require "dkjson"
+local waterfall = require "p2pd.dial.waterfall"
+
+local connection = {}
+
+local KEYS = { "ok", "strategy", "kind", "name", "began", "seconds", "reason", "code", "peer", "local",
+  "remote", "rtt", "tls", "protocol", "cipher", "ktls", "error", "advice", "attempts", "steps" }
+
+-- Failures stand out, and what was not needed steps back.
+local function paint(line)
+  if line:find "|[^|]* failed$" then return colour.paint(line, "red", 2) end
+  return line:find "|%.*[ .]*|" and colour.paint(line, "dim", 2) or line
+end
+
+local function explain(name, report, made)
+  if not made then return end
+  for _, line in ipairs(waterfall.lines(made)) do io.stderr:write(paint(line), "\n") end
+  if not report.ok then return end
+  io.stderr:write(("%s to %s\n"):format(report["local"], report.remote))
+  cli.say("connected to %s by %s", name, report.strategy)
+end
+
+local function list_of(list, keys)
+  local result = setmetatable({}, { __jsontype = "array" })
+  for i, one in ipairs(list) do
+    result[i] = { began = cli.digits(one.began), seconds = cli.digits(one.seconds) }
+    for _, key in ipairs(keys) do result[i][key] = one[key] end
+  end
+  return result
+end
+
+--- The same as a table: what `--json` has.
+-- @tparam number seconds that it took
+-- @tparam ?pipe pipe
+-- @tparam ?table failure the error object, when there is no pipe
+-- @treturn table `ok`, `strategy`, `seconds`, `peer`, `local`, `remote`, `rtt`, `tls`, `error`, `advice`, and
+-- the lists `attempts` and `steps` (see @{p2pd.dial.report})
+function connection.describe(seconds, pipe, failure)
+  local info, from = pipe and pipe:info() or {}, pipe or failure
+  return {
+    ok = pipe ~= nil, strategy = info.strategy, seconds = cli.digits(seconds), peer = info.peer,
+    ["local"] = info["local"], remote = info.remote, rtt = cli.digits(info.rtt), tls = info.tls,
+    attempts = list_of(from.attempts, { "strategy", "ok", "reason" }),
+    steps = list_of(from.report and from.report.steps or {},
+      { "kind", "name", "local", "remote", "ok", "reason", "code", "is_skipped" }),
+    error = failure and tostring(failure), advice = failure and advice.of(failure),
+  }
+end
+
+--- Says on stderr how a connection was made, or why there is none.
+-- @tparam table args `explain`, `verbose`, `json`: whether, and how
+-- @tparam string name what to call the peer
+-- @tparam number seconds that it took
+-- @tparam ?pipe pipe
+-- @tparam ?table failure the error object, when there is no pipe
+function connection.tell(args, name, seconds, pipe, failure)
+  local report = connection.describe(seconds, pipe, failure)
+  if args.explain then
+    explain(name, report, (pipe or failure).report)
+  elseif args.verbose and pipe then
+    cli.say("connected to %s by %s", name, pipe.strategy)
+  end
+  if args.json then
+    io.stderr:write(json.encode(report, { keyorder = KEYS }), "\n")
+  elseif failure then
+    cli.say("%s", args.explain and failure.report and failure.message or failure)
+    if report.advice then cli.say("%s", report.advice) end
+  end
+end
+
+return connection

@@ -1,0 +1,45 @@
+local connection = require "p2pd.cli.connection"
+local dial = require "p2pd.dial"
+
+local STEP = { kind = "strategy", name = "direct", ["local"] = "192.0.2.1", remote = "192.0.2.2:4", began = 0,
+  seconds = 0.123456789, ok = false, reason = "refused", code = "ECONNREFUSED", number = 1 }
+
+local function failure()
+  return dial.failure("no connection to you", "EHOSTUNREACH", { { strategy = "direct", ok = false, began = 0,
+    seconds = 0.123456789, reason = "refused" } }, { seconds = 1, count = 1, steps = { STEP } })
+end
+
+-- What it writes to stderr.
+local function listen(args)
+  local said, real = {}, io.stderr
+  io.stderr = { write = function(_, ...) said[#said + 1] = table.concat { ... } end } -- luacheck: ignore 122
+  local ok, err = pcall(connection.tell, args, "you", 1.5, nil, failure())
+  io.stderr = real -- luacheck: ignore 122
+  assert(ok, err)
+  return table.concat(said)
+end
+
+describe("p2pd.cli.connection", function()
+  it("describe() has what a dial did, in short numbers, and no more", function()
+    local object = connection.describe(1.5, nil, failure())
+    assert.same({ false, 1.5, "no connection to you (direct: refused)" },
+      { object.ok, object.seconds, object.error })
+    assert.same({ { strategy = "direct", ok = false, reason = "refused", began = 0, seconds = 0.123457 } },
+      setmetatable(object.attempts, nil))
+    assert.same({ { kind = "strategy", name = "direct", ["local"] = "192.0.2.1", remote = "192.0.2.2:4",
+      began = 0, seconds = 0.123457, ok = false, reason = "refused", code = "ECONNREFUSED" } },
+      setmetatable(object.steps, nil))
+  end)
+
+  it("describe() has empty lists for what was never tried", function()
+    local object = connection.describe(0, nil, dial.failure("not a peer address", "EINVAL"))
+    assert.same({ {}, {} }, { object.attempts, object.steps })
+    assert.equal("array", getmetatable(object.steps).__jsontype)
+  end)
+
+  it("tell() says as much as it is told to", function()
+    assert.equal("p2pd: no connection to you (direct: refused)\n", listen {})
+    assert.matches("\ndirect +192.0.2.1 > 192.0.2.2:4 +|x+ +| +123 ms  refused\np2pd: no connection to you\n$", listen { explain = true })
+    assert.matches("^{.*}\n$", listen { json = true })
+  end)
+end)
