@@ -14,6 +14,7 @@ parser:option("--strategies", "Use these, in this order."):argname "A,B":convert
 parser:option("--policy", "race: all at once; sequence: one after the other.")
   :choices { "race", "sequence" }:default "race"
 parser:option("--timeout", "Seconds to connect in (20)."):argname "S":convert(cli.seconds)
+cli.add_resume_option(parser)
 parser:flag("--retry", "Try until it succeeds.")
 parser:flag("-v --verbose", "Say on standard error when the peer is connected.")
 parser:flag("--json", "Say on standard error, as a JSON object, how the connection was made.")
@@ -38,6 +39,7 @@ local function exchange(node, pipe)
   local input <close> = cli.standard_stream(0)
   local output <close> = cli.standard_stream(1)
   local _ <close> = p2pd.spawn(copy, input, pipe)
+  local _ <close> = p2pd.spawn(connection.watch, pipe)
   local reason, code = copy(pipe, output)
   if not reason then return cli.OK end
   cli.say("%s", reason)

@@ -15,6 +15,7 @@ parser:option("-c --count", "How many of each kind (else until Ctrl-C)."):argnam
 parser:option("-i --interval", "Seconds between two over the pipe."):argname "S"
   :convert(cli.seconds):default "1"
 parser:option("--timeout", "Seconds for each."):argname "S":convert(cli.seconds):default "10"
+cli.add_resume_option(parser)
 
 local SIGNALLING = 3 -- round trips, when no count is given
 
@@ -61,7 +62,7 @@ local function tell_one(pipe, trips, i, seconds, reason, code)
   end
   if code == "EACCES" then
     trips.sent = 0
-    cli.print("pipe: " .. reason)
+    cli.print("pipe: " .. reason:gsub("^%a+: ", ""))
     return nil
   end
   if seconds then trips:add(seconds) end

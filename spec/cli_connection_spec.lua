@@ -6,7 +6,7 @@ local STEP = { kind = "strategy", name = "direct", ["local"] = "192.0.2.1", remo
 
 local function failure()
   return dial.failure("no connection to you", "EHOSTUNREACH", { { strategy = "direct", ok = false, began = 0,
-    seconds = 0.123456789, reason = "refused" } }, { seconds = 1, count = 1, steps = { STEP } })
+    seconds = 0.123456789, reason = "refused" }, report = { seconds = 1, count = 1, steps = { STEP } } })
 end
 
 -- What it writes to stderr.

@@ -19,6 +19,8 @@ describe("p2pd.cli.round_trips", function()
     info = { strategy = "punch", remote = "192.0.2.2:4000" }
     assert.equal("now punch to 192.0.2.2:4000 (was relay to 192.0.2.1:3478)", path:change())
     assert.is_nil(path:change())
+    info = {}
+    assert.equal("now no path (was punch to 192.0.2.2:4000)", path:change())
     info = nil
     assert.is_nil(path:change())
   end)

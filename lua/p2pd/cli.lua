@@ -185,6 +185,13 @@ function cli.strategies(text)
   return list
 end
 
+--- The option of commands whose pipe should outlive its path.
+function cli.add_resume_option(parser)
+  parser:option("--resume", "Seconds to look for another path when the last one breaks (60)."):argname "S"
+    :convert(cli.amount)
+  return parser
+end
+
 --- Options for p2pd.node from what was parsed.
 -- @tparam table args
 -- @tparam[opt] table more options
@@ -195,6 +202,7 @@ function cli.node_options(args, more)
     force = args.force,
     port = args.port,
     settings = args.settings,
+    resume = args.resume,
     interfaces = #args.interface > 0 and args.interface or nil,
   }
   for name, value in pairs(more or {}) do options[name] = value end
@@ -267,6 +275,7 @@ local VANISHED = { ECONNRESET = true, ETIMEDOUT = true, EHOSTUNREACH = true, ENE
 -- @tparam string code
 -- @treturn string
 function cli.describe_end(reason, code)
+  if reason:find "the peer vanished" then return reason end
   return VANISHED[code] and ("the peer vanished (%s)"):format(reason) or reason
 end
 

@@ -46,8 +46,10 @@ end
 
 --- Makes the error object: message, code, attempts (list of strategy, began, seconds, ok, reason), report
 -- (see @{p2pd.dial.report}; nil when nothing was tried), and each strategy's reason under its name.
-function dial.failure(message, code, attempts, made)
-  local failure = { message = text.printable(message), code = code, attempts = attempts or {}, report = made }
+function dial.failure(message, code, attempts)
+  attempts = attempts or {}
+  local failure = { message = text.printable(message), code = code, attempts = attempts,
+    report = attempts.report }
   for _, attempt in ipairs(failure.attempts) do
     attempt.reason = attempt.reason and text.printable(attempt.reason)
     failure[attempt.strategy] = attempt.reason
@@ -102,6 +104,7 @@ end
 function dial.new(node, peer, options)
   local modules = choose_strategies(node, options.strategies)
   local timeout, started = check_timeout(options.timeout or dial.TIMEOUT), core.clock.monotonic()
+  local made = report.new(started)
   local self = setmetatable({
     node = node,
     peer = peer,
@@ -112,11 +115,11 @@ function dial.new(node, peer, options)
     started = started,
     timeout = timeout,
     deadline = deadline.after(timeout),
-    report = report.new(started),
+    report = made,
     strategies = {},
     modules = {},
     messages = strategy.messages(modules),
-    attempts = {},
+    attempts = setmetatable({}, { __index = { report = made } }), -- its report goes where it goes
     prepared = setmetatable({}, Prepared),
     verified = setmetatable({}, { __mode = "k" }), -- streams that secure() has let through
     makers = setmetatable({}, { __mode = "k" }),   -- which strategy made a stream
@@ -333,8 +336,7 @@ function Dial:reach()
   self.report:conclude(self, stream ~= nil)
   if not stream then
     local why = code == "EFAULT" and ": " .. name or ""
-    return nil, dial.failure(("no connection to %s%s"):format(self.peer.node_id, why), code, self.attempts,
-      self.report)
+    return nil, dial.failure(("no connection to %s%s"):format(self.peer.node_id, why), code, self.attempts)
   end
   local ip = stream:getpeername()
   if ip then self.node.limits.trust:note_source(ip) end
@@ -354,8 +356,7 @@ function Dial:run()
   held:release()
   return pipe.new(stream, { strategy = name, peer = self.peer.node_id, id = self.pipe_id,
     protocol = self.protocol, awaits_verdict = true, secure = not self.insecure,
-    interface = self.node:interface_of(stream), attempts = self.attempts,
-    report = self.report })
+    interface = self.node:interface_of(stream), attempts = self.attempts })
 end
 
 return dial

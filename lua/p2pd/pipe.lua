@@ -29,9 +29,9 @@ end
 --- Makes a pipe of a stream that a strategy gave.
 -- @tparam stream stream
 -- @tparam table about strategy, protocol, peer (node id), id, secure (is it TLS: then the peer's id is
--- verified), interface, attempts (what a dial tried), awaits_verdict (the peer has yet to say that it takes
--- the pipe), place (closed with the pipe), session (that the stream belongs to: then strategy and interface
--- are those of its path)
+-- verified), interface, attempts (what a dial tried, with its report), awaits_verdict (the peer has yet to
+-- say that it takes the pipe), place (closed with the pipe), session (that the stream belongs to: then
+-- strategy and interface are those of its path)
 -- @within Making
 function pipe.new(stream, about)
   return setmetatable({
@@ -44,7 +44,7 @@ function pipe.new(stream, about)
     secure = about.secure,
     interface = about.interface,
     attempts = about.attempts,
-    report = about.report,
+    report = about.attempts and about.attempts.report,
     awaits_verdict = about.awaits_verdict or false, -- true; or what a task does about it
     place = about.place,
     since = core.clock.monotonic(),

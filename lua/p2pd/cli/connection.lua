@@ -4,9 +4,12 @@ local advice = require "p2pd.advice"
 local cli = require "p2pd.cli"
 local colour = require "p2pd.cli.colour"
 local json = require "dkjson"
+local task = require "p2pd.task"
 local waterfall = require "p2pd.dial.waterfall"
 
 local connection = {}
+
+local WATCH_S = 0.5 -- between two looks at a pipe's path
 
 local KEYS = { "ok", "strategy", "kind", "name", "began", "seconds", "reason", "code", "peer", "local",
   "remote", "rtt", "tls", "protocol", "cipher", "ktls", "error", "advice", "attempts", "steps" }
@@ -70,6 +73,22 @@ function connection.tell(args, name, seconds, pipe, failure)
   elseif failure then
     cli.say("%s", args.explain and failure.report and failure.message or failure)
     if report.advice then cli.say("%s", report.advice) end
+  end
+end
+
+--- Says when a pipe has lost its path, and when it goes on by another one. Waits for ever.
+-- @tparam pipe pipe
+function connection.watch(pipe)
+  local was = pipe.strategy
+  while pipe:info() do
+    local now = pipe.strategy
+    if not now and was then
+      cli.say "the path to the peer is gone: looking for another"
+    elseif now and not was then
+      cli.say("the pipe goes on by %s", now)
+    end
+    was = now
+    task.sleep(WATCH_S)
   end
 end
 

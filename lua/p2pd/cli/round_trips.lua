@@ -35,7 +35,8 @@ Path.__index = Path
 
 local function look(pipe)
   local info = pipe:info()
-  return info and ("%s to %s"):format(info.strategy, info.remote or "?")
+  if not info then return nil end
+  return info.strategy and ("%s to %s"):format(info.strategy, info.remote or "?") or "no path"
 end
 
 --- The path of a pipe, which may change under it.
