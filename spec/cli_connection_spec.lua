@@ -39,7 +39,8 @@ describe("p2pd.cli.connection", function()
 
   it("tell() says as much as it is told to", function()
     assert.equal("p2pd: no connection to you (direct: refused)\n", listen {})
-    assert.matches("\ndirect +192.0.2.1 > 192.0.2.2:4 +|x+ +| +123 ms  refused\np2pd: no connection to you\n$", listen { explain = true })
+    assert.matches("\ndirect +192.0.2.1 > 192.0.2.2:4 +|x+ +| +123 ms  refused\n"
+      .. "p2pd: no connection to you\n$", listen { explain = true })
     assert.matches("^{.*}\n$", listen { json = true })
   end)
 end)
