@@ -1,5 +1,6 @@
 --- Commands: each is a script of the same name in scripts/, and what those scripts share.
 -- @module p2pd.cli
+local config = require "p2pd.config"
 local core = require "p2pd.core"
 local output = require "p2pd.cli.output"
 local peer = require "p2pd.peer"
