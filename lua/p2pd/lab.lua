@@ -63,7 +63,9 @@ end
 
 local function make_folders(self, fleet_plan)
   local folders = { self.folder }
-  for _, one in ipairs(self.plan.mappers) do folders[#folders + 1] = self.folder .. "/" .. one.namespace end
+  for _, list in ipairs { self.plan.mappers, self.plan.nat64s } do
+    for _, one in ipairs(list) do folders[#folders + 1] = ("%s/%s"):format(self.folder, one.namespace) end
+  end
   for _, one in ipairs(fleet_plan) do folders[#folders + 1] = one.folder end
   return "mkdir -p '" .. table.concat(folders, "' '") .. "'\n"
 end
@@ -90,6 +92,36 @@ local function start_mappers(self)
   task.all(starters)
 end
 
+-- Routers that translate IPv6 into IPv4, by their namespace.
+local function start_nat64s(self)
+  local starters = {}
+  self.nat64s = {}
+  for i, one in ipairs(self.plan.nat64s) do
+    starters[i] = function()
+      self.nat64s[one.namespace] = servers.tayga {
+        device = one.device, prefix = topology.NAT64_PREFIX, pool = topology.NAT64_POOL,
+        folder = ("%s/%s"):format(self.folder, one.namespace), within = self.keeper:prefix(one.namespace),
+      }
+      return true
+    end
+  end
+  task.all(starters)
+end
+
+-- What a resolver would say: the servers' names, and behind NAT64 the name by which its prefix is found
+-- (RFC 7050).
+local function write_names(self, fleet_plan)
+  local names = fleet.names(fleet_plan)
+  for host, one in pairs(self.plan.hosts) do
+    local lines = table.move(names, 1, #names, 2, { "127.0.0.1 localhost" })
+    if one.nat64 then lines[#lines + 1] = "64:ff9b::c000:aa ipv4only.arpa" end
+    if lines[2] then
+      local path = ("%s/hosts.%s"):format(self.folder, host)
+      self.names[host] = scratch.write(path, table.concat(lines, "\n") .. "\n")
+    end
+  end
+end
+
 local function build(self, checked)
   local fleet_plan = fleet.plan(checked.servers, self.folder)
   self.plan = topology.plan(checked, fleet.addresses(fleet_plan))
@@ -100,11 +132,14 @@ local function build(self, checked)
   if not ok then return nil, reason, code end
   start_servers(self, fleet_plan)
   start_mappers(self)
+  start_nat64s(self)
+  write_names(self, fleet_plan)
   return true
 end
 
 local function open(checked)
-  local self <close> = setmetatable({ folder = scratch.folder(), children = setmetatable({}, WEAK) }, Lab)
+  local self <close> = setmetatable({ folder = scratch.folder(), children = setmetatable({}, WEAK),
+    names = {} }, Lab)
   local reason, code
   self.keeper, reason, code = keeper.new(self.folder, checked.rootless)
   if not self.keeper then return nil, reason, code end
@@ -126,18 +161,20 @@ end
 --   "rst" or "icmp"; `hairpin`: true when it turns packets for its own outside back in; `udp`: false when
 --   it lets none through; `ports`: `{ from, to }` of an independent or random delta; `tcp`: a table of
 --   type, delta, value and ports that differ for TCP; `port_mapping`: true, or of "igd,natpmp,pcp" the
---   protocols by which hosts behind it can have ports mapped
+--   protocols by which hosts behind it can have ports mapped; `nat64`: true when hosts behind it that have
+--   IPv6 alone reach IPv4 through it
 -- - or `firewall`: true, or what becomes of a SYN, for a public address that admits answers only
 -- - `latency`, `jitter`: seconds one way between host and internet; `up`, `down` where they differ; `loss`:
 --   0 to 1
 -- - `udp`: false for a line without UDP; `ipv6`: true for a global IPv6 address beside the IPv4 one, with
---   NATs as stateful firewalls
+--   NATs as stateful firewalls; `ipv4`: false for that alone
 -- - or `interfaces`: a list of tables with the fields above but `ipv6`: the NICs eth0, eth1, ...
 -- - or `lan`: the name of the host on whose LAN it is
 --
 -- `rootless`: true for a user namespace, as an ordinary user needs it, for root too.
 --
--- `servers`: how many `brokers`, `stuns` (each with two addresses, RFC 5780), `ntps` and `turns` (none)
+-- `servers`: how many `brokers`, `stuns` (each with two addresses, RFC 5780), `ntps` and `turns` (none); with
+-- a host that has IPv6 they have it too, and names for both, unless `ipv6` is false
 -- @treturn[1] lab `settings`: the path of a settings file; `brokers`, `stuns`, `ntps`, `turns`: lists of
 -- servers as in
 -- @{p2pd.lab.servers}
@@ -180,7 +217,7 @@ end
 --- The IPv4 address that the internet sees.
 -- @tparam string name
 -- @tparam[opt="eth0"] string interface
--- @treturn string
+-- @treturn string or nil when it has none
 function Lab:external(name, interface)
   return interface_of(self, name, interface).external
 end
@@ -199,8 +236,19 @@ local function spawn(self, command)
   return child, reason, code
 end
 
-local function within(self, name, options)
+-- The names that a host knows are in a file that stands for /etc/hosts there.
+local WITH_NAMES = { "unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"' }
+
+local function prefix_of(self, name)
   local prefix = self.keeper:prefix(name)
+  if not self.names[name] then return prefix end
+  table.move(WITH_NAMES, 1, #WITH_NAMES, #prefix + 1, prefix)
+  table.insert(prefix, self.names[name])
+  return prefix
+end
+
+local function within(self, name, options)
+  local prefix = prefix_of(self, name)
   local command = {}
   for key, value in pairs(options) do command[key] = value end
   table.move(options, 1, #options, #prefix + 1, command)
@@ -284,7 +332,7 @@ end
 function Lab:enter(name, command)
   if not self.plan[name] then host_of(self, name) end
   local line = { "env", "P2PD_SETTINGS=" .. self.settings }
-  for _, word in ipairs(self.keeper:prefix(name)) do line[#line + 1] = word end
+  for _, word in ipairs(prefix_of(self, name)) do line[#line + 1] = word end
   for _, word in ipairs(command or { "sh" }) do line[#line + 1] = word end
   for i, word in ipairs(line) do line[i] = quote(word) end
   return table.concat(line, " ")
@@ -297,8 +345,9 @@ function Lab:report()
   for name in pairs(self.plan.hosts) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do
-    lines[#lines + 1] = ("%-9s %s, seen as %s (%s)"):format("host " .. name, self:address(name),
-      self:external(name), self:describe(name))
+    lines[#lines + 1] = ("%-9s %s, seen as %s (%s)"):format("host " .. name,
+      self:address(name) or self:address(name, nil, "ipv6"),
+      self:external(name) or "that", self:describe(name))
     lines[#lines + 1] = "          " .. self:enter(name)
   end
   lines[#lines + 1] = "settings  " .. self.settings
@@ -374,7 +423,7 @@ function Lab:renumber(name, interface)
   if not said then return nil, reason, code end
   for _, host in pairs(self.plan.hosts) do
     for _, one in ipairs(host.interfaces) do
-      if one.line == line then one.external = line.external end
+      if one.line == line and one.external then one.external = line.external end
     end
   end
   return line.external
@@ -401,7 +450,9 @@ local function close(self)
   for _, kind in ipairs(KINDS) do
     for _, server in ipairs(self[kind] or {}) do server:__close() end
   end
-  for _, server in pairs(self.mappers or {}) do server:__close() end
+  for _, servers_of in ipairs { self.mappers or {}, self.nat64s or {} } do
+    for _, server in pairs(servers_of) do server:__close() end
+  end
   delay.stop(self)
   held:close()
   -- One that was still on its way into its host is not there to be killed with it.

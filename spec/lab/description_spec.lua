@@ -45,8 +45,22 @@ describe("p2pd.lab.description", function()
 
   local function nats(nat) return { hosts = { a = { nats = { nat } } } } end
 
+  it("takes hosts of IPv6 alone, and NATs that lead them to IPv4", function()
+    local checked = assert(description.check { hosts = {
+      a = { ipv4 = false, ipv6 = true, nats = { { type = "port-restricted", nat64 = true } } }, b = {} },
+      servers = { stuns = 1 } })
+    assert.same({ false, true, true, true }, { checked.hosts[1].ipv4, checked.hosts[2].ipv4,
+      checked.hosts[1].interfaces[1].nats[1].nat64, checked.servers.ipv6 })
+    assert.is_false(description.check({ hosts = { b = {} } }).servers.ipv6)
+    assert.same({ { type = "symmetric", nat64 = true } }, words.parse "symmetric/nat64")
+  end)
+
   -- fault -> description
   local FAULTS = {
+    ["hosts.a.ipv4: without IPv6 there is no address left"] = { hosts = { a = { ipv4 = false } } },
+    ['hosts.a.nats[1].nat64: "open internet" translates nothing, so IPv6 cannot become IPv4 there'] =
+      nats { type = "open", nat64 = true },
+    ["servers.ipv6: 1 is not true or false"] = { hosts = { a = {} }, servers = { ipv6 = 1 } },
     ["hosts: nil is not a table"] = {},
     ["hosts: a lab has at least one"] = { hosts = {} },
     ['lab: no field is called "host"'] = { host = {} },
@@ -133,7 +147,7 @@ describe("p2pd.lab.words", function()
     assert.same({ nil, "a NAT has a type" }, { words.parse "symmetric+" })
     assert.same({ nil, '"symetric" is no type of NAT; there are: open, firewall, full-cone, '
       .. "address-restricted, port-restricted, symmetric, blocked" }, { words.parse "symetric" })
-    assert.same({ nil, '"loud" is no delta, value, drop, rst, icmp, hairpin, igd, natpmp or pcp' },
+    assert.same({ nil, '"loud" is no delta, value, drop, rst, icmp, hairpin, igd, natpmp, pcp or nat64' },
       { words.parse "symmetric/loud" })
   end)
 

@@ -9,23 +9,27 @@ local ANSWER_S = 5
 local SILENCE_S = 0.15 -- for what must not arrive: a longer wait proves more, but never fails a sound NAT
 
 local MIRROR = [[
-local function mirror_udp(port)
-  local socket <close> = assert(core.udp.bind { port = port })
-  state[port] = socket
+local function mirror_udp(port, any)
+  local socket <close> = core.udp.bind { ip = any, port = port }
+  if not socket and any == "::" then return end -- this host has no IPv6
+  state[port] = state[port] or assert(socket)
   for data, ip, from in function() return socket:recvfrom() end do
     assert(socket:sendto(("%s %d"):format(ip, from), ip, from))
   end
 end
-local function mirror_tcp(port)
-  local listener <close> = assert(core.tcp.listen { ip = "0.0.0.0", port = port })
+local function mirror_tcp(port, any)
+  local listener <close> = core.tcp.listen { ip = any, port = port }
+  if not listener and any == "::" then return end
   for stream, ip, from in function() return listener:accept() end do
     stream:write(("%s %d\n"):format(ip, from))
     table.insert(state, stream)
   end
 end
 for _, port in ipairs { ... } do
-  task.spawn(mirror_udp, port)
-  task.spawn(mirror_tcp, port)
+  for _, any in ipairs { "0.0.0.0", "::" } do
+    task.spawn(mirror_udp, port, any)
+    task.spawn(mirror_tcp, port, any)
+  end
 end
 task.sleep(0)
 return true]]
@@ -128,7 +132,7 @@ end
 
 local ASK = [[
 local ip, port, timeout = ...
-local socket <close> = assert(core.udp.bind {})
+local socket <close> = assert(core.udp.bind { ip = ip:find(":", 1, true) and "::" or nil })
 assert(socket:sendto("anybody?", ip, port))
 return (socket:recvfrom(timeout))]]
 

@@ -11,6 +11,7 @@ local MAX_DELAY_S = 60
 local MAX_VALUE = 1000   -- of a delta
 local LOWEST_PORT, HIGHEST_PORT = 1024, 65535
 local DEFAULT_SERVERS = { brokers = 0, stuns = 0, ntps = 0, turns = 0 }
+local SERVER_KEYS = { brokers = true, stuns = true, ntps = true, turns = true, ipv6 = true }
 
 local TYPES, DELTAS = nat.TYPES, nat.DELTAS
 local UNSOLICITED = { drop = true, rst = true, icmp = true }
@@ -173,7 +174,7 @@ local function check_port_mapping(path, given)
 end
 
 local NAT_KEYS = { type = true, delta = true, value = true, ports = true, unsolicited = true, hairpin = true,
-  udp = true, tcp = true, port_mapping = true }
+  udp = true, tcp = true, port_mapping = true, nat64 = true }
 
 local function check_nat(path, given)
   check_keys(path, given, NAT_KEYS)
@@ -189,6 +190,10 @@ local function check_nat(path, given)
   result.port_mapping = check_port_mapping(path .. ".port_mapping", given.port_mapping)
   if result.hairpin and not result.translates then
     refuse(path .. ".hairpin", "%q translates nothing, so there is nothing to turn back", result.type)
+  end
+  result.nat64 = boolean(path .. ".nat64", given.nat64, false)
+  if result.nat64 and not result.translates then
+    refuse(path .. ".nat64", "%q translates nothing, so IPv6 cannot become IPv4 there", result.type)
   end
   return result
 end
@@ -257,12 +262,12 @@ end
 
 -- -- hosts
 
-local HOST_KEYS = { lan = true, interfaces = true, ipv6 = true }
+local HOST_KEYS = { lan = true, interfaces = true, ipv4 = true, ipv6 = true }
 for key in pairs(INTERFACE_KEYS) do HOST_KEYS[key] = true end
 
 local function check_guest(path, given)
   for key in pairs(given) do
-    if key ~= "lan" and key ~= "ipv6" then
+    if key ~= "lan" and key ~= "ipv4" and key ~= "ipv6" then
       refuse(("%s.%s"):format(path, key), "a host on another's LAN has what that one has")
     end
   end
@@ -273,7 +278,9 @@ local function check_host(path, name, given)
     refuse("hosts", "%s is not a name of letters, digits and _", show(name))
   end
   check_keys(path, given, HOST_KEYS)
-  local host = { name = name, ipv6 = boolean(path .. ".ipv6", given.ipv6, false), lan = given.lan }
+  local host = { name = name, ipv4 = boolean(path .. ".ipv4", given.ipv4, true),
+    ipv6 = boolean(path .. ".ipv6", given.ipv6, false), lan = given.lan }
+  if not host.ipv4 and not host.ipv6 then refuse(path .. ".ipv4", "without IPv6 there is no address left") end
   if given.lan == nil then
     host.interfaces = check_interfaces(path, given)
   else
@@ -314,21 +321,30 @@ end
 
 local function check_servers(given)
   given = given == nil and {} or given
-  check_keys("servers", given, DEFAULT_SERVERS)
-  local servers = {}
+  check_keys("servers", given, SERVER_KEYS)
+  local servers = { ipv6 = boolean("servers.ipv6", given.ipv6, true) }
   for kind, default in pairs(DEFAULT_SERVERS) do
     servers[kind] = integer("servers." .. kind, given[kind], default, 0, MAX_SERVERS)
   end
   return servers
 end
 
+local function any_ipv6(hosts)
+  for _, host in ipairs(hosts) do
+    if host.ipv6 then return true end
+  end
+  return false
+end
+
 local LAB_KEYS = { hosts = true, servers = true, rootless = true }
 
 local function check(given)
   check_keys("lab", given, LAB_KEYS)
+  local hosts, servers = check_hosts(given.hosts), check_servers(given.servers)
+  servers.ipv6 = servers.ipv6 and any_ipv6(hosts)
   return {
-    hosts = check_hosts(given.hosts),
-    servers = check_servers(given.servers),
+    hosts = hosts,
+    servers = servers,
     rootless = boolean("rootless", given.rootless, false),
   }
 end
@@ -342,8 +358,8 @@ end
 
 --- Checks the description of a lab.
 -- @tparam table given as for @{p2pd.lab.open}
--- @treturn[1] table `hosts`, a list sorted by name with `name`, `ipv6` and either `lan` or `interfaces`
--- (`nats`, `up`, `down`, `jitter`, `loss`, `udp`); `servers`, a number for each kind
+-- @treturn[1] table `hosts`, a list sorted by name with `name`, `ipv4`, `ipv6` and either `lan` or
+-- `interfaces` (`nats`, `up`, `down`, `jitter`, `loss`, `udp`); `servers`, a number for each kind, and `ipv6`
 -- @treturn[2] nil
 -- @treturn[2] string the fault, with its field
 function description.check(given)

@@ -7,13 +7,14 @@ local fleet = {}
 
 local MQTT_PORT, STUN_PORT, STUN_ALT_PORT, NTP_PORT = 1883, 3478, 3479, 123
 
--- 11.1.N.i is the i-th server of the N-th kind; STUN and TURN servers also have 11.1.(N+1).i (RFC 5780).
+-- 11.1.N.i is the i-th server of the N-th kind, and 2f00:ffff::N:i; STUN and TURN servers also have N+1
+-- (RFC 5780).
 local KINDS = {
-  { name = "brokers", net = 1, start = servers.mosquitto, options = { port = MQTT_PORT } },
-  { name = "stuns", net = 2, two = true, start = servers.coturn,
+  { name = "brokers", word = "broker", net = 1, start = servers.mosquitto, options = { port = MQTT_PORT } },
+  { name = "stuns", word = "stun", net = 2, two = true, start = servers.coturn,
     options = { port = STUN_PORT, alt_port = STUN_ALT_PORT } },
-  { name = "ntps", net = 4, start = servers.chronyd, options = { port = NTP_PORT } },
-  { name = "turns", net = 5, two = true, start = servers.coturn,
+  { name = "ntps", word = "ntp", net = 4, start = servers.chronyd, options = { port = NTP_PORT } },
+  { name = "turns", word = "turn", net = 5, two = true, start = servers.coturn,
     options = { port = STUN_PORT, alt_port = STUN_ALT_PORT, tls = true } },
 }
 
@@ -21,10 +22,21 @@ local function address(net, i)
   return ("11.1.%d.%d"):format(net, i)
 end
 
+local function address6(net, i)
+  return ("2f00:ffff::%x:%x"):format(net, i)
+end
+
+-- What a server has of IPv6, and the name that stands for its addresses of both families.
+local function add_ipv6(one, kind, i)
+  one.name = ("%s%d.lab"):format(kind.word, i)
+  one.host6 = address6(kind.net, i)
+  one.alt_host6 = kind.two and address6(kind.net + 1, i) or nil
+end
+
 --- Which servers there are to be.
--- @tparam table counts of each kind
+-- @tparam table counts of each kind; `ipv6`: whether they have IPv6 addresses too
 -- @tparam string folder of the lab
--- @treturn {table,...} `kind`, `host`, `alt_host`, `folder`
+-- @treturn {table,...} `kind`, `host`, `alt_host`, `folder`; with IPv6 `host6`, `alt_host6`, `name`
 function fleet.plan(counts, folder)
   local plan = {}
   for _, kind in ipairs(KINDS) do
@@ -35,24 +47,42 @@ function fleet.plan(counts, folder)
         alt_host = kind.two and address(kind.net + 1, i) or nil,
         folder = ("%s/%s%d"):format(folder, kind.name, i),
       }
+      if counts.ipv6 then add_ipv6(plan[#plan], kind, i) end
     end
   end
   return plan
 end
 
 --- Their addresses.
--- @treturn {string,...}
+-- @treturn {string,...} IPv4
+-- @treturn {string,...} IPv6
 function fleet.addresses(plan)
-  local list = {}
+  local list, list6 = {}, {}
   for _, one in ipairs(plan) do
     list[#list + 1] = one.host
     list[#list + 1] = one.alt_host
+    list6[#list6 + 1] = one.host6
+    list6[#list6 + 1] = one.alt_host6
   end
-  return list
+  return list, list6
+end
+
+--- The lines of a hosts file that names those with addresses of both families.
+-- @treturn {string,...}
+function fleet.names(plan)
+  local lines = {}
+  for _, one in ipairs(plan) do
+    if one.name then
+      lines[#lines + 1] = ("%s %s"):format(one.host, one.name)
+      lines[#lines + 1] = ("%s %s"):format(one.host6, one.name)
+    end
+  end
+  return lines
 end
 
 local function start(one, within)
-  local options = { host = one.host, alt_host = one.alt_host, folder = one.folder, within = within }
+  local options = { host = one.host, alt_host = one.alt_host, host6 = one.host6, alt_host6 = one.alt_host6,
+    hostname = one.name, folder = one.folder, within = within }
   for key, value in pairs(one.kind.options) do options[key] = value end
   return one.kind.start(options)
 end
@@ -73,12 +103,10 @@ function fleet.start(plan, within)
   return started
 end
 
-local function endpoints(list, more)
+local function endpoints(list)
   local entries = {}
   for i, server in ipairs(list) do
-    local entry = { host = server.host, port = server.port }
-    for key, field in pairs(more or {}) do entry[key] = field end
-    entries[i] = entry
+    entries[i] = { host = server.hostname or server.host, port = server.port }
   end
   return entries
 end

@@ -146,6 +146,7 @@ function mosquitto:configure()
   local lines = {
     "user root", -- when started as root it stays so: a change of user would outlive the parent's death
     ("listener %d %s"):format(self.port, self.host),
+    self.host6 and ("listener %d %s"):format(self.port, self.host6) or "",
     "allow_anonymous true",
     "log_type all",
   }
@@ -164,8 +165,8 @@ function mosquitto.is_ready(_, log)
 end
 
 --- Starts an MQTT broker.
--- @tparam[opt] table options `host` (127.0.0.1), `port`; `tls = true` (then `ca` of the result is the
---  certificate's path); `config`: further lines of its configuration; `folder` for its files; `within`: a
+-- @tparam[opt] table options `host` (127.0.0.1), `host6` (none), `port`; `tls = true` (then `ca` of the result
+--  is the certificate's path); `config`: further lines of its configuration; `folder` for its files; `within`: a
 --  command that it is started with, such as one that enters a network namespace
 -- @treturn server `host`, `port`, `ca`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.mosquitto(options)
@@ -177,6 +178,8 @@ local coturn = { name = "coturn", user = "user", pass = "secret", realm = "p2pd.
 -- What an option adds to the configuration.
 local function coturn_lines(self)
   local lines = { self.config }
+  for _, ip in ipairs { self.host6, self.alt_host6 } do lines[#lines + 1] = "listening-ip=" .. ip end
+  if self.host6 then lines[#lines + 1] = "relay-ip=" .. self.host6 end
   if self.tls then
     local cert, key = servers.certificate(self.folder, self.host)
     self.ca, self.tls_port, self.tls_alt_port = cert, scratch.free_port(), scratch.free_port()
@@ -197,7 +200,7 @@ function coturn:configure()
   local path = scratch.write(self.folder .. "/turnserver.conf", ([[
 listening-ip=%s
 listening-ip=%s
-relay-ip=%s
+%s
 listening-port=%d
 alt-listening-port=%d
 lt-cred-mech
@@ -210,18 +213,18 @@ log-file=%s
 pidfile=%s/pid
 userdb=%s/userdb
 %s
-]]):format(self.host, self.alt_host, self.host, self.port, self.alt_port, self.realm, self.user,
-    self.pass, self.log_path, self.folder, self.folder, coturn_lines(self)))
+]]):format(self.host, self.alt_host, self.no_ipv4_relay and "" or "relay-ip=" .. self.host,
+    self.port, self.alt_port, self.realm, self.user, self.pass, self.log_path, self.folder, self.folder, coturn_lines(self)))
   self.command = { "turnserver", "-c", path, "--no-dtls", "--no-cli", not self.tls and "--no-tls" or nil }
 end
 
 function coturn:turn(transport)
-  return { host = self.host, port = transport == "tls" and self.tls_port or self.port,
+  return { host = self.hostname or self.host, port = transport == "tls" and self.tls_port or self.port,
     transport = transport or "udp", user = self.user, pass = self.pass, ca = self.ca }
 end
 
 function coturn:is_ready(log)
-  for _, host in ipairs { self.host, self.alt_host } do
+  for _, host in ipairs { self.host, self.alt_host, self.host6, self.alt_host6 } do
     for _, port in ipairs { self.port, self.alt_port } do
       local endpoint = (" listener opened on ?: %s:%d\n"):format(host:gsub("%.", "%%."), port)
       local udp = self.no_udp or log:find("UDP" .. endpoint)
@@ -232,10 +235,11 @@ function coturn:is_ready(log)
 end
 
 --- Starts a STUN and TURN server with two addresses and two ports, so that it answers RFC 5780.
--- @tparam[opt] table options `port`, `alt_port`, `host` (127.0.0.1), `alt_host` (127.0.0.2), `folder`,
---  `within`; `tls = true` (then `tls_port` and `ca` of the result are set); `no_udp`: listens on TCP only;
---  `no_tcp_relay`, `no_udp_relay`: what it does not allocate; `quota`: allocations of a user; `stale_nonce`:
---  seconds for which a nonce is good; `config`: further lines of its configuration
+-- @tparam[opt] table options `port`, `alt_port`, `host` (127.0.0.1), `alt_host` (127.0.0.2), `host6`,
+--  `alt_host6` (IPv6 addresses besides: none), `hostname` (what `:turn` calls it), `folder`, `within`;
+--  `tls = true` (then `tls_port` and `ca` of the result are set); `no_udp`: listens on TCP only;
+--  `no_tcp_relay`, `no_udp_relay`, `no_ipv4_relay`: what it does not allocate; `quota`: allocations of a
+--  user; `stale_nonce`: seconds for which a nonce is good; `config`: further lines of its configuration
 -- @treturn server `host`, `port`, `alt_host`, `alt_port`, `user`, `pass`, `realm`; `:stop()`,
 --  `:start()`, `:close()`, `:log()`, `:signal()`; `:turn(transport)`: its entry in the settings' `turn` list
 function servers.coturn(options)
@@ -358,12 +362,39 @@ function servers.miniupnpd(options)
   return start(miniupnpd, options)
 end
 
+local tayga = { name = "tayga", port = 0 }
+
+function tayga:configure()
+  local path = scratch.write(self.folder .. "/tayga.conf", ([[
+tun-device %s
+ipv4-addr %s
+ipv6-addr fd00:64::1
+prefix %s
+dynamic-pool %s
+data-dir %s
+]]):format(self.device, (self.pool:gsub("%.%d+/.*", ".1")), self.prefix, self.pool, self.folder))
+  self.command = { "stdbuf", "-oL", "tayga", "-d", "-c", path } -- or its log is written at its end
+end
+
+function tayga.is_ready(_, log)
+  return log:find "Loaded %d+ dynamic map"
+end
+
+--- Starts what translates IPv6 into IPv4 in a router of the lab (NAT64), on a device that is there already.
+-- @tparam table options `device`, `prefix` (IPv6), `pool` (IPv4 subnet whose addresses stand for IPv6 hosts),
+-- `folder`, `within`
+-- @treturn server `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
+function servers.tayga(options)
+  return start(tayga, options)
+end
+
 local function broker_entry(broker)
-  return { host = broker.host, port = broker.port, tls = broker.tls or false, ca = broker.ca }
+  return { host = broker.hostname or broker.host, port = broker.port, tls = broker.tls or false,
+    ca = broker.ca }
 end
 
 local function stun_entry(stun)
-  return { host = stun.host, port = stun.port, behaviour = stun.behaviour ~= false }
+  return { host = stun.hostname or stun.host, port = stun.port, behaviour = stun.behaviour ~= false }
 end
 
 local function map(list, fn)

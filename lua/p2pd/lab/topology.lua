@@ -11,8 +11,11 @@ local nat_rules = require "p2pd.lab.nat_rules"
 local topology = {}
 
 topology.NET, topology.SERVERS = "lab.net", "lab.servers"
+topology.NAT64_PREFIX = "64:ff9b::/96"    -- RFC 6052 section 2.1
+topology.NAT64_POOL = "192.168.255.0/24"  -- what stands for IPv6 hosts, between a NAT64 and its router's NAT
 
 local SERVERS_IPV6 = "2f00:ffff::"
+local NAT64_DEVICE = "nat64"
 local WAN_MAX = 60 -- the last address that a router may get in its subnet
 
 local Plan = {}
@@ -87,20 +90,22 @@ local function cidr(subnet, n)
 end
 
 local function ipv6_subnet(line, level)
-  return ("2f00:%x:%x::"):format(line, level)
+  return level == 0 and ("2f00:%x::"):format(line) or ("2f00:%x:%x::"):format(line, level)
 end
 
 -- Gives an interface its place on a level of a line, and its default route.
-local function join(self, namespace, interface, place)
-  ip(namespace, "addr add %s dev %s", cidr(place.subnet, place.number), interface)
+local function join(self, namespace, interface, place, ipv6_only)
+  if not ipv6_only then ip(namespace, "addr add %s dev %s", cidr(place.subnet, place.number), interface) end
   if self.ipv6 then
     ip(namespace, "addr add %s%x/64 dev %s nodad", place.ipv6, place.number, interface)
   end
 end
 
-local function add_default_routes(self, namespace, interface, place, metric)
+local function add_default_routes(self, namespace, interface, place, metric, ipv6_only)
   local suffix = metric and " metric " .. metric or ""
-  ip(namespace, "route add default via %s dev %s%s", address_in(place.subnet, 1), interface, suffix)
+  if not ipv6_only then
+    ip(namespace, "route add default via %s dev %s%s", address_in(place.subnet, 1), interface, suffix)
+  end
   if self.ipv6 then ip(namespace, "route add default via %s1 dev %s%s", place.ipv6, interface, suffix) end
 end
 
@@ -156,6 +161,16 @@ local function add_mapper(self, router, nat, below)
   })
 end
 
+-- A router that translates the IPv6 of who is below it into IPv4, whose addresses it translates as others'.
+local function add_nat64(self, router, nat)
+  if not nat.nat64 then return end
+  ip(router, "tuntap add dev %s mode tun pi", NAT64_DEVICE)
+  up(router, NAT64_DEVICE)
+  ip(router, "route add %s dev %s", topology.NAT64_POOL, NAT64_DEVICE)
+  if self.ipv6 then ip(router, "route add %s dev %s", topology.NAT64_PREFIX, NAT64_DEVICE) end
+  table.insert(self.nat64s, { namespace = router.name, device = NAT64_DEVICE })
+end
+
 -- The LAN of a line's innermost router: a cable for one, a bridge for several.
 local function add_lan(router, guests)
   if guests == 0 then return function() return "lan" end end
@@ -195,6 +210,7 @@ local function add_line(self, name, interface, guests)
     local router = add_router(self, ("%s.nat%d"):format(name, index), interface.nats[index], above,
       places[depth])
     add_mapper(self, router, interface.nats[index], places[depth + 1])
+    add_nat64(self, router, interface.nats[index])
     route_down(self, above, places[depth], table.move(places, depth + 1, #places, 1, {}))
     above = router
     above.below = "lan"
@@ -212,10 +228,11 @@ end
 -- -- hosts
 
 -- Several NICs: what has an interface's address leaves by that interface.
-local function add_source_routes(self, namespace, interface, place, id)
-  local source = address_in(place.subnet, place.number)
-  ip(namespace, "route add default via %s dev %s table %d", address_in(place.subnet, 1), interface, id)
-  ip(namespace, "rule add from %s lookup %d", source, id)
+local function add_source_routes(self, namespace, interface, place, id, ipv6_only)
+  if not ipv6_only then
+    ip(namespace, "route add default via %s dev %s table %d", address_in(place.subnet, 1), interface, id)
+    ip(namespace, "rule add from %s lookup %d", address_in(place.subnet, place.number), id)
+  end
   if self.ipv6 then
     ip(namespace, "route add default via %s1 dev %s table %d", place.ipv6, interface, id)
     ip(namespace, "rule add from %s%x lookup %d", place.ipv6, place.number, id)
@@ -227,12 +244,12 @@ local function plug_in(self, host, line, index, is_one_of_many)
   local place, interface = at(line.place, line.taken), "eth" .. index - 1
   local namespace = self[host.name]
   self:connect({ line.namespace, line.plug() }, { namespace, interface })
-  join(self, namespace, interface, place)
-  add_default_routes(self, namespace, interface, place, is_one_of_many and 100 * index or nil)
-  if is_one_of_many then add_source_routes(self, namespace, interface, place, 100 + index) end
-  local address = address_in(place.subnet, place.number)
+  join(self, namespace, interface, place, host.ipv6_only)
+  add_default_routes(self, namespace, interface, place, is_one_of_many and 100 * index or nil, host.ipv6_only)
+  if is_one_of_many then add_source_routes(self, namespace, interface, place, 100 + index, host.ipv6_only) end
+  local address = not host.ipv6_only and address_in(place.subnet, place.number) or nil
   return {
-    name = interface, line = line, address = address, external = line.external or address,
+    name = interface, line = line, address = address, external = address and (line.external or address),
     ipv6 = self.ipv6 and ("%s%x"):format(place.ipv6, place.number) or nil,
   }
 end
@@ -253,14 +270,24 @@ local function wants_ipv6(host, hosts)
   return false
 end
 
+local function has_nat64(lines)
+  for _, line in ipairs(lines) do
+    for _, nat in ipairs(line.link.nats) do
+      if nat.nat64 then return true end
+    end
+  end
+  return false
+end
+
 local function add_host(self, host, lines)
   self.ipv6 = host.ipv6
   local namespace = add_namespace(self, host.name)
   use_ipv6(namespace, host.ipv6)
   up(namespace, "lo")
   local interfaces = {}
-  for i, line in ipairs(lines) do interfaces[i] = plug_in(self, host, line, i, #lines > 1) end
-  self.hosts[host.name] = { interfaces = interfaces }
+  local plugged = { name = host.name, ipv6_only = not host.ipv4 }
+  for i, line in ipairs(lines) do interfaces[i] = plug_in(self, plugged, line, i, #lines > 1) end
+  self.hosts[host.name] = { interfaces = interfaces, nat64 = has_nat64(lines) }
 end
 
 local function add_lines(self, host, hosts, guests)
@@ -309,7 +336,7 @@ local function add_internet(self, ipv6)
   table.insert(net.nft, NET_RULES)
 end
 
-local function add_servers(self, ipv6, addresses)
+local function add_servers(self, ipv6, addresses, addresses6)
   local net, servers = self[topology.NET], add_namespace(self, topology.SERVERS)
   use_ipv6(servers, ipv6)
   up(servers, "lo")
@@ -321,6 +348,7 @@ local function add_servers(self, ipv6, addresses)
   if not ipv6 then return end
   ip(net, "addr add %s1/64 dev servers nodad", SERVERS_IPV6)
   ip(servers, "addr add %s2/64 dev eth0 nodad", SERVERS_IPV6)
+  for _, address in ipairs(addresses6) do ip(servers, "addr add %s/64 dev eth0 nodad", address) end
   ip(servers, "route add default via %s1", SERVERS_IPV6)
 end
 
@@ -363,17 +391,19 @@ end
 --- Plans a lab.
 -- @tparam table lab a checked description
 -- @tparam {string,...} addresses of the servers, in 11.1.0.0/16; none: no servers
+-- @tparam[opt] {string,...} addresses6 the same, in 2f00:ffff::/64
 -- @treturn table `namespaces`: a list, the first being the internet, each with `name`, `ip` (lines for
 -- `ip -batch`), `files` ({ path, value } to write) and `nft` (rule-sets, each a transaction); `cables`:
 -- lines for `ip -batch` that make the interfaces; `links`: the lines, with `net_side`; `hosts`: by name,
--- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`; `mappers`: the routers that map ports,
--- with `namespace`, `protocols` (a set), `host` (their address below), `lan`, `ipv6`
-function topology.plan(lab, addresses)
-  local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, mappers = {}, lines = 0 },
-    Plan)
+-- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`, and `nat64`; `mappers`: the routers
+-- that map ports, with `namespace`, `protocols` (a set), `host` (their address below), `lan`, `ipv6`; `nat64s`: those that
+-- translate IPv6, with `namespace`, `device`
+function topology.plan(lab, addresses, addresses6)
+  local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, mappers = {},
+    nat64s = {}, lines = 0 }, Plan)
   local ipv6 = any_ipv6(lab.hosts)
   add_internet(self, ipv6)
-  if #addresses > 0 then add_servers(self, ipv6, addresses) end
+  if #addresses > 0 then add_servers(self, ipv6, addresses, addresses6 or {}) end
   local guests, lines = count_guests(lab.hosts), {}
   for _, host in ipairs(lab.hosts) do
     if not host.lan then

@@ -10,8 +10,8 @@ local TYPES = { "open", "firewall", "full-cone", "address-restricted", "port-res
 local DELTAS = { "equal", "preserving", "independent", "dependent", "random" }
 
 --- What `parse` understands, for a help text.
-words.HELP = ("TYPE[/DELTA[/VALUE]][/drop|/rst|/icmp][/hairpin][/igd][/natpmp][/pcp], the inner of two "
-  .. "before a `+`. TYPE: %s. DELTA: %s."):format(table.concat(TYPES, ", "), table.concat(DELTAS, ", "))
+words.HELP = ("TYPE[/DELTA[/VALUE]][/drop|/rst|/icmp][/hairpin][/igd][/natpmp][/pcp][/nat64], the inner "
+  .. "of two before a `+`. TYPE: %s. DELTA: %s."):format(table.concat(TYPES, ", "), table.concat(DELTAS, ", "))
 
 local PROTOCOLS = { igd = true, natpmp = true, pcp = true }
 local UNSOLICITED = { drop = true, rst = true, icmp = true }
@@ -21,6 +21,8 @@ local function parse_word(router, word)
     router.unsolicited = word
   elseif word == "hairpin" then
     router.hairpin = true
+  elseif word == "nat64" then
+    router.nat64 = true
   elseif PROTOCOLS[word] then
     router.port_mapping = (router.port_mapping and router.port_mapping .. "," or "") .. word
   elseif math.tointeger(tonumber(word)) then
@@ -49,7 +51,7 @@ local function parse_router(text)
       end
       router = { type = word }
     elseif not parse_word(router, word) then
-      return nil, ("%q is no delta, value, drop, rst, icmp, hairpin, igd, natpmp or pcp"):format(word)
+      return nil, ("%q is no delta, value, drop, rst, icmp, hairpin, igd, natpmp, pcp or nat64"):format(word)
     end
   end
   if not router then return nil, "a NAT has a type" end
@@ -83,6 +85,7 @@ function words.describe(nats)
     if router.value ~= 0 then text = ("%s of %d"):format(text, router.value) end
     parts[i] = ("%s, %s"):format(text, router.unsolicited)
     if router.port_mapping then parts[i] = parts[i] .. ", maps ports" end
+    if router.nat64 then parts[i] = parts[i] .. ", NAT64" end
   end
   return parts[1] and table.concat(parts, "; then ") or "no NAT"
 end
