@@ -56,6 +56,7 @@ int bind_stun(lua_State *L);
 int bind_turn(lua_State *L);
 int bind_punch(lua_State *L);
 int bind_ntp(lua_State *L);
+int bind_nat64(lua_State *L);
 int bind_pcp(lua_State *L);
 int bind_gateway(lua_State *L);
 int bind_reliable(lua_State *L);

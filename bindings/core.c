@@ -19,6 +19,7 @@ static const struct {
     {"simplex_pair", bind_simplex_pair},
     {"tcp", bind_tcp},
     {"inet", bind_inet},
+    {"nat64", bind_nat64},
     {"keys", bind_keys},
     {"keylock", bind_keylock},
     {"tls", bind_tls},

@@ -176,7 +176,8 @@ static int check_family(lua_State *L, int arg) {
 }
 
 /***
-The addresses of a host. Waits, unless it is an address already.
+The addresses of a host. Waits, unless it is an address already that can be reached. Where only
+NAT64 leads to IPv4 (@{p2pd.core.nat64}), "any" gives the IPv6 addresses that stand for IPv4 ones.
 @function resolve
 @tparam string host
 @tparam[opt="any"] string family "any", "ipv4" or "ipv6"
@@ -206,6 +207,8 @@ static int l_resolve(lua_State *L) {
         return push_error(L, errno, "resolve '%s'", host);
     if (resolve_is_done(self->resolve))
         return push_addresses(L, self->resolve);
+    if (!waits)
+        task_prepare(L);
     return task_wait(L, &self->waiters, deadline, 4, resolve_k);
 }
 

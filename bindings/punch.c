@@ -14,6 +14,7 @@ TCP hole punching at an agreed instant.
 #include "bindings/stream.h"
 #include "host/fd.h"
 #include "host/loop.h"
+#include "host/nat64.h"
 
 #define CLASS "p2pd.punch"
 #define AHEAD_MAX_S 60.0 /* of the instant */
@@ -103,7 +104,9 @@ static void check_local(lua_State *L, struct fields f, struct punch_mapping *m) 
     if (!ip)
         ip = m->remote.any.sa_family == AF_INET6 ? "::" : "0.0.0.0";
     check_address(L, f, "ip", ip, port, &m->local);
-    if (m->local.any.sa_family != m->remote.any.sa_family)
+    struct inet_addr remote = m->remote;
+    nat64_translate(&remote, m->local.any.sa_family);
+    if (m->local.any.sa_family != remote.any.sa_family)
         bad_field(L, f, "ip", "an address of the family of 'remote_ip'");
     lua_pop(L, 1);
 }
@@ -149,6 +152,8 @@ static void check_mapping(lua_State *L, int place, struct punch_mapping *m) {
     check_local(L, f, m);
     check_device(L, f, m);
     check_ttl(L, f, m);
+    if (nat64_translate(&m->remote, m->local.any.sa_family))
+        m->ttl = 0; /* there is no such thing in IPv6 */
     m->after_s = opt_or(L, f, "after", 0, LASTS_MAX_S, 0);
 }
 

@@ -14,6 +14,7 @@ TCP: connect and listen; both give streams.
 #include "bindings/stream.h"
 #include "host/fd.h"
 #include "host/loop.h"
+#include "host/nat64.h"
 #include "host/reserve.h"
 
 #define CONNECTOR_CLASS "p2pd.tcp.connector"
@@ -117,7 +118,8 @@ static int connect_k(lua_State *L, int status, lua_KContext ctx) {
 /***
 Connects.
 @function connect
-@tparam string ip
+@tparam string ip with an IPv6 address as the local one, by NAT64 (@{p2pd.core.nat64}) an IPv4 one
+too
 @tparam integer port
 @tparam[opt] table options ip and port (local), interface, reuse_port
 @tparam[opt] number timeout seconds
@@ -133,6 +135,8 @@ static int l_connect(lua_State *L) {
     check_addr(L, &remote, 1, ip, (int)port);
     check_options(L, 3, &options, &local);
     double deadline = task_deadline(L, 4);
+    if (options.local)
+        nat64_translate(&remote, options.local->any.sa_family);
     task_prepare(L);
     lua_settop(L, 4);
     struct socket *self = new_socket(L, CONNECTOR_CLASS);

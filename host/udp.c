@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "host/loop.h"
+#include "host/nat64.h"
 
 static int set(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
@@ -91,12 +92,15 @@ static ssize_t send_once(int fd, const void *data, size_t len, const struct inet
 ssize_t udp_sendto(struct udp *u, const void *data, size_t len, const struct inet_addr *to) {
     if (!u->open)
         return -EBADF;
-    if (to->any.sa_family != u->family)
+    struct inet_addr target = *to;
+    if (nat64_translate(&target, u->family))
+        u->translates = true;
+    if (target.any.sa_family != u->family)
         return -EAFNOSUPPORT;
-    ssize_t n = send_once(u->io.fd, data, len, to);
+    ssize_t n = send_once(u->io.fd, data, len, &target);
     if (n >= 0 || n == -EAGAIN)
         return n;
-    return send_once(u->io.fd, data, len, to);
+    return send_once(u->io.fd, data, len, &target);
 }
 
 static const struct sock_extended_err *find_error(struct msghdr *msg) {
@@ -133,9 +137,7 @@ static ssize_t receive_once(int fd, void *data, size_t len, struct inet_addr *pe
     return n < 0 ? -errno : n;
 }
 
-ssize_t udp_recvfrom(struct udp *u, void *data, size_t len, struct inet_addr *peer) {
-    if (!u->open)
-        return peer->len = 0, -EBADF;
+static ssize_t receive(struct udp *u, void *data, size_t len, struct inet_addr *peer) {
     ssize_t n = receive_once(u->io.fd, data, len, peer);
     if (n >= 0)
         return n;
@@ -145,6 +147,15 @@ ssize_t udp_recvfrom(struct udp *u, void *data, size_t len, struct inet_addr *pe
     n = receive_once(u->io.fd, data, len, peer);
     if (n < 0)
         peer->len = 0;
+    return n;
+}
+
+ssize_t udp_recvfrom(struct udp *u, void *data, size_t len, struct inet_addr *peer) {
+    if (!u->open)
+        return peer->len = 0, -EBADF;
+    ssize_t n = receive(u, data, len, peer);
+    if (peer->len && u->translates)
+        nat64_translate_back(peer);
     return n;
 }
 

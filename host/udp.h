@@ -21,6 +21,7 @@ struct udp_options {
 /* In place: it must not move while open. Zeroed is closed. Loop thread only. */
 struct udp {
     bool open;
+    bool translates; /* of IPv6, and told IPv4 addresses (host/nat64.h): it tells them so too */
     int family;
     ev_io io;
     void (*on_ready)(struct udp *); /* set by the owner; there is something to receive */

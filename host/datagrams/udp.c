@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "host/loop.h"
+#include "host/nat64.h"
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -221,7 +222,9 @@ struct datagrams *udp_datagrams(struct udp *s, const struct inet_addr *peer) {
         errno = EBADF;
         return NULL;
     }
-    if (connect(s->io.fd, &peer->any, peer->len) < 0)
+    struct inet_addr target = *peer;
+    nat64_translate(&target, s->family);
+    if (connect(s->io.fd, &target.any, target.len) < 0)
         return NULL;
     struct udp_datagrams *u = calloc(1, sizeof *u);
     if (!u)

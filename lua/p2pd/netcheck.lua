@@ -78,7 +78,8 @@ end
 local function ask_udp(entry, family, timeout)
   local ips, reason, code = core.inet.resolve(entry.host, family, timeout)
   if not ips then return nil, reason, code end
-  local socket <close>, fault, errno = exchange.open { ip = ANY[family] }
+  local is_nat64 = family == "ipv4" and core.nat64.prefix()
+  local socket <close>, fault, errno = exchange.open { ip = ANY[is_nat64 and "ipv6" or family] }
   if not socket then return nil, fault, errno end
   return behaviour.greet(socket, entry, ips, family)
 end
@@ -193,7 +194,8 @@ end
 -- each server, 2), `progress` (function(ended, of))
 -- @treturn[1] table `routes` and `notes` as @{p2pd.net.routes.find} gives them, with `mapping` as
 -- @{p2pd.port_mapping.try} leaves it; `interfaces`; `left_out`,
--- sentences; `brokers`, `stuns`, `turns`: a result for each of the settings' servers; `clock`
+-- sentences; `brokers`, `stuns`, `turns`: a result for each of the settings' servers; `clock`; `nat64`: the
+-- prefix by which a network of IPv6 alone leads to IPv4, where there is one
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string code
@@ -218,6 +220,7 @@ function netcheck.run(settings, options)
   add_searches(searches, settings.stun, result.stuns, netcheck.stun, timeout)
   add_searches(searches, settings.turn, result.turns, netcheck.turn, timeout)
   task.all(count_ends(searches, options.progress or function() end))
+  result.nat64 = core.nat64.prefix()
   return result
 end
 

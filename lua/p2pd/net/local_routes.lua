@@ -2,6 +2,7 @@
 -- p2pd.net.routes has their fields, and what servers add to them.
 -- @module p2pd.net.local_routes
 local core = require "p2pd.core"
+local list = require "p2pd.list"
 local interfaces = require "p2pd.net.interfaces"
 local nat = require "p2pd.nat"
 
@@ -117,6 +118,44 @@ local function add_family(found, chosen, family, known)
   end
 end
 
+-- -- NAT64
+
+local function is_usual(route)
+  return not route.loopback and not route.nat64
+end
+
+--- The route by which a network of IPv6 alone leads to IPv4, as far as the host can tell: from its first
+-- global IPv6 address, when no interface has IPv4. Its NAT64 is a NAT as others; its external address is
+-- IPv4, and its `nic` the IPv6 address that sockets are bound to.
+-- @tparam {table,...} found routes
+-- @treturn ?table a route, with `nat64`; nil where there is IPv4, or no IPv6
+function local_routes.nat64(found)
+  local base
+  for _, route in ipairs(found) do
+    if is_usual(route) and route.family == "ipv4" then return nil end
+    local is_fit = is_usual(route) and core.inet.class(route.nic) == "global"
+    base = base or is_fit and route or nil
+  end
+  if not base then return nil end
+  return {
+    interface = base.interface, name = base.name, family = "ipv4", nic = base.nic, prefix = 128,
+    default = base.default, port = base.port, way = base.way, external = base.nic, external_known = false,
+    shared = {}, further = {}, nat64 = true,
+  }
+end
+
+-- It stays as long as there is nothing better.
+local function keep_nat64(found, known)
+  local present = local_routes.nat64(found)
+  local old = list.filter(known, function(route) return route.nat64 end)[1]
+  if old and present and old.nic == present.nic then
+    old.port, old.further = present.port, {}
+    table.insert(found, 1, old)
+  else
+    core.nat64.forget()
+  end
+end
+
 --- The routes of some interfaces, at most three of a family, as far as the host itself knows them. Waits for
 -- nothing.
 -- @tparam {table,...} chosen as @{p2pd.net.interfaces.list} gives them; `place` is to be the number of one in
@@ -127,6 +166,7 @@ end
 function local_routes.find(chosen, known)
   local found = {}
   for _, family in ipairs(FAMILIES) do add_family(found, chosen, family, known or {}) end
+  if known and known[1] then keep_nat64(found, known) end
   return found
 end
 

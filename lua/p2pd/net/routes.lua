@@ -12,8 +12,10 @@
 -- when nobody has told it yet, or when no server answers), `nat` (nil until it is known; then
 -- `{ type, delta, value, mapping, filtering, tcp_mapping, ... }`, see @{p2pd.nat.evidence.judge}), `shared`
 -- (the interface's other addresses with the same external one), `shut` (why nothing can leave by it, or nil),
--- `mapping` (its port on a router, see @{p2pd.port_mapping.describe}).
+-- `mapping` (its port on a router, see @{p2pd.port_mapping.describe}), `nat64` (true of a route to IPv4 whose
+-- `nic` is an IPv6 address, see @{p2pd.net.local_routes.nat64}).
 -- @module p2pd.net.routes
+local core = require "p2pd.core"
 local classify = require "p2pd.nat.classify"
 local discovery = require "p2pd.net.discovery"
 local list = require "p2pd.list"
@@ -43,10 +45,15 @@ end
 
 -- -- completing one route
 
+local function note_external(route, ip)
+  route.external, route.external_known = ip, true
+  if route.nat64 then route.internal = ip end -- it has no other IPv4 address
+end
+
 local function set_external(self, route, ip)
   if route.external_known and route.external == ip then return end
-  route.external, route.external_known = ip, true
-  self.changed(route)
+  note_external(route, ip)
+  if not route.is_candidate then self.changed(route) end
 end
 
 local function complete_loopback(self, route)
@@ -80,10 +87,10 @@ local function conclude(self, route, found)
   local ip = found.external or is_own and route.nic
   if is_bad_luck(route, found) then return self:note(route, found.reason) end
   route.silences = nil
-  route.external, route.external_known = ip or route.nic, ip and true or false
+  if ip then note_external(route, ip) else route.external, route.external_known = route.nic, false end
   route.nat = is_own and not found.external and doubt(found) or found
   if not ip then self:note(route, found.reason) end
-  self.changed(route)
+  if not route.is_candidate then self.changed(route) end
 end
 
 -- Classifies what is between the route's address and the outside.
@@ -194,6 +201,44 @@ local function complete_family(self, found, family)
   leave_out(self, found, family)
 end
 
+-- -- NAT64
+
+-- The prefix is looked for when a server turns out to be an IPv4 address that cannot be reached.
+local function has_nat64(self)
+  for _, server in ipairs(self.servers) do
+    self:lookup(server.host, "ipv4")
+    if core.nat64.prefix() then return true end
+  end
+  return false
+end
+
+-- A network of IPv6 alone may lead to IPv4 all the same.
+local function find_nat64(self, found)
+  local route = local_routes.nat64(found)
+  if not route or not has_nat64(self) then return end
+  route.is_candidate = true
+  complete(self, route)
+  route.is_candidate, route.further = nil, nil
+  if not route.external_known then return end
+  table.insert(found, 1, route)
+  self.changed(route)
+end
+
+-- One that was there and has become useless has no address that could be told.
+local function drop_nat64(self, found)
+  local route = found[1]
+  if not (route and route.nat64) or route.external_known then return end
+  table.remove(found, 1)
+  self.changed()
+end
+
+local function complete_ipv4(self, found)
+  local is_known = found[1] and found[1].nat64
+  complete_family(self, found, "ipv4")
+  if not is_known then return find_nat64(self, found) end
+  drop_nat64(self, found)
+end
+
 local function is_multihomed(found)
   local first
   for _, route in ipairs(found) do
@@ -229,8 +274,9 @@ function routes.complete(found, servers, options)
   self.changed = options.changed or function() end
   self.hairpin = options.hairpin
   local searches = {}
+  local complete_of = { ipv4 = complete_ipv4, ipv6 = complete_family }
   for i, family in ipairs(FAMILIES) do
-    searches[i] = function() complete_family(self, found, family) return true end
+    searches[i] = function() complete_of[family](self, found, family) return true end
   end
   task.all(searches)
   return self.notes
