@@ -56,6 +56,7 @@ static const struct field {
     {"relayed", STUN_XOR_RELAYED_ADDRESS, 0, ADDRESS},
     {"data", STUN_DATA, 0, TEXT},
     {"requested_family", STUN_REQUESTED_ADDRESS_FAMILY, 0, BYTE},
+    {"additional_family", STUN_ADDITIONAL_ADDRESS_FAMILY, 0, BYTE},
     {"requested_transport", STUN_REQUESTED_TRANSPORT, 0, BYTE},
     {"connection", STUN_CONNECTION_ID, 0, NUMBER},
     {"username", STUN_USERNAME, 0, TEXT},

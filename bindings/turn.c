@@ -59,11 +59,11 @@ static struct stun_text check_text(lua_State *L, const char *field) {
 
 static int check_family(lua_State *L) {
     const char *name = opt_string(L, 1, "family", NULL);
-    if (!name)
+    if (!name || strcmp(name, "both") == 0)
         return 0;
     if (strcmp(name, "ipv4") == 0)
         return AF_INET;
-    luaL_argcheck(L, strcmp(name, "ipv6") == 0, 1, "option 'family': ipv4 or ipv6 expected");
+    luaL_argcheck(L, strcmp(name, "ipv6") == 0, 1, "option 'family': ipv4, ipv6 or both expected");
     return AF_INET6;
 }
 
@@ -71,7 +71,8 @@ static int check_family(lua_State *L) {
 A client that wants an allocation. Instants are seconds, by default on the monotonic clock.
 @function client
 @tparam table options user, pass, realm (""; whichever the server names), reliable (over TCP or
-TLS), tcp (a TCP allocation), family ("ipv4", "ipv6"), lifetime (seconds); rto, rc, rm, ti as for
+TLS), tcp (a TCP allocation), family ("ipv4", "ipv6", or "both": a relayed address of
+each, where the server has them), lifetime (seconds); rto, rc, rm, ti as for
  core.stun.transaction
 @treturn p2pd.turn.client
 */
@@ -85,6 +86,7 @@ static int l_client(lua_State *L) {
         .timer = check_timer(L),
         .tcp = opt_boolean(L, 1, "tcp", false),
         .family = check_family(L),
+        .both = strcmp(opt_string(L, 1, "family", ""), "both") == 0,
         .lifetime = (uint32_t)lifetime,
         .user = check_text(L, "user"),
         .password = check_text(L, "pass"),
@@ -238,8 +240,8 @@ static void set_failure(lua_State *L, const struct turn_event *event) {
 /***
 What has happened.
 @function client:event
-@treturn ?table kind; ip and port; connection; and for "allocated" mapped_ip, mapped_port, lifetime
- (seconds), rtt (seconds); for "failed" and "lost" request, reason, code (an errno's name), number
+@treturn ?table kind; ip and port; connection; and for "allocated" mapped_ip, mapped_port, other_ip
+ and other_port (of the other family), lifetime (seconds), rtt (seconds); for "failed" and "lost" request, reason, code (an errno's name), number
 (of the server's error)
 */
 static int m_event(lua_State *L) {
@@ -251,6 +253,7 @@ static int m_event(lua_State *L) {
     lua_setfield(L, -2, "kind");
     set_addr(L, &event.addr, "ip", "port");
     set_addr(L, &event.mapped, "mapped_ip", "mapped_port");
+    set_addr(L, &event.other, "other_ip", "other_port");
     if (event.connection)
         set_integer(L, "connection", event.connection);
     if (event.lifetime)

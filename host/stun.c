@@ -49,6 +49,7 @@ static const struct known {
     {STUN_PADDING, 0, UINT16_MAX, "PADDING"},
     {STUN_RESPONSE_PORT, 2, 4, "RESPONSE-PORT"},
     {STUN_CONNECTION_ID, 4, 4, "CONNECTION-ID"},
+    {STUN_ADDITIONAL_ADDRESS_FAMILY, 4, 4, "ADDITIONAL-ADDRESS-FAMILY"},
     {STUN_PASSWORD_ALGORITHMS, 0, UINT16_MAX, "PASSWORD-ALGORITHMS"},
     {STUN_SOFTWARE, 0, TEXT_MAX, "SOFTWARE"},
     {STUN_ALTERNATE_SERVER, 8, 20, "ALTERNATE-SERVER"},
@@ -307,16 +308,30 @@ static size_t write_address(uint8_t *value, const struct inet_addr *addr) {
     return 20;
 }
 
-int stun_get_address(const struct stun_message *m, uint16_t type, struct inet_addr *addr) {
-    struct stun_attribute a;
+static int take_address(const struct stun_message *m, const struct stun_attribute *a,
+                        struct inet_addr *addr) {
     uint8_t value[20];
-    if (!stun_find(m, type, &a) || a.len > sizeof value || a.len < 8)
+    if (a->len > sizeof value || a->len < 8)
         return -ENOENT;
-    memcpy(value, a.value, a.len);
-    if (is_xored(type))
-        xor_address(value, a.len, m->id);
+    memcpy(value, a->value, a->len);
+    if (is_xored(a->type))
+        xor_address(value, a->len, m->id);
     read_address(value, addr);
     return 0;
+}
+
+int stun_get_address(const struct stun_message *m, uint16_t type, struct inet_addr *addr) {
+    struct stun_attribute a;
+    return stun_find(m, type, &a) ? take_address(m, &a, addr) : -ENOENT;
+}
+
+int stun_get_address_of(const struct stun_message *m, uint16_t type, int family,
+                        struct inet_addr *addr) {
+    struct stun_attribute a = {0};
+    while (stun_next(m, &a))
+        if (a.type == type && take_address(m, &a, addr) == 0 && addr->any.sa_family == family)
+            return 0;
+    return -ENOENT;
 }
 
 int stun_mapped_address(const struct stun_message *m, struct inet_addr *addr) {

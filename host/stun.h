@@ -66,6 +66,7 @@ enum stun_type {
     STUN_PADDING = 0x0026,
     STUN_RESPONSE_PORT = 0x0027,
     STUN_CONNECTION_ID = 0x002a, /* RFC 6062 §6.2 */
+    STUN_ADDITIONAL_ADDRESS_FAMILY = 0x8000, /* RFC 8656 §18.11 */
     STUN_PASSWORD_ALGORITHMS = 0x8002,
     STUN_SOFTWARE = 0x8022,
     STUN_ALTERNATE_SERVER = 0x8023,
@@ -115,6 +116,8 @@ bool stun_find(const struct stun_message *m, uint16_t type, struct stun_attribut
 
 /* 0 or -ENOENT; decoding has checked the values. An XOR- type comes out plain. */
 int stun_get_address(const struct stun_message *m, uint16_t type, struct inet_addr *addr);
+int stun_get_address_of(const struct stun_message *m, uint16_t type, int family,
+                        struct inet_addr *addr); /* the first one of that family */
 int stun_get_u16(const struct stun_message *m, uint16_t type, uint16_t *value);
 int stun_get_u32(const struct stun_message *m, uint16_t type, uint32_t *value);
 int stun_get_error(const struct stun_message *m, int *code, const char **reason, size_t *len);

@@ -28,6 +28,7 @@ static void start_allocate(struct turn *t) {
     struct turn_request *r = turn_request_new(STUN_ALLOCATE);
     r->transport = t->options.tcp ? IPPROTO_TCP : IPPROTO_UDP;
     r->family = t->options.family;
+    r->both = t->options.both;
     if (t->options.lifetime)
         r->lifetime = t->options.lifetime;
     turn_start(t, r);
@@ -198,7 +199,7 @@ static int want_peer(struct turn *t, const struct inet_addr *addr, bool channel)
     bool early = t->state == TURN_ALLOCATING;
     if (t->state != TURN_READY && !early)
         return -ENOTCONN;
-    if (!early && addr->any.sa_family != t->relayed.any.sa_family)
+    if (!early && !turn_serves(t, addr->any.sa_family))
         return -EAFNOSUPPORT;
     struct turn_peer *peer = turn_peer_find(t->peers, addr);
     if (peer && peer->ready)
@@ -227,7 +228,7 @@ int turn_bind(struct turn *t, const struct inet_addr *peer) {
 int turn_connect(struct turn *t, const struct inet_addr *peer) {
     if (t->state != TURN_READY || !t->options.tcp)
         return -ENOTCONN;
-    if (peer->any.sa_family != t->relayed.any.sa_family)
+    if (!turn_serves(t, peer->any.sa_family))
         return -EAFNOSUPPORT;
     struct turn_request *r = turn_request_new(STUN_CONNECT);
     r->peer = *peer;

@@ -121,14 +121,24 @@ static uint32_t plan_refresh(struct turn *t, double now, const struct stun_messa
     return lifetime;
 }
 
+/* Two families at most (RFC 8656 §7.4). */
+static void take_relayed(struct turn *t, const struct stun_message *m) {
+    stun_get_address(m, STUN_XOR_RELAYED_ADDRESS, &t->relayed[0]);
+    int other = t->relayed[0].any.sa_family == AF_INET ? AF_INET6 : AF_INET;
+    if (!t->options.both ||
+        stun_get_address_of(m, STUN_XOR_RELAYED_ADDRESS, other, &t->relayed[1]) < 0)
+        t->relayed[1].len = 0;
+}
+
 static void on_allocated(struct turn *t, double now, const struct turn_request *r,
                          const struct stun_message *m) {
     struct inet_addr mapped = {0};
     stun_mapped_address(m, &mapped);
-    stun_get_address(m, STUN_XOR_RELAYED_ADDRESS, &t->relayed);
+    take_relayed(t, m);
     t->state = TURN_READY;
     struct turn_event *e = turn_events_push(&t->events, TURN_ALLOCATED);
-    e->addr = t->relayed;
+    e->addr = t->relayed[0];
+    e->other = t->relayed[1];
     e->mapped = mapped;
     e->lifetime = plan_refresh(t, now, m);
     e->rtt = r->transaction.sent == 1 ? now - r->transaction.first : -1;

@@ -26,6 +26,7 @@ struct turn_event {
     enum turn_event_kind kind;
     const char *request; /* which one has failed, "allocate" and so on; NULL: none */
     struct inet_addr addr, mapped;
+    struct inet_addr other; /* TURN_ALLOCATED: another relayed address; of len 0: none */
     uint32_t connection;
     uint32_t lifetime; /* seconds */
     double rtt;        /* seconds, of the exchange that allocated; < 0: unknown */

@@ -52,6 +52,13 @@ void turn_retire(struct turn *t, struct turn_request *r) {
     turn_request_append(&t->stale, r);
 }
 
+bool turn_serves(const struct turn *t, int family) {
+    for (int i = 0; i < 2; i++)
+        if (t->relayed[i].len && t->relayed[i].any.sa_family == family)
+            return true;
+    return false;
+}
+
 void turn_end(struct turn *t) {
     t->state = TURN_OVER;
     turn_request_append(&t->stale, t->requests);

@@ -17,7 +17,7 @@ struct turn {
     struct turn_request *requests;
     struct turn_request *stale; /* answered, and perhaps still being looked at */
     struct turn_peer *peers;
-    struct inet_addr relayed;
+    struct inet_addr relayed[2]; /* of two families; the second may be of len 0 */
     uint16_t next_channel;
     double refresh;   /* when the allocation has to be renewed */
     double keepalive; /* when silence has lasted too long */
@@ -36,6 +36,9 @@ int turn_ask_peer(struct turn *t, struct turn_peer *peer);
 
 /* The request is answered: it is not under way any more. */
 void turn_retire(struct turn *t, struct turn_request *r);
+
+/* Whether there is a relayed address of the family. */
+bool turn_serves(const struct turn *t, int family);
 
 /* Nothing is wanted and nothing is granted any more. */
 void turn_end(struct turn *t);

@@ -14,6 +14,7 @@ struct turn_request {
     struct inet_addr peer;
     uint16_t channel;
     int family;       /* to ask for; 0: not mentioned */
+    bool both;        /* an IPv6 address besides */
     int transport;    /* IPPROTO_UDP, IPPROTO_TCP */
     int64_t lifetime; /* seconds; < 0: not mentioned */
     bool with_proof;  /* the credentials were in it */

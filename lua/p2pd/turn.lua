@@ -37,11 +37,21 @@ local function allocate_twice(server, address, options, limit)
   return allocate_at(server, address, options, limit)
 end
 
+-- A server without IPv4 to give may have IPv6, and says 440 to who does not ask for that by name.
+local function allocate_any(server, address, options, limit)
+  local made, reason, code, more = allocate_twice(server, address, options, limit)
+  if made or options.family ~= "both" or not more or more.number ~= 440 then
+    return made, reason, code, more
+  end
+  local other = setmetatable({ family = "ipv6" }, { __index = options })
+  return allocate_twice(server, address, other, limit)
+end
+
 local function follow(server, address, options, limit)
   local asked = {}
   for _ = 0, HOPS_MAX do
     asked[endpoint.format(address, server.port)] = true
-    local made, reason, code, more = allocate_twice(server, address, options, limit)
+    local made, reason, code, more = allocate_any(server, address, options, limit)
     local other = more and more.redirected
     if made or not other then return made, reason, code end
     if asked[endpoint.format(other.ip, other.port)] then return nil, reason .. ", again", "ELOOP" end
@@ -55,11 +65,11 @@ end
 -- @tparam table server an entry of the settings' `turn` list: host, port, transport ("udp", "tcp", "tls"),
 -- user, pass, realm, ca
 -- @tparam[opt] table options relay ("udp", the default, or "tcp": RFC 6062, which needs a server's transport
--- "tcp" or "tls"), family ("ipv4", "ipv6": of the relayed address), timeout (seconds, 10), lifetime (s),
--- permit (list of IP addresses to let in from the beginning: over a stream that costs no time; what has
+-- "tcp" or "tls"), family (of the relayed address: "ipv4", "ipv6", or "both": one of each, or the one that
+-- the server has; nil: as it likes), timeout (seconds, 10), lifetime (s), permit (list of IP addresses to let in from the beginning: over a stream that costs no time; what has
 -- come of it @{p2pd.turn.allocation:permit} tells)
--- @treturn allocation with ip, port, mapped (our address as the server sees it), lifetime, rtt (s, or nil);
--- to be closed (`<close>`); or nil, message, code ("EACCES": the credentials, "EDQUOT": the quota, ...)
+-- @treturn allocation with ip, port, relayed (a list of those: two at most, of two families), mapped (our
+-- address as the server sees it), lifetime, rtt (s, or nil); to be closed (`<close>`); or nil, message, code ("EACCES": the credentials, "EDQUOT": the quota, ...)
 function turn.allocate(server, options)
   options = options or {}
   local limit = deadline.after(options.timeout or turn.TIMEOUT)
@@ -83,16 +93,19 @@ end
 
 local function probe(server, relay, timeout)
   local started = core.clock.monotonic()
-  local made <close>, reason, code = turn.allocate(server, { relay = relay, timeout = timeout })
+  local options = { relay = relay, timeout = timeout, family = "both" }
+  local made <close>, reason, code = turn.allocate(server, options)
   if not made then return { ok = false, reason = reason, code = code } end
-  return { ok = true, rtt = made.rtt, seconds = core.clock.monotonic() - started, ip = made.ip }
+  local ipv4, ipv6 = made:serves "ipv4", made:serves "ipv6"
+  return { ok = true, rtt = made.rtt, seconds = core.clock.monotonic() - started, ip = made.ip,
+    ipv4 = ipv4 and ipv4.ip, ipv6 = ipv6 and ipv6.ip }
 end
 
 --- What a server can do for us: allocates in each way and gives it back.
 -- @tparam table server an entry of the settings' `turn` list
 -- @tparam[opt=5] number timeout seconds
 -- @treturn table `udp` and `tcp` (RFC 6062): for each kind of relay ok; rtt of one exchange and seconds until
--- the allocation stood, ip (the relayed address); or reason and code
+-- the allocation stood, ip (the relayed address), ipv4 and ipv6 (that of each family); or reason and code
 function turn.probe(server, timeout)
   local result = {}
   local fns = {}

@@ -1,6 +1,5 @@
 --- The dialer's side of a relayed connection: offers the peer a relay, or asks for the peer's.
 -- @module p2pd.relay.initiator
-local endpoint = require "p2pd.endpoint"
 local local_relay = require "p2pd.relay.local_relay"
 local remote_relay = require "p2pd.relay.remote_relay"
 local task = require "p2pd.task"
@@ -37,10 +36,10 @@ local function take(prepared, dial)
   if prepared.is_taken then return local_relay.open(dial.node, dial.peer) end
   prepared.is_taken = true
   while not prepared.result do prepared.changed:wait() end
-  local allocation, family, code = table.unpack(prepared.result, 1, 3)
+  local allocation, reason, code = table.unpack(prepared.result, 1, 3)
   prepared.result = {}
-  if code == "EAFNOSUPPORT" then return local_relay.open(dial.node, dial.peer) end
-  return allocation, family, code
+  if code == "EDESTADDRREQ" then return local_relay.open(dial.node, dial.peer) end
+  return allocation, reason, code
 end
 
 -- -- the two ways
@@ -68,16 +67,16 @@ local function first_of(children, fns)
 end
 
 -- Tells the peer where our relay is, and lets in whatever its answer says of its addresses.
-local function invite(dial, allocation, family)
+local function invite(dial, allocation)
   local answer, reason, code = dial:request("TURN_REQUEST", local_relay.fields(allocation))
   if not answer then return nil, reason, code end
-  if answer.relayed and remote_relay.check(dial.node, answer) then
-    allocation:permit((endpoint.parse(answer.relayed)), PERMIT_S)
+  for _, one in ipairs(remote_relay.endpoints(answer)) do
+    if remote_relay.check(dial.node, answer, one) then allocation:permit(one.ip, PERMIT_S) end
   end
-  local_relay.permit(dial.node, allocation, answer.sender, family) -- it may have moved
+  local_relay.permit(dial.node, allocation, answer.sender) -- it may have moved
 end
 
-local function dial_by_local(dial, allocation, family)
+local function dial_by_local(dial, allocation)
   local held <close> = task.hold(allocation)
   local children <close> = task.group()
   local stream, reason, code = first_of(children, {
@@ -86,10 +85,10 @@ local function dial_by_local(dial, allocation, family)
         function(come) return dial:secure(come) end)
     end,
     function()
-      local ok, why, errno = local_relay.permit(dial.node, allocation, dial.peer, family)
+      local ok, why, errno = local_relay.permit(dial.node, allocation, dial.peer)
       if not ok then return nil, why, errno end
     end,
-    function() return invite(dial, allocation, family) end,
+    function() return invite(dial, allocation) end,
   })
   if stream then held:release() end
   return stream, reason, code
@@ -110,11 +109,11 @@ end
 -- @param prepared what @{prepare} returned
 -- @treturn stream a verified stream; or nil, message, code
 function initiator.dial(dial, prepared)
-  local allocation, family = take(prepared, dial)
-  if allocation then return dial_by_local(dial, allocation, family) end
+  local allocation, failure = take(prepared, dial)
+  if allocation then return dial_by_local(dial, allocation) end
   local stream, reason, code = dial_by_remote(dial)
   if stream then return stream end
-  if local_relay.is_possible(dial.node) then reason = ("%s; %s"):format(family, reason) end
+  if local_relay.is_possible(dial.node) then reason = ("%s; %s"):format(failure, reason) end
   return nil, reason, code
 end
 

@@ -16,20 +16,28 @@ local SPARES = 2     -- data connections opened ahead: the two halves of a pair
 
 local FAMILIES = { "ipv4", "ipv6" }
 
+-- A family that we do not speak: nothing of it is ours, and nothing is near.
+local NOWHERE = {
+  ipv4 = { family = "ipv4", nic = "0.0.0.0", prefix = 32 },
+  ipv6 = { family = "ipv6", nic = "::", prefix = 128 },
+}
+
 -- -- whom to let in
 
 -- Whether what a relay lets in, or sends to, is what we could: a relay of ours is not to walk around a
 -- firewall for its server either.
 local function may_reach(node, ip, who, external)
+  local family, is_spoken = select(2, core.inet.class(ip)), false
   for _, route in ipairs(node.routes) do
     if reach.check(route, ip, who, external) then return true end
+    is_spoken = is_spoken or route.family == family
   end
-  return false
+  return not is_spoken and reach.check(NOWHERE[family], ip, who, external) == true
 end
 
--- The addresses that a peer may come from.
-local function addresses_of(node, peer, family)
-  local list, seen, who = {}, {}, node:standing(peer)
+-- The addresses of a family that a peer may come from, added to a list.
+local function add_addresses(list, node, peer, family)
+  local seen, who = {}, node:standing(peer)
   for _, record in ipairs(peer[family]) do
     for _, ip in ipairs { record.external, record.internal } do
       local is_new = not seen[ip] and core.inet.class(ip) ~= "link-local"
@@ -37,27 +45,31 @@ local function addresses_of(node, peer, family)
       seen[ip] = true
     end
   end
+end
+
+-- Those of every family that a relay serves.
+local function addresses_of(node, peer, allocation)
+  local list = {}
+  for _, family in ipairs(FAMILIES) do
+    if not allocation or allocation:serves(family) then add_addresses(list, node, peer, family) end
+  end
   return list
 end
 
--- The family that both sides speak, IPv4 first: NAT or not, a relay is in between.
-local function common_family(node, peer)
-  for _, family in ipairs(FAMILIES) do
-    for _, route in ipairs(node.routes) do
-      if route.family == family and peer[family][1] then return family end
-    end
-  end
+-- What the peer speaks is what the relay has to: we come to it by whatever leads to its server.
+local function family_of(peer)
+  if peer.ipv4[1] and peer.ipv6[1] then return "both" end
+  return peer.ipv4[1] and "ipv4" or peer.ipv6[1] and "ipv6" or nil
 end
 
 --- Permits every address of a peer; one that the server admits is enough. Waits.
 -- @tparam node node
 -- @tparam allocation allocation
 -- @tparam table peer a parsed address
--- @tparam string family
 -- @treturn boolean true; or nil, message, code
-function local_relay.permit(node, allocation, peer, family)
+function local_relay.permit(node, allocation, peer)
   local asked, reasons, admitted = {}, {}, false
-  for i, ip in ipairs(addresses_of(node, peer, family)) do
+  for i, ip in ipairs(addresses_of(node, peer, allocation)) do
     asked[i] = function()
       local ok, reason = allocation:permit(ip, ALLOCATE_S)
       admitted = admitted or ok
@@ -95,26 +107,25 @@ function local_relay.take_place(node, peer_id)
   return node.limits:hold("relays", who)
 end
 
---- Allocates: a TCP relay where there is one, else a UDP one. Waits.
+--- Allocates: a TCP relay where there is one, else a UDP one; of the families that the peer speaks, both if
+-- the server has both. Waits.
 -- @tparam node node
 -- @tparam table peer whom to let in, a parsed address
 -- @treturn[1] allocation to be closed
--- @treturn[1] string the family of those addresses of the peer that may come to it
 -- @treturn[2] nil
 -- @treturn[2] string message
--- @treturn[2] string code ("EAFNOSUPPORT": no address family in common)
+-- @treturn[2] string code ("EDESTADDRREQ": no address of the peer is known)
 function local_relay.open(node, peer)
-  local family = common_family(node, peer)
-  if not family then return nil, "no address family in common", "EAFNOSUPPORT" end
+  local family = family_of(peer)
+  if not family then return nil, "no address of the peer is known", "EDESTADDRREQ" end
   local reasons, code = {}, nil
   for _, kind in ipairs { "tcp", "udp" } do
     local allocation, reason
     allocation, reason, code = pool_of(node):allocate { relay = kind,
-      family = family == "ipv6" and family or nil, timeout = ALLOCATE_S,
-      permit = addresses_of(node, peer, family) }
+      family = family ~= "ipv4" and family or nil, timeout = ALLOCATE_S, permit = addresses_of(node, peer) }
     if allocation then
       if kind == "tcp" then allocation:prepare(SPARES) end
-      return allocation, family
+      return allocation
     end
     if not reasons[reason] then reasons[#reasons + 1] = reason end
     reasons[reason] = true
@@ -126,7 +137,7 @@ end
 -- @tparam node node
 -- @treturn allocation to be closed; or nil, message, code
 function local_relay.open_sender(node)
-  return pool_of(node):allocate { timeout = ALLOCATE_S }
+  return pool_of(node):allocate { family = "both", timeout = ALLOCATE_S }
 end
 
 -- -- using it
@@ -136,7 +147,9 @@ end
 -- @treturn table fields
 function local_relay.fields(allocation)
   if not allocation then return {} end
-  return { relayed = endpoint.format(allocation.ip, allocation.port),
+  local first, second = table.unpack(allocation.relayed)
+  return { relayed = endpoint.format(first.ip, first.port),
+    also = second and endpoint.format(second.ip, second.port),
     udp = allocation.relay == "udp" or nil }
 end
 

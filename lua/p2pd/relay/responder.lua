@@ -28,11 +28,11 @@ local function answer_by_local(node, m)
   m.untried = true
   local place <close>, full, busy = local_relay.take_place(node, m.from)
   if not place then return nil, full, busy end
-  local allocation, family, code = local_relay.open(node, m.sender)
-  if not allocation then return nil, family, code end
+  local allocation, why, code = local_relay.open(node, m.sender)
+  if not allocation then return nil, why, code end
   local held <close> = task.hold(allocation)
   local ok, reason
-  ok, reason, code = local_relay.permit(node, allocation, m.sender, family)
+  ok, reason, code = local_relay.permit(node, allocation, m.sender)
   if not ok then return nil, reason, code end
   local _ <close> = task.spawn(keep_offering, node, m, allocation)
   local stream

@@ -25,6 +25,8 @@ local handlers = {}
 
 function handlers.allocated(self, event)
   self.ip, self.port = event.ip, event.port
+  self.relayed = { { ip = event.ip, port = event.port } }
+  if event.other_ip then self.relayed[2] = { ip = event.other_ip, port = event.other_port } end
   self.mapped = { ip = event.mapped_ip, port = event.mapped_port }
   self.lifetime, self.rtt = event.lifetime, event.rtt
 end
@@ -51,6 +53,15 @@ local function take_down(self, reason)
 end
 
 -- -- the allocation
+
+--- The relayed address of a family.
+-- @tparam string family "ipv4" or "ipv6"
+-- @treturn ?table `ip`, `port`; nil when there is none
+function Allocation:serves(family)
+  for _, one in ipairs(self.relayed or {}) do
+    if select(2, core.inet.class(one.ip)) == family then return one end
+  end
+end
 
 --- Lets an address reach the relayed one. The permission is kept while the allocation lives.
 -- @tparam string ip
