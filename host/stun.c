@@ -56,6 +56,7 @@ static const struct known {
     {STUN_FINGERPRINT, 4, 4, "FINGERPRINT"},
     {STUN_RESPONSE_ORIGIN, 8, 20, "RESPONSE-ORIGIN"},
     {STUN_OTHER_ADDRESS, 8, 20, "OTHER-ADDRESS"},
+    {STUN_ADDITIONAL_FAMILY_DRAFT, 4, 4, "ADDITIONAL-ADDRESS-FAMILY"},
 };
 
 static size_t padded(size_t len) {

@@ -73,6 +73,7 @@ enum stun_type {
     STUN_FINGERPRINT = 0x8028,
     STUN_RESPONSE_ORIGIN = 0x802b,
     STUN_OTHER_ADDRESS = 0x802c,
+    STUN_ADDITIONAL_FAMILY_DRAFT = 0x8032, /* draft-ietf-tram-turnbis-00; coturn has that */
 };
 
 enum { STUN_FAMILY_IPV4 = 1, STUN_FAMILY_IPV6 = 2 }; /* RFC 8489 §14.1 */

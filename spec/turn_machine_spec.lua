@@ -20,6 +20,21 @@ describe("core.turn", function()
       assert.not_equal(first.id, second.id)
     end)
 
+    it("asks for both families, by the standard's number and the draft's", function()
+      local m = server.take(server.client { family = "both" }, 0)
+      assert.same({ 2, false }, { m.additional_family, m.requested_family or false })
+      assert.matches("\x80\x00\0\4\2\0\0\0", m.bytes, 1, true)
+      assert.matches("\x80\x32\0\4\2\0\0\0", m.bytes, 1, true)
+      assert.is_nil(server.take(server.client { family = "ipv4" }, 0).additional_family)
+    end)
+
+    it("takes no address without a port for a relayed one", function()
+      local client = server.client { family = "both" }
+      client:feed(server.challenge(server.take(client, 0)), 0, 0)
+      client:feed(server.success(server.take(client, 0), { relayed = { ip = "0.0.0.0", port = 0 } }), 0, 0)
+      assert.same({ "failed", "EPROTO" }, (function(e) return { e.kind, e.code } end)(client:event()))
+    end)
+
     it("gives the relayed and the mapped address, the lifetime and the round trip", function()
       local client = server.client()
       client:feed(server.challenge(server.take(client, 0)), 0, 0.1)

@@ -20,6 +20,15 @@ describe("p2pd.turn", function()
     return turn.allocate(server:turn(transport), all)
   end
 
+  local function refusal(change, options)
+    local entry = server:turn(change.transport)
+    for name, value in pairs(change) do entry[name] = value end
+    local allocation, reason, code = turn.allocate(entry, options or { timeout = WAIT })
+    assert.is_nil(allocation)
+    assert.matches(("relay %s:%d"):format(entry.host, entry.port), reason, 1, true)
+    return code, reason
+  end
+
   local function closed(allocation)
     allocation:close()
     return select(2, allocation:wait(WAIT))
@@ -41,15 +50,6 @@ describe("p2pd.turn", function()
       local allocation <close> = assert(turn.allocate(entry, { relay = "tcp" }))
       assert.equal(LOCAL, allocation.ip)
     end))
-
-    local function refusal(change, options)
-      local entry = server:turn(change.transport)
-      for name, value in pairs(change) do entry[name] = value end
-      local allocation, reason, code = turn.allocate(entry, options or { timeout = WAIT })
-      assert.is_nil(allocation)
-      assert.matches(("relay %s:%d"):format(entry.host, entry.port), reason, 1, true)
-      return code, reason
-    end
 
     it("tells of a wrong password", in_task(function()
       local code, reason = refusal { pass = "wrong" }
@@ -187,6 +187,79 @@ describe("p2pd.turn", function()
       stranger:sendto("no", allocation.ip, allocation.port)
       peer:sendto("yes", allocation.ip, allocation.port)
       assert.equal("yes", (allocation:receive(WAIT)))
+    end))
+  end)
+
+  describe("families", function()
+    local function families(allocation)
+      local list = {}
+      for i, one in ipairs(allocation.relayed) do list[i] = one.ip end
+      return list
+    end
+
+    local function has_both(coturn, transport, relay)
+      local allocation <close> = assert(turn.allocate(coturn:turn(transport), { relay = relay, family = "both" }))
+      assert.same({ LOCAL, "::1" }, families(allocation))
+      assert.same({ LOCAL, "::1" }, { allocation:serves("ipv4").ip, allocation:serves("ipv6").ip })
+      for _, ip in ipairs { LOCAL, "::1" } do assert(allocation:permit(ip, WAIT)) end
+    end
+
+    it("are both to be had where the server has both", in_task(function()
+      local both <close> = helper.coturn { host6 = "::1" }
+      for _, transport in ipairs { "udp", "tcp" } do has_both(both, transport, "udp") end
+      has_both(both, "tcp", "tcp")
+    end))
+
+    it("carry datagrams each", in_task(function()
+      local both <close> = helper.coturn { host6 = "::1" }
+      local allocation <close> = assert(turn.allocate(both:turn "udp", { family = "both" }))
+      for _, ip in ipairs { LOCAL, "::1" } do
+        local peer <close> = assert(core.udp.bind { ip = ip })
+        local _, port = peer:getsockname()
+        local own = allocation:serves(ip == LOCAL and "ipv4" or "ipv6")
+        assert(allocation:bind(ip, port, WAIT))
+        assert(allocation:send("to you", ip, port))
+        assert.same({ "to you", own.ip, own.port }, { peer:recvfrom(WAIT) })
+        peer:sendto("and back", own.ip, own.port)
+        assert.same({ "and back", ip, port }, { allocation:receive(WAIT) })
+      end
+    end))
+
+    it("are one where the server has one", in_task(function()
+      local old <close> = assert(turn.allocate(server:turn "udp", { family = "both" }))
+      assert.same({ LOCAL }, families(old))
+      assert.is_nil(old:serves "ipv6")
+      assert.equal("EAFNOSUPPORT", select(3, old:permit("::1", WAIT)))
+      assert.equal("EAFNOSUPPORT", (refusal({}, { family = "ipv6" })))
+      local new <close> = helper.coturn { host6 = "::1", no_ipv4_relay = true }
+      local six <close> = assert(turn.allocate(new:turn "udp", { family = "both" }))
+      assert.same({ "::1" }, families(six))
+      local _, reason, code = turn.allocate(new:turn "udp", { family = "ipv4" })
+      assert.matches("440 address family not supported", reason)
+      assert.equal("EAFNOSUPPORT", code)
+    end))
+
+    -- Has IPv6 for who asks for that by name, and says 440 to everybody else.
+    local function strict(socket, asked)
+      for data, ip, port in function() return socket:recvfrom() end do
+        local m = assert(core.stun.decode(data))
+        asked[#asked + 1] = m.requested_family or 0
+        local grant = { relayed = { ip = "::1", port = 50000 }, lifetime = 600, key = false }
+        local answer = m.requested_family == 2 and turn_server.success(m, grant) or turn_server.refuse(m, 440)
+        socket:sendto(answer, ip, port)
+      end
+    end
+
+    it("are asked for one after the other when the server says 440", in_task(function()
+      local socket <close> = assert(core.udp.bind { ip = LOCAL })
+      local asked = {}
+      local _ <close> = task.spawn(strict, socket, asked)
+      local entry = server:turn "udp"
+      entry.port = select(2, socket:getsockname())
+      local allocation <close> = assert(turn.allocate(entry, { family = "both", timeout = WAIT }))
+      assert.same({ "::1" }, families(allocation))
+      assert.same({ 0, 2 }, { asked[1], asked[2] })
+      assert.equal("EAFNOSUPPORT", select(3, turn.allocate(entry, { family = "ipv4", timeout = WAIT })))
     end))
   end)
 

@@ -121,20 +121,26 @@ static uint32_t plan_refresh(struct turn *t, double now, const struct stun_messa
     return lifetime;
 }
 
-/* Two families at most (RFC 8656 §7.4). */
-static void take_relayed(struct turn *t, const struct stun_message *m) {
-    stun_get_address(m, STUN_XOR_RELAYED_ADDRESS, &t->relayed[0]);
-    int other = t->relayed[0].any.sa_family == AF_INET ? AF_INET6 : AF_INET;
-    if (!t->options.both ||
-        stun_get_address_of(m, STUN_XOR_RELAYED_ADDRESS, other, &t->relayed[1]) < 0)
-        t->relayed[1].len = 0;
+/* One of each family at most (RFC 8656 §7.4); coturn writes 0.0.0.0:0 for one that it does not give.
+ * How many there are. */
+static int get_relayed(const struct stun_message *m, struct inet_addr relayed[2]) {
+    static const int FAMILIES[] = {AF_INET, AF_INET6};
+    int n = 0;
+    relayed[0].len = relayed[1].len = 0;
+    for (int i = 0; i < 2; i++) {
+        struct inet_addr addr;
+        if (stun_get_address_of(m, STUN_XOR_RELAYED_ADDRESS, FAMILIES[i], &addr) == 0 &&
+            inet_port(&addr))
+            relayed[n++] = addr;
+    }
+    return n;
 }
 
 static void on_allocated(struct turn *t, double now, const struct turn_request *r,
                          const struct stun_message *m) {
     struct inet_addr mapped = {0};
     stun_mapped_address(m, &mapped);
-    take_relayed(t, m);
+    get_relayed(m, t->relayed);
     t->state = TURN_READY;
     struct turn_event *e = turn_events_push(&t->events, TURN_ALLOCATED);
     e->addr = t->relayed[0];
@@ -165,9 +171,10 @@ static void on_connected(struct turn *t, const struct turn_request *r,
 
 static const char *find_fault(const struct turn_request *r, const struct stun_message *m) {
     struct stun_attribute a;
+    struct inet_addr relayed[2];
     if (m->unknown_count)
         return "an answer with an attribute that is not known";
-    if (r->method == STUN_ALLOCATE && !stun_find(m, STUN_XOR_RELAYED_ADDRESS, &a))
+    if (r->method == STUN_ALLOCATE && get_relayed(m, relayed) == 0)
         return "an answer without a relayed address";
     if (r->method == STUN_CONNECT && !stun_find(m, STUN_CONNECTION_ID, &a))
         return "an answer without a connection";

@@ -60,8 +60,10 @@ static void put_fields(const struct turn_request *r, struct stun_writer *w) {
     if (r->family)
         put_byte(w, STUN_REQUESTED_ADDRESS_FAMILY,
                  r->family == AF_INET6 ? STUN_FAMILY_IPV6 : STUN_FAMILY_IPV4);
-    if (r->both)
+    if (r->both) {
         put_byte(w, STUN_ADDITIONAL_ADDRESS_FAMILY, STUN_FAMILY_IPV6);
+        put_byte(w, STUN_ADDITIONAL_FAMILY_DRAFT, STUN_FAMILY_IPV6);
+    }
     if (r->lifetime >= 0)
         stun_put_u32(w, STUN_LIFETIME, (uint32_t)r->lifetime);
     if (r->channel)

@@ -162,6 +162,26 @@ describe("IPv6 in the lab", function()
     dials(open, a, "reverse")
   end, 30))
 
+  describe("a relay", function()
+    for _, pair in ipairs { { "a", "old" }, { "old", "a" }, { "a", "both" }, { "both", "a" }, { "a", "b" } } do
+      it(("joins %s to %s"):format(pair[1], pair[2]), helper.task(function()
+        local kinds = { a = ALONE, b = ALONE, both = BOTH, old = { ipv4 = 5, ipv6 = 0 } }
+        local from <close> = start(pair[1], kinds[pair[1]])
+        local to <close> = start(pair[2], kinds[pair[2]])
+        dials(from, to, "relay")
+      end, 30))
+    end
+
+    it("is come to by its other family when one leads nowhere", helper.task(function()
+      local from <close> = start("both", BOTH)
+      local to <close> = start("other", BOTH)
+      local relayed = l.turns[1].host
+      l:run("other", { "ip", "route", "add", "blackhole", relayed })
+      dials(from, to, "relay")
+      l:run("other", { "ip", "route", "del", "blackhole", relayed })
+    end, 30))
+  end)
+
   it("says that two hosts have no family in common", helper.task(function()
     local a <close> = start("a", ALONE)
     local old <close> = start("old", { ipv4 = 5, ipv6 = 0 })

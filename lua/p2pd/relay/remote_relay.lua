@@ -94,14 +94,14 @@ end
 -- @tparam string role this side's: "dialer" or "answerer"
 -- @treturn stream one on which nothing has been said; or nil, message, code
 function remote_relay.connect(node, m, pipe_id, role)
-  local stream, reason, code = nil, NO_FAMILY, "EACCES"
-  local reachable = {}
+  local reason, code, reachable = NO_FAMILY, "EACCES", {}
   for _, one in ipairs(remote_relay.endpoints(m)) do
     local found, why = routes_to(node, m, one)
     if found[1] then reachable[#reachable + 1] = { one, found } else reason = why end
   end
   for i, each in ipairs(reachable) do
     local timeout = reachable[i + 1] and FIRST_S or CONNECT_S
+    local stream
     stream, reason, code = connect_to(node, m, each[1], each[2], pipe_id, role, timeout)
     if stream then return stream end
   end

@@ -44,7 +44,8 @@ local function is_endpoint(value)
   return field.text(64)(value) and endpoint.parse(value) ~= nil
 end
 
-local FIELDS = { relayed = field.optional(is_endpoint), also = field.optional(is_endpoint), udp = field.optional(field.flag) }
+local FIELDS = { relayed = field.optional(is_endpoint), also = field.optional(is_endpoint),
+  udp = field.optional(field.flag) }
 
 relay.messages = {
   TURN_REQUEST = { fields = FIELDS, reply = "TURN_RESPONSE", answer = responder.answer, timeout = ANSWER_S },
