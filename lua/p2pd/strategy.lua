@@ -5,7 +5,8 @@
 -- needs them: `cost` (the cheaper one is preferred; what relays costs 5 and more; 4), `budget` (seconds that
 -- a call of `dial` may take; 20), `head_start` (seconds that cheaper ones, of which something is expected,
 -- have before it begins; 0), `once_per_dial` (one call serves every pair, and `pair` is nil),
--- `enabled(settings)` (whether it is in a dial that names no strategies), `feasible(node, pair)` (true; or
+-- `any_family` (where the two sides have no address family in common it is asked about pairs of different
+-- ones), `enabled(settings)` (whether it is in a dial that names no strategies), `feasible(node, pair)` (true; or
 -- nil, reason, and "EAGAIN" for a code when that is not known yet), `expected(node, pair)` (whether it is
 -- likely to connect, from what is known of both NATs), `prepare(dial)` (begins with what takes long; what it
 -- returns is closed with the dial), and `messages`: by type, `fields` (a check for each, see

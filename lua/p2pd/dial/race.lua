@@ -91,10 +91,16 @@ local function explain_none(self, entry, reasons, is_open)
   if not entry.reasons[1] then note(entry, "no address family in common") end
 end
 
+-- What the two sides have in common, or nothing, for a strategy that needs nothing in common.
+local function pairs_for(self, entry)
+  if self.pairs[1] or not entry.module.any_family then return self.pairs end
+  return self.dial.node:pairs(self.dial.peer, true)
+end
+
 -- The pairs on which a strategy can run, by key; and what is wrong with the others.
 local function look_at_pairs(self, entry)
   local feasible, reasons, is_open = {}, {}, false
-  for _, pair in ipairs(self.pairs) do
+  for _, pair in ipairs(pairs_for(self, entry)) do
     local ok, reason, code = is_feasible(self, entry, pair)
     if ok then
       feasible[#feasible + 1] = { key = key_of(pair), pair = pair, expected = is_expected(self, entry, pair) }

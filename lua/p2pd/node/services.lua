@@ -21,13 +21,18 @@ function methods:standing(peer)
     routes = self.routes }
 end
 
+local OTHER_FAMILY = { ipv4 = "ipv6", ipv6 = "ipv4" }
+
 --- Candidate pairs: each of our routes with each of a peer's of the same family.
 -- @tparam table peer a parsed address
--- @treturn {table,...} route (ours), remote (a record of the peer's), family, who (see @{standing})
-function methods:pairs(peer)
+-- @tparam[opt=false] boolean is_mixed those of different families instead, for who has something in between
+-- that speaks both
+-- @treturn {table,...} route (ours), remote (a record of the peer's), family (of the route), who (see
+-- @{standing})
+function methods:pairs(peer, is_mixed)
   local list, who = {}, self:standing(peer)
   for _, route in ipairs(self.routes) do
-    for _, remote in ipairs(peer[route.family]) do
+    for _, remote in ipairs(peer[is_mixed and OTHER_FAMILY[route.family] or route.family]) do
       list[#list + 1] = { route = route, remote = remote, family = route.family, who = who }
     end
   end

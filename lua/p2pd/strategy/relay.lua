@@ -15,6 +15,7 @@ local relay = {
   budget = 20,          -- seconds
   head_start = 1,       -- seconds
   once_per_dial = true, -- one relay serves every pair
+  any_family = true,    -- of either family
   prepare = initiator.prepare,
 }
 
