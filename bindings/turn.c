@@ -241,8 +241,8 @@ static void set_failure(lua_State *L, const struct turn_event *event) {
 What has happened.
 @function client:event
 @treturn ?table kind; ip and port; connection; and for "allocated" mapped_ip, mapped_port, other_ip
- and other_port (of the other family), lifetime (seconds), rtt (seconds); for "failed" and "lost" request, reason, code (an errno's name), number
-(of the server's error)
+ and other_port (of the other family), lifetime (seconds), rtt (seconds); for "failed" and "lost"
+request, reason, code (an errno's name), number (of the server's error)
 */
 static int m_event(lua_State *L) {
     struct turn_event event;

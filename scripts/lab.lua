@@ -24,11 +24,20 @@ for _, kind in ipairs(SERVERS) do
   option(kind[1], "N", tostring(kind[2]), cli.whole, "How many there are.")
 end
 
+-- Who is behind NAT64 has IPv6 alone.
+local function has_nat64(nats)
+  for _, one in ipairs(nats) do
+    if one.nat64 then return true end
+  end
+  return false
+end
+
 local function describe(args)
   local hosts, servers = {}, {}
   for _, name in ipairs { "a", "b" } do
+    local is_alone = has_nat64(args[name])
     hosts[name] = { nats = args[name], latency = args.latency * MS, jitter = args.jitter * MS,
-      loss = args.loss * PERCENT, ipv6 = args.ipv6 or nil }
+      loss = args.loss * PERCENT, ipv4 = not is_alone, ipv6 = args.ipv6 or is_alone }
   end
   for _, kind in ipairs(SERVERS) do servers[kind[1]] = args[kind[1]] end
   return { hosts = hosts, servers = servers }

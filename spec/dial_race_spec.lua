@@ -20,9 +20,9 @@ end
 local function new_node(present)
   local node = { id = "me", settings = {}, dials = {}, strategies = {}, expected = {}, routes = {},
     route = { nic = "192.168.1.2", external = "198.51.100.1", nat = NAT } }
-  function node:pairs(address)
+  function node:pairs(address, is_mixed)
     local list = {}
-    for i, remote in ipairs(address.ipv4) do
+    for i, remote in ipairs(is_mixed and address.ipv6 or address.ipv4) do
       list[i] = { route = self.route, remote = remote, family = "ipv4" }
     end
     return list
@@ -106,6 +106,15 @@ describe("p2pd.dial.race", function()
     assert.is_nil((race({ each, once }, { peer = peer(record(1), record(2)), timeout = 0.1 })))
     table.sort(each.log)
     assert.same({ { "203.0.113.1", "203.0.113.2" }, { "once" } }, { each.log, once.log })
+  end))
+
+  it("joins hosts without a family in common by who can do that alone", task(function()
+    local far, near = new_strategy("far", 5, succeeds, { once_per_dial = true, any_family = true }),
+      new_strategy("near", 1, succeeds)
+    local other = peer()
+    other.ipv6 = { record(1) }
+    assert.equal("far", (race({ near, far }, { peer = other })))
+    assert.same({ {}, { "once" } }, { near.log, far.log })
   end))
 
   it("prefers a cheaper stream that lands within a moment, and closes the other", task(function()

@@ -198,7 +198,8 @@ describe("p2pd.turn", function()
     end
 
     local function has_both(coturn, transport, relay)
-      local allocation <close> = assert(turn.allocate(coturn:turn(transport), { relay = relay, family = "both" }))
+      local options = { relay = relay, family = "both" }
+      local allocation <close> = assert(turn.allocate(coturn:turn(transport), options))
       assert.same({ LOCAL, "::1" }, families(allocation))
       assert.same({ LOCAL, "::1" }, { allocation:serves("ipv4").ip, allocation:serves("ipv6").ip })
       for _, ip in ipairs { LOCAL, "::1" } do assert(allocation:permit(ip, WAIT)) end

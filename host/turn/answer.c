@@ -121,8 +121,8 @@ static uint32_t plan_refresh(struct turn *t, double now, const struct stun_messa
     return lifetime;
 }
 
-/* One of each family at most (RFC 8656 §7.4); coturn writes 0.0.0.0:0 for one that it does not give.
- * How many there are. */
+/* One of each family at most (RFC 8656 §7.4); coturn writes 0.0.0.0:0 for one that it does not
+ * give. How many there are. */
 static int get_relayed(const struct stun_message *m, struct inet_addr relayed[2]) {
     static const int FAMILIES[] = {AF_INET, AF_INET6};
     int n = 0;

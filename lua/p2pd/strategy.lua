@@ -6,12 +6,12 @@
 -- a call of `dial` may take; 20), `head_start` (seconds that cheaper ones, of which something is expected,
 -- have before it begins; 0), `once_per_dial` (one call serves every pair, and `pair` is nil),
 -- `any_family` (where the two sides have no address family in common it is asked about pairs of different
--- ones), `enabled(settings)` (whether it is in a dial that names no strategies), `feasible(node, pair)` (true; or
--- nil, reason, and "EAGAIN" for a code when that is not known yet), `expected(node, pair)` (whether it is
--- likely to connect, from what is known of both NATs), `prepare(dial)` (begins with what takes long; what it
--- returns is closed with the dial), and `messages`: by type, `fields` (a check for each, see
--- @{p2pd.signal.field}), `reply` (the type of its answer), `answer(node, message)` (of a request for a pipe:
--- returns a verified stream, or nil, message, code), `timeout` (seconds for `answer`; 4), or
+-- ones), `enabled(settings)` (whether it is in a dial that names no strategies), `feasible(node, pair)`
+-- (true; or nil, reason, and "EAGAIN" for a code when that is not known yet), `expected(node, pair)`
+-- (whether it is likely to connect, from what is known of both NATs), `prepare(dial)` (begins with what
+-- takes long; what it returns is closed with the dial), and `messages`: by type, `fields` (a check for each,
+-- see @{p2pd.signal.field}), `reply` (the type of its answer), `answer(node, message)` (of a request for a
+-- pipe: returns a verified stream, or nil, message, code), `timeout` (seconds for `answer`; 4), or
 -- `receive(node, message)` (of one that asks for nothing; it must not wait).
 -- @module p2pd.strategy
 local field = require "p2pd.signal.field"

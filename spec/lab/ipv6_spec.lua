@@ -163,7 +163,9 @@ describe("IPv6 in the lab", function()
   end, 30))
 
   describe("a relay", function()
-    for _, pair in ipairs { { "a", "old" }, { "old", "a" }, { "a", "both" }, { "both", "a" }, { "a", "b" } } do
+    local PAIRS = { { "a", "old" }, { "old", "a" }, { "a", "both" }, { "both", "a" }, { "a", "b" } }
+
+    for _, pair in ipairs(PAIRS) do
       it(("joins %s to %s"):format(pair[1], pair[2]), helper.task(function()
         local kinds = { a = ALONE, b = ALONE, both = BOTH, old = { ipv4 = 5, ipv6 = 0 } }
         local from <close> = start(pair[1], kinds[pair[1]])
@@ -234,6 +236,19 @@ describe("NAT64 in the lab", function()
     assert.equal("64:ff9b::/96", prefix)
     assert.same({ "11.1.2.1" }, four)
     assert.is_nil(six)
+  end))
+
+  it("leads to names of IPv4 addresses, and is no IPv6 of its own for who asks for that", helper.task(function()
+    local names <close> = assert(io.open(l.names.six, "a"))
+    names:write("11.1.2.1 old.lab\n64:ff9b::b01:201 translated.lab\n")
+    names:flush()
+    local inside <close> = nats.agent(l, "six")
+    local any, six, code = inside:call [[
+      local any = core.inet.resolve("old.lab", "any")
+      return any, core.inet.resolve("translated.lab", "ipv6") or false,
+        select(3, core.inet.resolve("translated.lab", "ipv6"))
+    ]]
+    assert.same({ { "64:ff9b::b01:201" }, false, "ENOENT" }, { any, six, code })
   end))
 
   for _, host in ipairs { "without", "both", "home" } do

@@ -165,8 +165,9 @@ function mosquitto.is_ready(_, log)
 end
 
 --- Starts an MQTT broker.
--- @tparam[opt] table options `host` (127.0.0.1), `host6` (none), `port`; `tls = true` (then `ca` of the result
---  is the certificate's path); `config`: further lines of its configuration; `folder` for its files; `within`: a
+-- @tparam[opt] table options `host` (127.0.0.1), `host6` (none), `port`; `tls = true` (then `ca` of the
+--  result is the certificate's path); `config`: further lines of its configuration; `folder` for its files;
+--  `within`: a
 --  command that it is started with, such as one that enters a network namespace
 -- @treturn server `host`, `port`, `ca`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.mosquitto(options)
@@ -214,7 +215,8 @@ pidfile=%s/pid
 userdb=%s/userdb
 %s
 ]]):format(self.host, self.alt_host, self.no_ipv4_relay and "" or "relay-ip=" .. self.host,
-    self.port, self.alt_port, self.realm, self.user, self.pass, self.log_path, self.folder, self.folder, coturn_lines(self)))
+    self.port, self.alt_port, self.realm, self.user, self.pass, self.log_path,
+    self.folder, self.folder, coturn_lines(self)))
   self.command = { "turnserver", "-c", path, "--no-dtls", "--no-cli", not self.tls and "--no-tls" or nil }
 end
 

@@ -396,8 +396,8 @@ end
 -- `ip -batch`), `files` ({ path, value } to write) and `nft` (rule-sets, each a transaction); `cables`:
 -- lines for `ip -batch` that make the interfaces; `links`: the lines, with `net_side`; `hosts`: by name,
 -- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`, and `nat64`; `mappers`: the routers
--- that map ports, with `namespace`, `protocols` (a set), `host` (their address below), `lan`, `ipv6`; `nat64s`: those that
--- translate IPv6, with `namespace`, `device`
+-- that map ports, with `namespace`, `protocols` (a set), `host` (their address below), `lan`, `ipv6`;
+-- `nat64s`: those that translate IPv6, with `namespace`, `device`
 function topology.plan(lab, addresses, addresses6)
   local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, mappers = {},
     nat64s = {}, lines = 0 }, Plan)
