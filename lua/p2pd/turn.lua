@@ -66,8 +66,8 @@ end
 -- user, pass, realm, ca
 -- @tparam[opt] table options relay ("udp", the default, or "tcp": RFC 6062, which needs a server's transport
 -- "tcp" or "tls"), family (of the relayed address: "ipv4", "ipv6", or "both": one of each, or the one that
--- the server has; nil: as it likes), timeout (seconds, 10), lifetime (s), permit (list of IP addresses to let in
--- from the beginning: over a stream that costs no time; what has come of it
+-- the server has; nil: as it likes), timeout (seconds, 10), lifetime (s), permit (list of IP addresses to
+-- let in from the beginning: over a stream that costs no time; what has come of it
 -- @{p2pd.turn.allocation:permit} tells)
 -- @treturn allocation with ip, port, relayed (a list of those: two at most, of two families), mapped (our
 -- address as the server sees it), lifetime, rtt (s, or nil); to be closed (`<close>`); or nil, message, code

@@ -238,7 +238,7 @@ describe("NAT64 in the lab", function()
     assert.is_nil(six)
   end))
 
-  it("leads to names of IPv4 addresses, and is no IPv6 of its own for who asks for that", helper.task(function()
+  it("leads to names of IPv4 addresses, and is no IPv6 of its own", helper.task(function()
     local names <close> = assert(io.open(l.names.six, "a"))
     names:write("11.1.2.1 old.lab\n64:ff9b::b01:201 translated.lab\n")
     names:flush()
