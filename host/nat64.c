@@ -78,8 +78,8 @@ bool nat64_find(const struct inet_addr *made, struct nat64_prefix *prefix) {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;   /* of what follows */
 static pthread_mutex_t asking = PTHREAD_MUTEX_INITIALIZER; /* held while the resolver is asked */
 static struct {
-    bool known, there;
-    time_t at; /* monotonic seconds */
+    bool there;
+    time_t until; /* monotonic seconds: for so long that is believed */
     struct nat64_prefix prefix;
 } network;
 
@@ -89,20 +89,21 @@ static time_t now(void) {
     return t.tv_sec;
 }
 
-void nat64_use(const struct nat64_prefix *prefix) {
+static void believe(const struct nat64_prefix *prefix, time_t seconds) {
     pthread_mutex_lock(&lock);
-    network.known = true;
     network.there = prefix != NULL;
-    network.at = now();
+    network.until = now() + seconds;
     if (prefix)
         network.prefix = *prefix;
     pthread_mutex_unlock(&lock);
 }
 
+void nat64_use(const struct nat64_prefix *prefix) {
+    believe(prefix, NAT64_KEEP_S);
+}
+
 void nat64_forget(void) {
-    pthread_mutex_lock(&lock);
-    network.known = network.there = false;
-    pthread_mutex_unlock(&lock);
+    believe(NULL, 0);
 }
 
 bool nat64_prefix(struct nat64_prefix *prefix) {
@@ -115,7 +116,7 @@ bool nat64_prefix(struct nat64_prefix *prefix) {
 
 static bool is_fresh(void) {
     pthread_mutex_lock(&lock);
-    bool fresh = network.known && now() - network.at < NAT64_KEEP_S;
+    bool fresh = now() < network.until;
     pthread_mutex_unlock(&lock);
     return fresh;
 }
@@ -154,13 +155,14 @@ static void ask(void) {
     struct addrinfo hints = {.ai_family = AF_INET6, .ai_socktype = SOCK_STREAM}, *list = NULL;
     struct nat64_prefix prefix;
     int err = getaddrinfo(NAME, NULL, &hints, &list);
-    if (err) {
-        bool keep = err != EAI_NONAME && err != EAI_NODATA && nat64_prefix(&prefix);
-        nat64_use(keep ? &prefix : NULL);
-        return;
-    }
-    nat64_use(find_in(list, &prefix) ? &prefix : NULL);
-    freeaddrinfo(list);
+    if (err == EAI_NONAME || err == EAI_NODATA)
+        nat64_use(NULL);
+    else if (err)
+        believe(nat64_prefix(&prefix) ? &prefix : NULL, NAT64_RETRY_S);
+    else
+        nat64_use(find_in(list, &prefix) ? &prefix : NULL);
+    if (!err)
+        freeaddrinfo(list);
 }
 
 void nat64_discover(void) {

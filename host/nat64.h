@@ -30,12 +30,12 @@ bool nat64_find(const struct inet_addr *made, struct nat64_prefix *prefix);
 
 /* -- the network's prefix: any thread ------------------------------------------------------- */
 
-/* NULL: there is none; it is not looked for again before NAT64_KEEP_S. */
-void nat64_use(const struct nat64_prefix *prefix);
-void nat64_forget(void); /* not known any more whether there is one */
-bool nat64_prefix(struct nat64_prefix *prefix);
+#define NAT64_KEEP_S 60 /* for which a prefix is believed, or that there is none */
+#define NAT64_RETRY_S 3 /* until a resolver that could not be asked is asked again */
 
-#define NAT64_KEEP_S 60
+void nat64_use(const struct nat64_prefix *prefix); /* NULL: there is none */
+void nat64_forget(void);                           /* not known any more whether there is one */
+bool nat64_prefix(struct nat64_prefix *prefix);
 
 /* Whether somebody should look for the prefix: the address is IPv4 out in the internet, there is no
  * way to it, and what is known is old. Does not wait. */

@@ -206,11 +206,14 @@ describe("NAT64 in the lab", function()
 
   local l
 
+  local EXTERNAL = "11.0.5.2"
+
   setup(function()
     local home = { type = "port-restricted", nat64 = true }
     l = assert(lab.open {
       hosts = {
         six = { nats = { home }, ipv4 = false, ipv6 = true, latency = LATENCY },
+        late = { nats = { home }, ipv4 = false, ipv6 = true, latency = LATENCY },
         without = { nats = { { type = "port-restricted" } }, ipv4 = false, ipv6 = true },
         both = { nats = { home }, ipv6 = true, latency = LATENCY },
         home = { nats = { { type = "port-restricted" } }, latency = LATENCY },
@@ -264,7 +267,7 @@ describe("NAT64 in the lab", function()
     local inside <close> = nats.agent(l, "six")
     local result = nats.classify(inside, l.settings)
     local route = result.routes[1]
-    assert.same({ "ipv4", true, "11.0.4.2", "port-restricted", "equal" }, { route.family, route.nat64,
+    assert.same({ "ipv4", true, EXTERNAL, "port-restricted", "equal" }, { route.family, route.nat64,
       route.external, nat.TYPES[route.nat.type], nat.DELTAS[route.nat.delta] })
     assert.equal("ipv6", result.routes[2].family)
     local none <close> = nats.agent(l, "without")
@@ -282,7 +285,7 @@ describe("NAT64 in the lab", function()
       return answer and answer.ip or reason
     ]]
     local external = inside:call(CODE, l.stuns[1].host, l.stuns[1].port, l:address("six", nil, "ipv6"))
-    assert.equal("11.0.4.2", external)
+    assert.equal(EXTERNAL, external)
   end))
 
   describe("a node behind it", function()
@@ -326,12 +329,22 @@ describe("NAT64 in the lab", function()
     end, 30))
   end)
 
+  it("is found by a node that was started without a network", helper.task(function()
+    l:run("late", { "ip", "link", "set", "eth0", "down" })
+    local late <close> = peers.start(l, "late")
+    local ip = l:address("late", nil, "ipv6")
+    l:run("late", { "sh", "-c", ([[ip link set eth0 up
+      ip addr add %s/64 dev eth0 nodad
+      ip route replace default via %s1]]):format(ip, ip:match "^(.*::)") })
+    settled(late, { ipv4 = 5, ipv6 = 2 })
+  end, 30))
+
   it("is told by a netcheck, with both families", helper.task(function()
     local json = require "dkjson"
     local result = l:run("six", { "./p2pd", "nat", "--json" })
     local found = assert(json.decode(result.out), result.err)
     local eth0 = found.interfaces[1]
-    assert.same({ "11.0.4.2", 5 }, { eth0.ipv4.ext, eth0.ipv4.nat.type })
+    assert.same({ EXTERNAL, 5 }, { eth0.ipv4.ext, eth0.ipv4.nat.type })
     assert.equal(l:address("six", nil, "ipv6"), eth0.ipv6.ext)
     for _, list in ipairs { found.brokers, found.stun, found.turn } do
       for _, one in ipairs(list) do assert.is_true(one.ok, one.reason) end

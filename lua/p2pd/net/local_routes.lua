@@ -166,7 +166,7 @@ end
 function local_routes.find(chosen, known)
   local found = {}
   for _, family in ipairs(FAMILIES) do add_family(found, chosen, family, known or {}) end
-  if known and known[1] then keep_nat64(found, known) end
+  if known then keep_nat64(found, known) end
   return found
 end
 
