@@ -23,7 +23,6 @@ netcheck.TIMEOUT = 2           -- seconds for any server
 local CONNECT_MIN = 0.01 -- seconds that a broker has at least
 local NTP = { count = 4, spacing = 0.1, spacing_max = 0.2, timeout = 1 }
 local ANY = { ipv4 = "0.0.0.0", ipv6 = "::" }
-local FAMILIES = { "ipv4", "ipv6" }
 
 local function failure(entry, reason)
   return { host = entry.host, port = entry.port, ok = false, reason = reason }
@@ -97,19 +96,22 @@ end
 -- @tparam table entry of the settings' `stun`
 -- @tparam number timeout seconds
 -- @treturn table `host`, `port`, `ok` (over UDP or TCP); `udp` and `tcp`: round trips in seconds, nil where
--- it does not answer; `behaviour`: whether it has the other address that RFC 5780 wants; `reason`
+-- it does not answer; `ipv4` and `ipv6`: that over UDP by each family; `behaviour`: whether it has the other
+-- address that RFC 5780 wants; `reason`
 function netcheck.stun(entry, timeout)
   local result = failure(entry)
-  local function over_udp()
-    local server, reason
-    for _, family in ipairs(FAMILIES) do
-      local found, why, code = ask_udp(entry, family, timeout)
-      server, reason = found, not found and code ~= "ENOENT" and why or reason
-      if found then break end
+  local function by(family)
+    local server, reason, code = ask_udp(entry, family, timeout)
+    if not server then
+      result.reason = result.reason or code ~= "ENOENT" and reason or nil
+      return true
     end
-    result.reason = reason
-    if server then result.udp, result.behaviour = server.rtt, server.is_capable end
+    result[family], result.udp = server.rtt, math.min(server.rtt, result.udp or math.huge)
+    result.behaviour = result.behaviour or server.is_capable
     return true
+  end
+  local function over_udp()
+    return task.all(function() return by "ipv4" end, function() return by "ipv6" end)
   end
   local function over_tcp()
     local probe, reason = ask_tcp(entry, timeout)

@@ -2,6 +2,7 @@
 local control = require "spec.lab.control"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
+local json = require "dkjson"
 local lab = require "p2pd.lab"
 local nat = require "p2pd.nat"
 local nats = require "spec.lab.nats"
@@ -119,6 +120,15 @@ describe("IPv6 in the lab", function()
       assert.equal(l:address("mute", "eth0", "ipv6"), route.external)
     end))
   end)
+
+  it("is told by a netcheck, as is what servers have of it", helper.task(function()
+    local result = l:run("both", { "./p2pd", "nat", "--json" })
+    local found = assert(json.decode(result.out), result.err)
+    local eth0, stun, turn = found.interfaces[1], found.stun[1], found.turn[1]
+    assert.same({ 5, 2 }, { eth0.ipv4.nat.type, eth0.ipv6.nat.type })
+    assert.same({ "number", "number" }, { type(stun.ipv4), type(stun.ipv6) })
+    assert.same({ l.turns[1].host, l.turns[1].host6 }, { turn.udp.ipv4, turn.udp.ipv6 })
+  end))
 
   local ALONE, BOTH = { ipv4 = 0, ipv6 = 2 }, { ipv4 = 5, ipv6 = 2 }
 
@@ -340,7 +350,6 @@ describe("NAT64 in the lab", function()
   end, 30))
 
   it("is told by a netcheck, with both families", helper.task(function()
-    local json = require "dkjson"
     local result = l:run("six", { "./p2pd", "nat", "--json" })
     local found = assert(json.decode(result.out), result.err)
     local eth0 = found.interfaces[1]
@@ -349,7 +358,8 @@ describe("NAT64 in the lab", function()
     for _, list in ipairs { found.brokers, found.stun, found.turn } do
       for _, one in ipairs(list) do assert.is_true(one.ok, one.reason) end
     end
-    assert.is_number(found.stun[1].udp)
+    assert.same({ "number", "number", "nil" },
+      { type(found.stun[1].udp), type(found.stun[1].ipv4), type(found.stun[1].ipv6) })
     assert.is_true(found.clock.ok)
   end))
 end)
