@@ -36,14 +36,14 @@ local function settled(peer, families)
 end
 
 local function dials(from, to, strategy)
-  local result = from:dial(to, { strategies = { strategy } })
+  local result = from:dial(to, { strategies = { strategy }, exclusive = true })
   assert.is_true(result.ok, result.reason)
   assert.equal(strategy, result.strategy)
   return result
 end
 
 local function fails(from, to, strategy)
-  assert.is_false(from:dial(to, { strategies = { strategy }, timeout = 1.5 }).ok)
+  assert.is_false(from:dial(to, { strategies = { strategy }, timeout = 1.5, exclusive = true }).ok)
 end
 
 describe("IPv6 in the lab", function()

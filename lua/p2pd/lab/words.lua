@@ -10,8 +10,9 @@ local TYPES = { "open", "firewall", "full-cone", "address-restricted", "port-res
 local DELTAS = { "equal", "preserving", "independent", "dependent", "random" }
 
 --- What `parse` understands, for a help text.
-words.HELP = ("TYPE[/DELTA[/VALUE]][/drop|/rst|/icmp][/hairpin][/igd][/natpmp][/pcp][/nat64], the inner "
-  .. "of two before a `+`. TYPE: %s. DELTA: %s."):format(table.concat(TYPES, ", "), table.concat(DELTAS, ", "))
+words.HELP = ("TYPE[/DELTA[/VALUE]][/drop|/rst|/icmp][/MORE...], the inner of two before a `+`. TYPE: %s. "
+  .. "DELTA: %s. MORE: hairpin, igd, natpmp, pcp, nat64."):format(table.concat(TYPES, ", "),
+  table.concat(DELTAS, ", "))
 
 local PROTOCOLS = { igd = true, natpmp = true, pcp = true }
 local UNSOLICITED = { drop = true, rst = true, icmp = true }
