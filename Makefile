@@ -237,6 +237,9 @@ matrix: all | deps-test
 matrix-nat: all | deps-test
 	@$(RUN_ENV) $(LUA) spec/lab/matrix_nat.lua
 
+rungs: all | deps-test
+	@$(RUN_ENV) $(LUA) spec/lab/rungs.lua
+
 # -- fuzzers ----------------------------------------------------------------------------------------------
 
 # Each spec/fuzz/NAME_fuzz.c starts from spec/fuzz/corpus/NAME. What it finds on the way stays in the output
@@ -375,6 +378,7 @@ help:
 	@echo 'make interop         the mux with implementations of yamux that others wrote (Go, JavaScript)'
 	@echo 'make matrix          every NAT dials every NAT by punching; resumable; table in build/matrix.html'
 	@echo 'make matrix-nat      every NAT of the lab recognised, P2PD_RUNS=20 times at two latencies'
+	@echo 'make rungs           connect and 200 kB there and back on lines of nine kinds, P2PD_TRIES=20 times each'
 	@echo 'make fuzz            every parser, for FUZZ_SECONDS=60 each'
 	@echo 'make lint            luacheck, directions of includes and requires, clang-format, cppcheck; `make format` formats'
 	@echo 'make bench           speed and memory'
@@ -392,4 +396,4 @@ always:
 .SECONDARY:
 .PHONY: all always bench clean deb demo deps deps-all deps-build deps-demo deps-test dist docs format \
 	fuzz gcstress help histories install interop lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat \
-	test test-threads
+	rungs test test-threads

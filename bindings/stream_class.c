@@ -108,6 +108,21 @@ static int m_setlimit(lua_State *L) {
     return 0;
 }
 
+/***
+From now on a peer that has vanished is noticed within so many seconds: reads and writes fail with
+ETIMEDOUT, "the peer vanished". Does nothing where there is no peer, such as for a terminal.
+@function stream:setsilence
+@tparam number seconds 1 or more
+*/
+static int m_setsilence(lua_State *L) {
+    struct lua_stream *self = check_lua_stream(L, 1);
+    double seconds = luaL_checknumber(L, 2);
+    luaL_argcheck(L, seconds >= 1 && isfinite(seconds), 2, "seconds, 1 or more, expected");
+    if (self->stream)
+        transport_set_silence(self->stream->transport, seconds);
+    return 0;
+}
+
 static int push_endpoint(lua_State *L, int (*ask)(int, struct inet_addr *), const char *call) {
     struct stream *s = check_lua_stream(L, 1)->stream;
     if (!s)
@@ -226,6 +241,7 @@ static const luaL_Reg METHODS[] = {{"read", stream_m_read},
                                    {"detach", m_detach},
                                    {"settimeout", m_settimeout},
                                    {"setlimit", m_setlimit},
+                                   {"setsilence", m_setsilence},
                                    {"getsockname", m_getsockname},
                                    {"getpeername", m_getpeername},
                                    {"stats", m_stats},

@@ -3,6 +3,9 @@
  * resets the connection, and the peer may lose what it has not read. So a socket leaves only when
  * nothing unread is at hand; and where the peer is known to answer our end by bytes, as TLS does,
  * when the peer's kernel has everything.
+ *
+ * A peer that vanishes from an idle connection is noticed by the kernel's keep-alive, and while
+ * bytes are unacknowledged by the timer here.
  */
 #include "host/fd.h"
 
@@ -20,8 +23,10 @@
 #include "host/tcp.h"
 
 #define DISCARD_BYTES (64 * 1024)
-#define DISCARD_S 1.0   /* for which input that nobody will read is thrown away */
-#define PATIENCE_S 10.0 /* without progress */
+#define DISCARD_S 1.0     /* for which input that nobody will read is thrown away */
+#define PATIENCE_S 10.0   /* without progress */
+#define WATCH_SHARE 0.125 /* of the silence that is allowed, between looks */
+#define QUIET_SHARE 0.85  /* noticed before it is over */
 
 struct fd_transport {
     struct transport base;
@@ -32,6 +37,9 @@ struct fd_transport {
     double discard_till; /* > 0: unread input was met */
     bool blocks;         /* it could not be made non-blocking: poll(2) is asked before each call */
     size_t write_max;    /* what a write may carry without blocking */
+    double silence;      /* seconds; 0: for ever */
+    ev_timer watch;      /* while bytes may be unacknowledged */
+    bool vanished;       /* the peer has: -ETIMEDOUT */
 };
 
 static struct fd_transport *self(struct transport *t) {
@@ -43,6 +51,18 @@ static bool would_block(const struct fd_transport *f, short events) {
     return f->blocks && poll(&p, 1, 0) == 0;
 }
 
+static int failed(struct fd_transport *f, int error) {
+    f->vanished = f->vanished || (f->socket && error == ETIMEDOUT);
+    return -error;
+}
+
+static void watch(struct fd_transport *f) {
+    if (f->silence <= 0 || ev_is_active(&f->watch))
+        return;
+    ev_timer_set(&f->watch, f->silence * WATCH_SHARE, 0);
+    ev_timer_start(loop_get(), &f->watch);
+}
+
 static ssize_t fd_read(struct transport *t, void *data, size_t len) {
     struct fd_transport *f = self(t);
     ssize_t n;
@@ -51,14 +71,18 @@ static ssize_t fd_read(struct transport *t, void *data, size_t len) {
     do
         n = f->socket ? recv(f->fd, data, len, MSG_DONTWAIT) : read(f->fd, data, len);
     while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN && f->vanished)
+        return -ETIMEDOUT;
     f->ended = f->ended || n == 0 || (n < 0 && errno != EAGAIN);
-    return n < 0 ? -errno : n;
+    return n < 0 ? failed(f, errno) : n;
 }
 
 static ssize_t fd_write(struct transport *t, const void *data, size_t len) {
     struct fd_transport *f = self(t);
     size_t most = len < f->write_max ? len : f->write_max;
     ssize_t n;
+    if (f->vanished)
+        return -ETIMEDOUT;
     if (would_block(f, POLLOUT))
         return -EAGAIN;
     do
@@ -66,7 +90,9 @@ static ssize_t fd_write(struct transport *t, const void *data, size_t len) {
                       : write(f->fd, data, most);
     while (n < 0 && errno == EINTR);
     f->wrote = f->wrote || n > 0;
-    return n < 0 ? -errno : n;
+    if (n > 0)
+        watch(f);
+    return n < 0 ? failed(f, errno) : n;
 }
 
 static int fd_shutdown(struct transport *t) {
@@ -88,7 +114,7 @@ static void fd_want(struct transport *t, int events) {
     ev_io_stop(loop_get(), &f->io);
     if (!events)
         return;
-    if (f->fd < 0) { /* no event would ever come: whoever tries now learns that it is closed */
+    if (f->fd < 0 || f->vanished) { /* no event would come: whoever tries now learns why */
         ev_feed_event(loop_get(), &f->io, events);
         loop_wakeup(); /* the loop would wait over a fed event */
         return;
@@ -105,6 +131,7 @@ static int fd_detach(struct transport *t) {
     struct fd_transport *f = self(t);
     int fd = f->fd;
     ev_io_stop(loop_get(), &f->io);
+    ev_timer_stop(loop_get(), &f->watch);
     f->fd = -1;
     return fd < 0 ? -EBADF : fd;
 }
@@ -112,6 +139,7 @@ static int fd_detach(struct transport *t) {
 static void fd_free(struct transport *t) {
     struct fd_transport *f = self(t);
     ev_io_stop(loop_get(), &f->io);
+    ev_timer_stop(loop_get(), &f->watch);
     if (f->fd >= 0 && f->owned)
         close(f->fd);
     free(f);
@@ -124,6 +152,39 @@ static size_t fd_unsent(const struct transport *t) {
 
 static double fd_rtt(const struct transport *t) {
     return tcp_rtt(fd_fd(t));
+}
+
+static const char *fd_reason(const struct transport *t) {
+    return ((const struct fd_transport *)t)->vanished ? "the peer vanished" : NULL;
+}
+
+/* -- silence ------------------------------------------------------------------------------- */
+
+static void vanish(struct fd_transport *f) {
+    int events = ev_is_active(&f->io) ? f->io.events & (EV_READ | EV_WRITE) : 0;
+    f->vanished = f->ended = true;
+    ev_io_stop(loop_get(), &f->io);
+    if (events)
+        f->base.on_ready(&f->base, events);
+}
+
+static void on_watch(struct ev_loop *l, ev_timer *w, int events) {
+    (void)l, (void)events;
+    struct fd_transport *f = w->data;
+    if (!fd_unsent(&f->base))
+        return;
+    if (tcp_is_silent(f->fd, f->silence * QUIET_SHARE))
+        vanish(f);
+    else
+        watch(f);
+}
+
+static void fd_set_silence(struct transport *t, double seconds) {
+    struct fd_transport *f = self(t);
+    bool is_tcp = f->socket && f->fd >= 0 && tcp_set_silence(f->fd, seconds) == 0;
+    ev_timer_stop(loop_get(), &f->watch);
+    f->silence = is_tcp ? seconds : 0;
+    watch(f);
 }
 
 /* -- leaving ------------------------------------------------------------------------------- */
@@ -164,6 +225,8 @@ static const struct transport_ops OPS = {
     .detach = fd_detach,
     .unsent = fd_unsent,
     .rtt = fd_rtt,
+    .set_silence = fd_set_silence,
+    .reason = fd_reason,
     .leave = fd_leave,
     .free = fd_free,
 };
@@ -215,5 +278,7 @@ struct transport *fd_transport(int fd, bool owned) {
         borrow(f, st.st_mode);
     ev_io_init(&f->io, on_io, f->fd, EV_READ);
     f->io.data = f;
+    ev_init(&f->watch, on_watch);
+    f->watch.data = f;
     return &f->base;
 }

@@ -20,6 +20,7 @@ struct reliable *reliable_new(const struct reliable_options *options, double now
     r->size = r->size < RELIABLE_SIZE_MIN   ? RELIABLE_SIZE_MIN
               : r->size > RELIABLE_SIZE_MAX ? RELIABLE_SIZE_MAX
                                             : r->size;
+    r->keepalive = KEEPALIVE_S;
     r->inflow = INFLOW_INIT;
     r->open_due = r->sent_at = r->began = now;
     r->open_wait = OPEN_FIRST_S;
@@ -37,6 +38,11 @@ void reliable_free(struct reliable *r) {
     outflow_fini(&r->outflow);
     sent_fini(&r->sent);
     free(r);
+}
+
+void reliable_set_silence(struct reliable *r, double seconds) {
+    r->keepalive = fmin(KEEPALIVE_S, seconds / 3);
+    r->options.silence = seconds - r->keepalive;
 }
 
 /* -- leaving -------------------------------------------------------------------------------- */

@@ -22,6 +22,10 @@ struct reliable;
 struct reliable *reliable_new(const struct reliable_options *options, double now);
 void reliable_free(struct reliable *r); /* the peer is not told; NULL is fine */
 
+/* From now on a peer that has vanished is given up within so many seconds, also when the link is
+ * idle. */
+void reliable_set_silence(struct reliable *r, double seconds);
+
 /* A datagram received: 0, or -EBADMSG: it is not of this link, and nothing has changed. */
 int reliable_feed(struct reliable *r, const void *datagram, size_t len, double now);
 

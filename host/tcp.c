@@ -1,8 +1,13 @@
-/* Connections get TCP_NODELAY (pipes carry messages) and keep-alives (dead peers are noticed). */
+/*
+ * Connections get TCP_NODELAY (pipes carry messages) and keep-alives (dead peers are noticed).
+ * A connection that came about by a simultaneous open has no keep-alive timer, whatever was set
+ * before (Linux 6.18): TCP_KEEPIDLE starts it when it is set again.
+ */
 #include "host/tcp.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <math.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -15,6 +20,12 @@
 #define KEEPALIVE_INTERVAL_S 10
 #define KEEPALIVE_PROBES 3
 #define UNACKED_MAX_MS 60000 /* RFC 5482 user timeout */
+#define SILENCE_SPENT 0.95   /* of the silence that is allowed, by keep-alive */
+#define UNANSWERED 2         /* questions: one may have just left */
+
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44 /* Linux 6.15; before it a closed window is asked about every 2 min */
+#endif
 
 static int set(int fd, int level, int name, int value) {
     return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
@@ -27,6 +38,26 @@ void tcp_tune(int fd) {
     set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
     set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
     set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKED_MAX_MS);
+}
+
+static int between(int least, int value, int most) {
+    return value < least ? least : value > most ? most : value;
+}
+
+/* The user timeout (RFC 5482) goes: it also ends connections whose peer is there and reads nothing.
+ */
+int tcp_set_silence(int fd, double seconds) {
+    int idle = seconds >= 4 ? (int)(seconds / 2) : 1;
+    int left = (int)ceil(seconds * SILENCE_SPENT) - idle;
+    int interval = left >= KEEPALIVE_PROBES ? left / KEEPALIVE_PROBES : 1;
+    int err = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
+    if (err)
+        return err;
+    set(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, between(1000, (int)(seconds * 250), 120000));
+    set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval);
+    set(fd, IPPROTO_TCP, TCP_KEEPCNT, between(1, left / interval, KEEPALIVE_PROBES));
+    return set(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle);
 }
 
 static int set_device(int fd, const char *device) {
@@ -127,12 +158,25 @@ int tcp_remote(int fd, struct inet_addr *addr) {
     return getpeername(fd, &addr->any, &addr->len) < 0 ? -errno : 0;
 }
 
+static bool get_info(int fd, struct tcp_info *info) {
+    socklen_t len = sizeof *info;
+    memset(info, 0, sizeof *info);
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
+}
+
 double tcp_rtt(int fd) {
-    struct tcp_info info = {0};
-    socklen_t len = sizeof info;
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-        return -1;
-    return info.tcpi_rtt * 1e-6;
+    struct tcp_info info;
+    return get_info(fd, &info) ? info.tcpi_rtt * 1e-6 : -1;
+}
+
+/* In flight, or a window that is closed: both are asked about again and again. */
+bool tcp_is_silent(int fd, double seconds) {
+    struct tcp_info info;
+    if (!get_info(fd, &info) || info.tcpi_retransmits + info.tcpi_probes < UNANSWERED)
+        return false;
+    uint32_t last = info.tcpi_last_ack_recv < info.tcpi_last_data_recv ? info.tcpi_last_ack_recv
+                                                                       : info.tcpi_last_data_recv;
+    return last * 1e-3 >= seconds;
 }
 
 int tcp_unacknowledged(int fd) {

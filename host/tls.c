@@ -86,6 +86,10 @@ static int below(const struct tls *t) {
     return t->wire.error ? t->wire.error : -errno;
 }
 
+static int fail_below(struct tls *t, int error) {
+    return tls_failure_below(&t->failure, error, transport_reason(t->wire.lower), t->open);
+}
+
 /* A server that has asked for a certificate in vain, and hangs up, does so for that: its alert may
  * have been lost. */
 static int blame(struct tls *t, int code) {
@@ -105,7 +109,7 @@ static int judge(struct tls *t, int result) {
         t->ended = true;
         return 0;
     case SSL_ERROR_SYSCALL:
-        return blame(t, tls_failure_below(&t->failure, error, t->open));
+        return blame(t, fail_below(t, error));
     default:
         return blame(t, tls_failure_protocol(&t->failure, t->ssl, t->open));
     }
@@ -135,7 +139,7 @@ static int hear_proof(struct tls *t) {
         size = tls_proof_size(buffer_head(early), early->len);
         int error = size < 0 ? 0 : tls_wire_fill(&t->wire, (size_t)size);
         if (error)
-            return error == -EAGAIN ? error : tls_failure_below(&t->failure, error, false);
+            return error == -EAGAIN ? error : fail_below(t, error);
     } while (size == TLS_PROOF_HEADER);
     const uint8_t *key = tls_context_proof_key(t->context);
     t->heard = size > 0 && tls_proof_check(key, buffer_head(early), (size_t)size);
@@ -154,7 +158,7 @@ static void advance(struct tls *t) {
     if (t->failure.code)
         return;
     if (need == 0 || (sent < 0 && sent != -EAGAIN))
-        tls_failure_below(&t->failure, sent, false);
+        fail_below(t, sent);
     else if (result == 1 && sent == 0)
         finish(t);
     t->handshake_needs = need;
@@ -359,6 +363,10 @@ static double tls_rtt(const struct transport *base) {
     return lower->ops->rtt(lower);
 }
 
+static void tls_set_silence(struct transport *base, double seconds) {
+    transport_set_silence(self(base)->wire.lower, seconds);
+}
+
 static const char *tls_reason(const struct transport *base) {
     const struct tls *t = (const struct tls *)base;
     return t->failure.text ? t->failure.text : transport_reason(t->wire.lower);
@@ -411,6 +419,7 @@ static const struct transport_ops OPS = {
     .detach = transport_no_detach,
     .unsent = tls_unsent,
     .rtt = tls_rtt,
+    .set_silence = tls_set_silence,
     .reason = tls_reason,
     .describe = tls_describe,
     .leave = tls_leave,

@@ -135,6 +135,11 @@ void transport_abort(struct transport *t) {
     begin(t, (struct buffer){0}, false);
 }
 
+void transport_set_silence(struct transport *t, double seconds) {
+    if (t->ops->set_silence)
+        t->ops->set_silence(t, seconds);
+}
+
 const char *transport_reason(const struct transport *t) {
     return t->ops->reason ? t->ops->reason(t) : NULL;
 }

@@ -41,6 +41,10 @@ struct transport_ops {
     size_t (*unsent)(const struct transport *); /* bytes written and not known to be acknowledged */
     double (*rtt)(const struct transport *);    /* seconds, < 0: unknown */
 
+    /* From now on a peer of which nothing is heard for so many seconds (1 or more), although it
+     * should be, is given up: reads and writes fail with -ETIMEDOUT. No op: it is not noticed. */
+    void (*set_silence)(struct transport *, double seconds);
+
     /* Why the last read or write failed, in words; NULL (or no op): its errno says it. */
     const char *(*reason)(const struct transport *);
 
@@ -79,6 +83,7 @@ void transport_abort(struct transport *t);
 int transport_leaving(void);
 
 /* The ops that may be missing. */
+void transport_set_silence(struct transport *t, double seconds);
 const char *transport_reason(const struct transport *t);
 void transport_describe(const struct transport *t, transport_tell tell, void *arg);
 

@@ -204,6 +204,11 @@ static double link_rtt(const struct transport *t) {
     return info.rtt > 0 ? info.rtt : -1;
 }
 
+static void link_set_silence(struct transport *t, double seconds) {
+    reliable_set_silence(self(t)->machine, seconds);
+    arm(self(t));
+}
+
 static const char *link_reason(const struct transport *t) {
     return reliable_reason(((const struct reliable_link *)t)->machine);
 }
@@ -279,6 +284,7 @@ static const struct transport_ops OPS = {
     .detach = transport_no_detach,
     .unsent = link_unsent,
     .rtt = link_rtt,
+    .set_silence = link_set_silence,
     .reason = link_reason,
     .describe = link_describe,
     .leave = link_leave,

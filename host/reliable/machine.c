@@ -26,8 +26,10 @@ void machine_give_up(struct reliable *r, int error, const char *why, double now)
     if (r->state >= RELIABLE_FAILED)
         return;
     if (!why)
-        snprintf(text, sizeof text, "the peer has %s for %g s",
-                 opening ? "not answered" : "been silent", r->options.silence);
+        snprintf(text, sizeof text,
+                 opening ? "the peer has not answered for %g s"
+                         : "the peer vanished: silent for %g s",
+                 r->options.silence);
     machine_fail(r, error, why ? why : text);
     r->resets = opening || error == -ETIMEDOUT ? 1 : RESETS;
     r->reset_due = now;

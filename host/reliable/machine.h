@@ -69,6 +69,7 @@ struct reliable {
     double received_at, sent_at; /* the last datagram */
     double asked_at;             /* since then an acknowledgement has been outstanding */
     double began, ended;         /* RELIABLE_OPENING and RELIABLE_ENDED did */
+    double keepalive;            /* seconds until an idle link asks whether the peer is there */
     double gone_at;              /* when all is over; INFINITY: unknown */
     struct reliable_info counts;
 };

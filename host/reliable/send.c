@@ -19,7 +19,7 @@ static double probe_due(const struct reliable *r) {
 }
 
 static double keepalive_due(const struct reliable *r) {
-    return r->state == RELIABLE_OPENED && !r->sent.in_flight ? r->sent_at + KEEPALIVE_S : INFINITY;
+    return r->state == RELIABLE_OPENED && !r->sent.in_flight ? r->sent_at + r->keepalive : INFINITY;
 }
 
 /* Time in which we slept is nobody's silence: it begins with a question, and some are asked. */

@@ -31,13 +31,13 @@ int tls_failure_set(struct tls_failure *failure, int code, const char *text) {
     return set(failure, code, "%s", text);
 }
 
-int tls_failure_below(struct tls_failure *failure, int error, bool open) {
+int tls_failure_below(struct tls_failure *failure, int error, const char *why, bool open) {
     bool hung_up = error == 0 || error == -ECONNRESET || error == -EPIPE;
     if (hung_up && !open)
         return set(failure, ECONNRESET, "the peer hung up in the TLS handshake");
     if (error == 0)
         return set(failure, ECONNRESET, "truncated: the stream ended without close_notify");
-    return set(failure, -error, "%s", strerror(-error));
+    return set(failure, -error, "%s", why ? why : strerror(-error));
 }
 
 int tls_failure_request(struct tls_failure *failure) {
@@ -113,7 +113,7 @@ int tls_failure_protocol(struct tls_failure *failure, SSL *ssl, bool open) {
     const char *text = ERR_reason_error_string(error);
     text = text ? text : "unknown error";
     if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-        return tls_failure_below(failure, 0, open);
+        return tls_failure_below(failure, 0, NULL, open);
     if (reason >= SSL_AD_REASON_OFFSET)
         return set_by_alert(failure, reason - SSL_AD_REASON_OFFSET);
     if (open)

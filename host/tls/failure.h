@@ -15,8 +15,9 @@ struct tls_failure {
 /* Each replaces the text and returns the code. */
 int tls_failure_set(struct tls_failure *failure, int code, const char *text);
 
-/* The transport below has failed with -errno, or ended (0); `open`: after the handshake. */
-int tls_failure_below(struct tls_failure *failure, int error, bool open);
+/* The transport below has failed with -errno, or ended (0). Why, or NULL; `open`: after the
+ * handshake. */
+int tls_failure_below(struct tls_failure *failure, int error, const char *why, bool open);
 
 /* A named server has ended the connection after the handshake, and has told nothing but that it
  * wanted a certificate: its alert may have been lost. */

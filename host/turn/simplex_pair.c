@@ -7,9 +7,13 @@
 #include "host/loop.h"
 
 #define HEADER_SIZE 2
-#define CHUNK_MAX 65534
+#define CHUNK_MAX 65533
+#define ALIVE 65534
 #define SEEN 65535
-#define PATIENCE_S 30.0 /* without progress */
+#define ALIVE_S 10.0          /* between signs of life */
+#define SILENCE_MIN_S 30.0    /* some of them may be late */
+#define AHEAD_MAX (64 * 1024) /* bytes that are read for their sake before somebody wants them */
+#define PATIENCE_S 30.0       /* without progress */
 #define READ_MAX (64 * 1024)
 
 struct simplex_pair {
@@ -20,12 +24,16 @@ struct simplex_pair {
     size_t left;       /* of the present chunk, still to come */
     int error;         /* -errno: nothing is read or written any more */
     int write_error;   /* the same, of the sink alone */
+    int read_error;    /* what reading ahead has met */
     int wanted;        /* by the stream */
     bool ended;        /* the peer's mark has come */
     bool shut;         /* the local one is in `out`, or has left */
     bool seen;         /* the peer has acknowledged it */
     bool leaving;      /* there is no reader or writer any more */
     ev_timer timer;    /* there is something to read */
+    ev_timer pulse;
+    double silence; /* seconds after which the peer has vanished */
+    double heard;   /* when something was last read */
     void (*on_end)(void *arg);
     void *arg;
 };
@@ -57,6 +65,8 @@ static bool open_chunk(struct simplex_pair *t, struct bytes *from) {
     size_t length = (size_t)(uint8_t)from->data[0] << 8 | (uint8_t)from->data[1];
     from->data += HEADER_SIZE;
     from->len -= HEADER_SIZE;
+    if (length == ALIVE)
+        return true;
     if (length == SEEN)
         t->seen = true;
     else if (length && t->ended)
@@ -72,7 +82,7 @@ static bool open_chunk(struct simplex_pair *t, struct bytes *from) {
 /* Moves what chunks carry from `from` to data: how many bytes. */
 static size_t take(struct simplex_pair *t, struct bytes *from, char *data, size_t len) {
     size_t total = 0;
-    while (total < len && !t->error && (t->left ? from->len > 0 : open_chunk(t, from))) {
+    while (total < len && t->error != -EPROTO && (t->left ? from->len > 0 : open_chunk(t, from))) {
         size_t n = len - total < t->left ? len - total : t->left;
         n = n < from->len ? n : from->len;
         memcpy(data + total, from->data, n);
@@ -93,18 +103,25 @@ static size_t take_buffered(struct simplex_pair *t, char *data, size_t len) {
     return n;
 }
 
+/* Reads once from below into `scratch`. */
+static ssize_t read_source(struct simplex_pair *t) {
+    if (t->read_error)
+        return t->read_error;
+    ssize_t n = t->source->ops->read(t->source, scratch, sizeof scratch);
+    if (n > 0)
+        t->heard = loop_now();
+    return n ? n : -ECONNRESET;
+}
+
 /* Reads once from below: bytes for `data`, 0 when none of it is for there, -errno. */
 static ssize_t take_new(struct simplex_pair *t, char *data, size_t len) {
+    ssize_t n = read_source(t);
+    if (n < 0)
+        return n;
     if (t->in.len) { /* half a length */
-        ssize_t n = t->source->ops->read(t->source, scratch, sizeof scratch);
-        if (n <= 0)
-            return n ? n : -ECONNRESET;
         buffer_append(&t->in, scratch, (size_t)n);
         return (ssize_t)take_buffered(t, data, len);
     }
-    ssize_t n = t->source->ops->read(t->source, scratch, sizeof scratch);
-    if (n <= 0)
-        return n ? n : -ECONNRESET;
     struct bytes from = {scratch, (size_t)n};
     size_t taken = take(t, &from, data, len);
     if (from.len)
@@ -130,11 +147,12 @@ static int flush(struct simplex_pair *t) {
 /* -- readiness ----------------------------------------------------------------------------- */
 
 static bool has_input(const struct simplex_pair *t) {
-    return t->error || t->ended || t->in.len >= HEADER_SIZE || (t->left && t->in.len);
+    return t->error || t->read_error || t->ended || t->in.len >= HEADER_SIZE ||
+           (t->left && t->in.len);
 }
 
 static void update_needs(struct simplex_pair *t) {
-    bool read = (t->wanted & EV_READ) && !t->error && !t->ended;
+    bool read = (t->wanted & EV_READ) && !t->error && !t->read_error && !t->ended;
     bool write = (t->wanted & EV_WRITE) && !t->error && !t->write_error;
     t->source->ops->want(t->source, read ? EV_READ : 0);
     t->sink->ops->want(t->sink, write || t->out.len ? EV_WRITE : 0);
@@ -173,6 +191,45 @@ static void on_kick(struct ev_loop *l, ev_timer *w, int events) {
     tell(t, EV_READ | (t->write_error ? EV_WRITE : 0));
 }
 
+/* -- signs of life ------------------------------------------------------------------------- */
+
+/* Who has more unread than this can't be told whether the peer is there. */
+static bool read_ahead(struct simplex_pair *t) {
+    ssize_t n = 0;
+    while (t->in.len < AHEAD_MAX && (n = read_source(t)) > 0)
+        buffer_append(&t->in, scratch, (size_t)n);
+    t->read_error = n < 0 && n != -EAGAIN ? (int)n : 0;
+    return t->in.len < AHEAD_MAX;
+}
+
+static void on_pulse(struct ev_loop *l, ev_timer *w, int events) {
+    (void)l, (void)events;
+    struct simplex_pair *t = w->data;
+    if (!t->out.len)
+        put_chunk(t, ALIVE, NULL, 0);
+    flush(t);
+    bool heard_all = t->silence > 0 && read_ahead(t);
+    if (heard_all && !t->read_error && loop_now() - t->heard >= t->silence)
+        t->error = t->error ? t->error : -ETIMEDOUT;
+    update_needs(t);
+}
+
+static void simplex_pair_set_silence(struct transport *base, double seconds) {
+    struct simplex_pair *t = self(base);
+    transport_set_silence(t->source, seconds);
+    transport_set_silence(t->sink, seconds);
+    t->silence = seconds - ALIVE_S > SILENCE_MIN_S ? seconds - ALIVE_S : SILENCE_MIN_S;
+    t->heard = loop_now();
+}
+
+static const char *simplex_pair_reason(const struct transport *base) {
+    const struct simplex_pair *t = (const struct simplex_pair *)base;
+    const char *reason = transport_reason(t->source);
+    if (t->error == -ETIMEDOUT)
+        return "the peer vanished";
+    return reason ? reason : transport_reason(t->sink);
+}
+
 /* -- the end ------------------------------------------------------------------------------- */
 
 static void put_end(struct simplex_pair *t) {
@@ -201,6 +258,7 @@ static int simplex_pair_leave(struct transport *base) {
     struct simplex_pair *t = self(base);
     t->leaving = true;
     ev_timer_stop(loop_get(), &t->timer);
+    ev_timer_stop(loop_get(), &t->pulse);
     if (!t->shut)
         put_end(t);
     discard(t);
@@ -215,6 +273,7 @@ static int simplex_pair_leave(struct transport *base) {
 static void simplex_pair_free(struct transport *base) {
     struct simplex_pair *t = self(base);
     ev_timer_stop(loop_get(), &t->timer);
+    ev_timer_stop(loop_get(), &t->pulse);
     transport_abort(t->source);
     transport_abort(t->sink);
     buffer_fini(&t->in);
@@ -295,6 +354,8 @@ static const struct transport_ops OPS = {
     .detach = transport_no_detach,
     .unsent = simplex_pair_unsent,
     .rtt = simplex_pair_rtt,
+    .set_silence = simplex_pair_set_silence,
+    .reason = simplex_pair_reason,
     .leave = simplex_pair_leave,
     .free = simplex_pair_free,
 };
@@ -314,6 +375,9 @@ struct transport *simplex_pair_transport(const struct simplex_pair_options *opti
     t->sink->on_ready = on_sink;
     ev_init(&t->timer, on_kick);
     t->timer.data = t;
+    ev_timer_init(&t->pulse, on_pulse, ALIVE_S, ALIVE_S);
+    t->pulse.data = t;
+    ev_timer_start(loop_get(), &t->pulse);
     return &t->base;
 }
 

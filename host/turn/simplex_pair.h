@@ -5,6 +5,7 @@
  * sides are reset, and what is on its way is lost; and bytes both ways at once may stop one way for
  * ever (coturn, when its queues of both directions are full). So each direction has a connection of
  * its own, on which the bytes travel in chunks: a length (two bytes, big-endian) and so many bytes.
+ * The length 0xfffe is a sign of life, every 10 s: the server does not tell when the peer vanishes.
  * The length 0 ends the direction, 0xffff says that the end of the other one has come, and nobody
  * hangs up before that. An end without the mark is an error: nobody takes a server that has died
  * for a peer that has finished.

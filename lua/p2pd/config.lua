@@ -1,6 +1,6 @@
 --- Settings: where they come from, and what a legal one looks like.
 -- A settings file is a Lua chunk that returns a table with any of the keys `mqtt`, `stun`, `ntp`, `turn`,
--- each a list of servers. It sees no globals, and strings have no methods. Every error names the file, the
+-- each a list of servers, and `silence`, seconds. It sees no globals, and strings have no methods. Every error names the file, the
 -- list and the entry.
 -- @module p2pd.config
 local defaults = require "p2pd.settings"
@@ -13,6 +13,7 @@ local MAX_STEPS = 1000000     -- virtual machine instructions that it may take
 local MAX_KIB = 64 * 1024     -- memory that it may take, looked at after each instruction
 local MAX_HOST = 253          -- characters, RFC 1035 section 2.3.4
 local MAX_PATH = 1024      -- characters of a WebSocket's
+local MAX_SILENCE = 86400     -- seconds
 local MAX_SHOWN = 40          -- characters of a bad value that an error repeats
 
 local function show(value)
@@ -66,6 +67,15 @@ local function proxy_fault(value)
   local ok, fault = proxy.parse(value)
   if not ok then return show(value) .. ": " .. fault end
 end
+
+local function silence_fault(value)
+  if type(value) ~= "number" then return show(value) .. " is not a number of seconds" end
+  if not (value >= 1 and value <= MAX_SILENCE) then
+    return ("%g is not 1 to %d seconds"):format(value, MAX_SILENCE)
+  end
+end
+
+local NUMBERS = { silence = silence_fault }
 
 local LISTS = {
   mqtt = { host = host_fault, port = port_fault, tls = boolean_fault, ca = text_fault, cert = text_fault,
@@ -122,6 +132,16 @@ local function find_list_fault(list, checks, needs)
   end
 end
 
+local function find_fault(key, value)
+  if NUMBERS[key] then
+    local fault = NUMBERS[key](value)
+    return fault and ("%s: %s"):format(key, fault)
+  end
+  if not LISTS[key] then return ("no setting is called %s"):format(show(key)) end
+  local fault = find_list_fault(value, LISTS[key], NEEDS[key])
+  return fault and key .. fault
+end
+
 --- Checks every entry of a settings table.
 -- @tparam table settings
 -- @tparam[opt="settings"] string source what errors call it
@@ -135,12 +155,8 @@ function config.check(settings, source)
     return nil, ("%s: %s, and not a table of settings"):format(source, show(settings)), "EINVAL"
   end
   for _, key in ipairs(sorted_keys(settings)) do
-    local checks = LISTS[key]
-    if not checks then
-      return nil, ("%s: no setting is called %s"):format(source, show(key)), "EINVAL"
-    end
-    local fault = find_list_fault(settings[key], checks, NEEDS[key])
-    if fault then return nil, ("%s: %s%s"):format(source, key, fault), "EINVAL" end
+    local fault = find_fault(key, settings[key])
+    if fault then return nil, ("%s: %s"):format(source, fault), "EINVAL" end
   end
   return settings
 end

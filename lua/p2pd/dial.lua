@@ -338,6 +338,7 @@ function Dial:reach()
     local why = code == "EFAULT" and ": " .. name or ""
     return nil, dial.failure(("no connection to %s%s"):format(self.peer.node_id, why), code, self.attempts)
   end
+  stream:setsilence(self.node.settings.silence)
   local ip = stream:getpeername()
   if ip then self.node.limits.trust:note_source(ip) end
   return stream, name

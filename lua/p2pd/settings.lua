@@ -29,6 +29,8 @@ return {
     { host = "ntp.se", port = 123 },
     { host = "ntp.time.nl", port = 123 },
   },
+  -- Seconds within which a pipe notices that its peer has vanished.
+  silence = 60,
   -- None: relaying is paid for by somebody, so credentials are for the user to bring.
   turn = {},
 }

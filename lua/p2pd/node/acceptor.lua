@@ -103,6 +103,7 @@ function acceptor.offer(node, stream, found, about)
   about.place, reason, code = take_place(node, who, function() stream:abort() end)
   if not about.place then return turn_down(node, stream, code, reason) end
   about.interface = node:interface_of(stream)
+  stream:setsilence(node.settings.silence)
   if found.kind == "pipe" then
     about.protocol = found.name
     ok, reason, code = offer_pipe(node, stream, about)
