@@ -46,19 +46,43 @@ function direct.expected(_, pair)
   return is_near(pair) or LETS_IN[pair.remote.nat.type] or false
 end
 
---- Connects to the first of a pair's endpoints that accepts.
+-- Who has the peer's inner address in our network, and accepts, may be a neighbour; or we.
+local function is_ours(node, pair, ip)
+  for _, route in ipairs(node.routes) do
+    if route.port == pair.remote.port and (route.nic == ip or route.internal == ip:gsub("%%.*", "")) then
+      return true
+    end
+  end
+  return false
+end
+
+local function check_endpoint(node, peer_id, pair, ip)
+  if peer_id ~= node.id and is_ours(node, pair, ip) then
+    return nil, ip .. " is our own listener here", "EACCES"
+  end
+  return reach.check_pair(pair, ip)
+end
+
+--- Connects to all of a pair's endpoints at once; the first one counts at which the peer is.
+-- @tparam node node ours
+-- @tparam string peer_id who should be there
 -- @tparam table pair route (ours), remote (an address record), family
--- @tparam[opt] function check of the pair and an address: whether to connect there (besides p2pd.net.reach)
--- @treturn stream a stream on which nothing has been said; or nil, message, code
-function direct.connect(pair, check)
+-- @tparam function verify takes a connected stream over; returns it once the peer is known to be at its end,
+-- or nil, message, code
+-- @tparam[opt] function check of an address: whether to connect there (besides p2pd.net.reach)
+-- @treturn stream what `verify` returned; or nil, message, code
+function direct.connect(node, peer_id, pair, verify, check)
   local attempts, reason, code = {}, nil, nil
   for _, ip in ipairs(endpoints(pair)) do
     local ok
-    ok, reason, code = reach.check_pair(pair, ip)
-    if ok and check then ok, reason, code = check(pair, ip) end
+    ok, reason, code = check_endpoint(node, peer_id, pair, ip)
+    if ok and check then ok, reason, code = check(ip) end
     if ok then
       attempts[#attempts + 1] = function()
-        return core.tcp.connect(ip, pair.remote.port, local_options(pair.route, ip))
+        local stream, why, errno =
+          core.tcp.connect(ip, pair.remote.port, local_options(pair.route, ip))
+        if not stream then return nil, why, errno end
+        return verify(stream)
       end
     end
   end
@@ -70,9 +94,7 @@ end
 -- @tparam table pair
 -- @treturn stream a verified stream; or nil, message, code
 function direct.dial(dial, pair)
-  local stream, message, code = direct.connect(pair)
-  if not stream then return nil, message, code end
-  return dial:secure(stream)
+  return direct.connect(dial.node, dial.peer.node_id, pair, function(stream) return dial:secure(stream) end)
 end
 
 return direct

@@ -71,19 +71,17 @@ end
 
 -- The peer's part: connects to the dialer.
 local function answer(node, message)
-  local function check(_, ip) return may_connect(node, message, ip) end
+  local function check(ip) return may_connect(node, message, ip) end
+  local function verify(stream)
+    local held <close> = task.hold(stream)
+    local ok, reason, code = handshake.back(stream, message.pipe)
+    if not ok then return nil, reason, code end
+    return node:admit(held:release(), message)
+  end
   local attempts = {}
   for i, pair in ipairs(node:pairs(message.sender)) do
     if i > PAIRS_MAX then break end
-    attempts[i] = function()
-      local stream, reason, code = direct.connect(pair, check)
-      if not stream then return nil, reason, code end
-      local held <close> = task.hold(stream)
-      local ok
-      ok, reason, code = handshake.back(stream, message.pipe)
-      if not ok then return nil, reason, code end
-      return node:admit(held:release(), message)
-    end
+    attempts[i] = function() return direct.connect(node, message.from, pair, verify, check) end
   end
   if #attempts == 0 then return nil, "no address family in common", "EAFNOSUPPORT" end
   return task.race(attempts)
