@@ -1,6 +1,6 @@
 /*
  * OpenSSL's reasons in the words of this program. Codes: EACCES for a node that is not the expected
- * one, or does not want us; EPROTO for what is not our TLS; EBADMSG for bytes that are not what the
+ * one, or does not want us; EBUSY for one that has no room now; EPROTO for what is not our TLS; EBADMSG for bytes that are not what the
  * peer has sent; ECONNRESET for an end that TLS has not announced.
  */
 #include "host/tls/failure.h"
@@ -76,7 +76,7 @@ static int set_by_alert(struct tls_failure *failure, int alert) {
     if (alert == SSL_AD_CERTIFICATE_REQUIRED)
         return tls_failure_request(failure);
     if (alert == SSL_AD_INTERNAL_ERROR)
-        return set(failure, EACCES, "refused by the peer: it is too busy");
+        return set(failure, EBUSY, "refused by the peer: it is too busy");
     return set(failure, is_refusal(alert) ? EACCES : EPROTO, "refused by the peer: %s",
                SSL_alert_desc_string_long(alert));
 }

@@ -270,7 +270,8 @@ end
 -- @tparam ?table fields what it carries
 -- @tparam[opt=10] number timeout seconds
 -- @tparam[opt] table messages by type, where the answer's fields are found (the node's)
--- @treturn table the answer's message; or nil, message, code (EACCES when the peer refuses)
+-- @treturn table the answer's message; or nil, message, code (EACCES when the peer refuses, EBUSY when it may
+-- not do so a little later)
 function Signal:request(peer, kind, fields, timeout, messages)
   messages = messages or self.messages
   local reply = messages[kind] and messages[kind].reply
@@ -289,7 +290,8 @@ function Signal:request(peer, kind, fields, timeout, messages)
   if not ok then return nil, reason, code end
   local answer = exchange.answer
   if answer.type == "REFUSED" then
-    return nil, "refused by the peer: " .. text.printable(answer.reason, 200), "EACCES"
+    return nil, "refused by the peer: " .. text.printable(answer.reason, 200),
+      answer.reason == message.TOO_BUSY and "EBUSY" or "EACCES"
   end
   return answer
 end

@@ -19,6 +19,10 @@ local GRACE_S, GRACE_SHARE = 0.05, 0.1
 -- Seconds that ways of which something is expected have before one that sends messages without such hope.
 local UNEXPECTED_S = 0.25
 
+-- Until a peer that had no room is asked again: seconds, times a half to one and a half; then longer.
+local BUSY_S, BUSY_GROWTH, BUSY_MOST_S = 0.4, 1.5, 2
+local HANG_UPS_MAX = 4 -- without a word, which is how a peer says so that has room for nothing
+
 local Race = {}
 Race.__index = Race
 
@@ -145,6 +149,13 @@ local function is_promising(entry)
   return entry.running_expected > 0 or entry.expects or entry.unknown
 end
 
+local function is_promising_beside(self, entry)
+  for _, other in ipairs(self.entries) do
+    if other ~= entry and is_promising(other) then return true end
+  end
+  return false
+end
+
 local function has_messages(entry)
   return entry.module.messages ~= nil and next(entry.module.messages) ~= nil
 end
@@ -155,7 +166,9 @@ local function delay_of(self, entry, way)
   for _, other in ipairs(self.entries) do
     if other ~= entry and is_promising(other) then
       if other.cost < entry.cost then delay = math.max(delay, entry.module.head_start or 0) end
-      if not way.expected and has_messages(entry) then delay = math.max(delay, UNEXPECTED_S) end
+      if not way.expected and has_messages(entry) then
+        delay = math.max(delay, self.busy and BUSY_MOST_S or UNEXPECTED_S)
+      end
     end
   end
   return delay
@@ -195,14 +208,36 @@ local function settle(self, entry, way, stream, reason, code)
   self.dial:wake()
 end
 
-local function run_way(self, entry, way)
+-- The peer has no room. What is hoped for is tried again, the rest only when there is no such hope: it would
+-- take the others' room.
+local function wait_for_room(self, entry, way, pause)
+  self.busy = true
+  repeat
+    task.sleep(pause * (0.5 + math.random()))
+  until way.expected or not is_promising_beside(self, entry)
+end
+
+local function run_once(self, entry, way)
   local started = core.clock.monotonic()
   local limit = math.min(entry.module.budget or strategy.BUDGET, self.limit:left(self.dial.deadline:left()))
   local stream, reason, code = task.timeout(limit, run_dial, self, entry, way)
   if not stream and code == "ETIMEDOUT" and reason == "timed out" then
     reason = ("no answer within %.3g s"):format(core.clock.monotonic() - started)
   end
-  settle(self, entry, way, stream, not stream and tostring(reason) or nil, code)
+  return stream, not stream and tostring(reason) or nil, code
+end
+
+local function run_way(self, entry, way)
+  local pause, hang_ups = BUSY_S, 0
+  while true do
+    local stream, reason, code = run_once(self, entry, way)
+    hang_ups = hang_ups + (code == "ECONNRESET" and 1 or 0)
+    local is_busy = code == "EBUSY" or code == "ECONNRESET" and hang_ups < HANG_UPS_MAX
+    if stream or not is_busy then return settle(self, entry, way, stream, reason, code) end
+    note(entry, reason)
+    wait_for_room(self, entry, way, pause)
+    pause = math.min(pause * BUSY_GROWTH, BUSY_MOST_S)
+  end
 end
 
 local function begin(self, entry, way)

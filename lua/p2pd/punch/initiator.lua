@@ -19,7 +19,7 @@ initiator.ATTEMPTS = 8
 local PATIENCE = 3   -- seconds to wait for our turn at a NAT's counter
 local ANSWER_S = 4   -- for an answer
 local PAUSE = 0.03   -- seconds between attempts, so that the peer has ended the last one
-local FINAL = { EACCES = true, EBADMSG = true, EBADF = true, ENOTCONN = true, EINVAL = true }
+local FINAL = { EACCES = true, EBUSY = true, EBADMSG = true, EBADF = true, ENOTCONN = true, EINVAL = true }
 
 -- -- which pair
 

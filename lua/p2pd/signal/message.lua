@@ -14,6 +14,7 @@ message.VERSION = 2
 message.MAX_BYTES = 16 * 1024
 message.TTL = 60 -- seconds for which a message is good
 message.MAX_TTL = 60
+message.TOO_BUSY = "too busy" -- the reason of a refusal that may not be one a little later
 message.MAX_AHEAD = 60 -- seconds a sender's clock may be ahead of ours
 
 local function is_text(value, max)
