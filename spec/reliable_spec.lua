@@ -353,7 +353,7 @@ describe("a reliable link", function()
         world.dialer:write(data)
         world:run(function() return world.dialer:info().state == "failed" end, 46)
         local message, code = failure(world.dialer)
-        assert.equal("read: the peer has been silent for 30 s", message)
+        assert.equal("read: the peer vanished: silent for 30 s", message)
         assert.equal("ETIMEDOUT", code)
       end
     end)

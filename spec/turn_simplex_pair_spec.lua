@@ -37,9 +37,9 @@ describe("p2pd.core.simplex_pair", function()
     near:write "hello"
     near:write(("x"):rep(70000))
     near:shutdown()
-    assert.equal("\0\5hello\xff\xfe", far_in:read(9))
-    assert.equal(("x"):rep(65534) .. "\x11\x72" .. ("x"):rep(4466) .. "\0\0",
-      far_in:read(65534 + 2 + 4466 + 2))
+    assert.equal("\0\5hello\xff\xfd", far_in:read(9))
+    assert.equal(("x"):rep(65533) .. "\x11\x73" .. ("x"):rep(4467) .. "\0\0",
+      far_in:read(65533 + 2 + 4467 + 2))
     far_out:write "\0\2ab\0\0"
     assert.equal("ab", near:read "a")
     assert.equal("\xff\xff", far_in:read(2))

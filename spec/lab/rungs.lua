@@ -14,23 +14,24 @@ local EXECUTABLE = os.getenv "P2PD_OLD" or os.getenv "P2PD_EXE"
 local SHOW = os.getenv "P2PD_SHOW" -- each try, on standard error
 local LIMIT_S = 30 -- for a try, from the process's start to its end
 local START_S = 30
+local CLEAN = "unset LUA_PATH LUA_CPATH; " -- the executable has its own Lua files
 local DATA = ("0123456789abcdef"):rep(12500)
 
 local function host(loss, latency)
-  return { nats = { { type = "port-restricted" } }, loss = loss, latency = latency }
+  return { nats = { { type = "port-restricted" } }, loss = loss, latency = latency / 2 }
 end
 
 local function start_node(l)
-  local child = assert(l:spawn("b", { "env", "-u", "LUA_PATH", "-u", "LUA_CPATH", EXECUTABLE, "node", "--echo", stdout = "pipe",
-    env = { P2PD_LOG = "error" } }))
+  local child = assert(l:spawn("b", { "sh", "-c", CLEAN .. 'exec "$0" node --echo', EXECUTABLE,
+    stdout = "pipe", env = { P2PD_LOG = "error" } }))
   child:stdout():settimeout(START_S)
-  return assert(assert(child:stdout():read "l"):match "^address: (.*)$")
+  return child, assert(assert(child:stdout():read "l"):match "^address: (.*)$")
 end
 
 local function try(l, address)
   local started = core.clock.monotonic()
-  local result, reason = l:run("a", { "sh", "-c", 'unset LUA_PATH LUA_CPATH; exec "$0" connect "$1" <"$2"', EXECUTABLE, address,
-    l.folder .. "/data", env = { P2PD_LOG = "error" } }, LIMIT_S)
+  local result, reason = l:run("a", { "sh", "-c", CLEAN .. 'exec "$0" connect "$1" <"$2"', EXECUTABLE,
+    address, l.folder .. "/data", env = { P2PD_LOG = "error" } }, LIMIT_S)
   if not result then return nil, reason end
   if result.out ~= DATA then return nil, result.err:match "[^\n]*" end
   return core.clock.monotonic() - started
@@ -47,9 +48,10 @@ local function run_rung(loss, latency)
     servers = { brokers = BROKERS, stuns = 2, ntps = 1 },
   })
   write_data(l)
-  local address = start_node(l)
+  local node <close>, address = start_node(l)
   local times, reasons = {}, {}
   for i = 1, TRIES do
+    assert(not node:wait(0), "the node has ended")
     local seconds, reason = try(l, address)
     if SHOW then io.stderr:write(("%d: %s\n"):format(i, seconds or reason)) end
     table.insert(seconds and times or reasons, seconds or reason)
@@ -68,7 +70,8 @@ end
 local function run()
   local can, why = lab.is_possible()
   if not can then error("no lab: " .. why, 0) end
-  print("loss  latency     done  median  worst [s]   (loss and latency of each host's line, one way)")
+  print "loss of each host's line, each way; latency between the hosts, one way"
+  print "loss  latency     done  median  worst [s]"
   local is_right = true
   for loss, latency in (os.getenv "P2PD_RUNGS" or RUNGS):gmatch "([%d.]+)/([%d.]+)" do
     loss, latency = tonumber(loss) / 100, tonumber(latency) / 1e3
