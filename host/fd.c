@@ -26,7 +26,6 @@
 #define DISCARD_S 1.0     /* for which input that nobody will read is thrown away */
 #define PATIENCE_S 10.0   /* without progress */
 #define WATCH_SHARE 0.125 /* of the silence that is allowed, between looks */
-#define QUIET_SHARE 0.85  /* noticed before it is over */
 
 struct fd_transport {
     struct transport base;
@@ -34,6 +33,7 @@ struct fd_transport {
     int fd;
     bool socket, owned;
     bool wrote, ended;   /* bytes were written; the peer has ended its half, or is gone */
+    bool gone;           /* by an error */
     double discard_till; /* > 0: unread input was met */
     bool blocks;         /* it could not be made non-blocking: poll(2) is asked before each call */
     size_t write_max;    /* what a write may carry without blocking */
@@ -73,7 +73,8 @@ static ssize_t fd_read(struct transport *t, void *data, size_t len) {
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN && f->vanished)
         return -ETIMEDOUT;
-    f->ended = f->ended || n == 0 || (n < 0 && errno != EAGAIN);
+    f->gone = f->gone || (n < 0 && errno != EAGAIN);
+    f->ended = f->ended || n == 0 || f->gone;
     return n < 0 ? failed(f, errno) : n;
 }
 
@@ -140,6 +141,8 @@ static void fd_free(struct transport *t) {
     struct fd_transport *f = self(t);
     ev_io_stop(loop_get(), &f->io);
     ev_timer_stop(loop_get(), &f->watch);
+    if (f->silence > 0 && f->fd >= 0)
+        tcp_forgive_silence(f->fd);
     if (f->fd >= 0 && f->owned)
         close(f->fd);
     free(f);
@@ -162,7 +165,7 @@ static const char *fd_reason(const struct transport *t) {
 
 static void vanish(struct fd_transport *f) {
     int events = ev_is_active(&f->io) ? f->io.events & (EV_READ | EV_WRITE) : 0;
-    f->vanished = f->ended = true;
+    f->vanished = f->gone = f->ended = true;
     ev_io_stop(loop_get(), &f->io);
     if (events)
         f->base.on_ready(&f->base, events);
@@ -173,7 +176,7 @@ static void on_watch(struct ev_loop *l, ev_timer *w, int events) {
     struct fd_transport *f = w->data;
     if (!fd_unsent(&f->base))
         return;
-    if (tcp_is_silent(f->fd, f->silence * QUIET_SHARE))
+    if (tcp_is_silent(f->fd, f->silence))
         vanish(f);
     else
         watch(f);
@@ -197,7 +200,10 @@ static void discard(struct fd_transport *f) {
             f->discard_till = loop_now() + DISCARD_S;
 }
 
+/* The kernel alone would send the rest, but after ever longer times where much is lost. */
 static bool has_to_wait(const struct fd_transport *f) {
+    if (f->silence > 0 && !f->gone && fd_unsent(&f->base))
+        return true;
     if (f->ended)
         return false;
     return f->discard_till > loop_now() || (f->base.peer_answers_end && fd_unsent(&f->base));
@@ -206,13 +212,13 @@ static bool has_to_wait(const struct fd_transport *f) {
 static int fd_leave(struct transport *t) {
     struct fd_transport *f = self(t);
     bool wrote = f->wrote || t->peer_answers_end; /* TLS may write by itself */
-    if (!f->socket || !f->owned || !wrote || f->ended)
+    if (!f->socket || !f->owned || !wrote || (f->ended && !has_to_wait(f)))
         return 0;
     discard(f);
     if (!has_to_wait(f))
         return 0;
     shutdown(f->fd, SHUT_WR);
-    fd_want(t, EV_READ);
+    fd_want(t, f->ended ? 0 : EV_READ);
     return -EAGAIN;
 }
 

@@ -1,5 +1,7 @@
 /*
- * Connections get TCP_NODELAY (pipes carry messages) and keep-alives (dead peers are noticed).
+ * Connections get TCP_NODELAY (pipes carry messages), keep-alives (dead peers are noticed) and thin
+ * linear timeouts: on a bad line what is lost of a handshake or a message again is sent again soon.
+ *
  * A connection that came about by a simultaneous open has no keep-alive timer, whatever was set
  * before (Linux 6.18): TCP_KEEPIDLE starts it when it is set again.
  */
@@ -21,7 +23,11 @@
 #define KEEPALIVE_PROBES 3
 #define UNACKED_MAX_MS 60000 /* RFC 5482 user timeout */
 #define SILENCE_SPENT 0.95   /* of the silence that is allowed, by keep-alive */
-#define UNANSWERED 2         /* questions: one may have just left */
+#define SILENCE_ENOUGH 0.85
+#define CLOSED_S 86400.0 /* for which a window may be closed */
+#define RTO_RTTS 4       /* round trips until what is lost is sent again, at most */
+#define RTO_MAX_MS 120000
+#define UNANSWERED 2 /* questions: one may have just left */
 
 #ifndef TCP_RTO_MAX_MS
 #define TCP_RTO_MAX_MS 44 /* Linux 6.15; before it a closed window is asked about every 2 min */
@@ -33,6 +39,7 @@ static int set(int fd, int level, int name, int value) {
 
 void tcp_tune(int fd) {
     set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set(fd, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 1);
     set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
     set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
@@ -40,24 +47,46 @@ void tcp_tune(int fd) {
     set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKED_MAX_MS);
 }
 
-static int between(int least, int value, int most) {
-    return value < least ? least : value > most ? most : value;
+static bool get_info(int fd, struct tcp_info *info) {
+    socklen_t len = sizeof *info;
+    memset(info, 0, sizeof *info);
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
 }
 
-/* The user timeout (RFC 5482) goes: it also ends connections whose peer is there and reads nothing.
- */
+double tcp_rtt(int fd) {
+    struct tcp_info info;
+    return get_info(fd, &info) ? info.tcpi_rtt * 1e-6 : -1;
+}
+
+/* How long bytes may be unacknowledged (RFC 5482). The kernel counts a window that the peer has
+ * closed as well, though its peer is there and answers: see tcp_is_silent(). */
+static int set_user_timeout(int fd, double seconds) {
+    return set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(seconds * 1e3));
+}
+
+/* On a bad line it is no congestion when what is sent again is lost again. */
+static void cap_timeout(int fd, double seconds) {
+    double most = fmin(fmax(1, RTO_RTTS * tcp_rtt(fd)), fmax(1, seconds / 4));
+    set(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, (int)(most * 1e3));
+}
+
+/* Keep-alive ends a connection at the first probe after the user timeout. */
 int tcp_set_silence(int fd, double seconds) {
     int idle = seconds >= 4 ? (int)(seconds / 2) : 1;
     int left = (int)ceil(seconds * SILENCE_SPENT) - idle;
     int interval = left >= KEEPALIVE_PROBES ? left / KEEPALIVE_PROBES : 1;
-    int err = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
+    int err = set_user_timeout(fd, seconds * SILENCE_ENOUGH);
     if (err)
         return err;
-    set(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, between(1000, (int)(seconds * 250), 120000));
+    cap_timeout(fd, seconds);
     set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval);
-    set(fd, IPPROTO_TCP, TCP_KEEPCNT, between(1, left / interval, KEEPALIVE_PROBES));
     return set(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle);
+}
+
+void tcp_forgive_silence(int fd) {
+    set_user_timeout(fd, 0);
+    set(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, RTO_MAX_MS);
 }
 
 static int set_device(int fd, const char *device) {
@@ -158,25 +187,17 @@ int tcp_remote(int fd, struct inet_addr *addr) {
     return getpeername(fd, &addr->any, &addr->len) < 0 ? -errno : 0;
 }
 
-static bool get_info(int fd, struct tcp_info *info) {
-    socklen_t len = sizeof *info;
-    memset(info, 0, sizeof *info);
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
-}
-
-double tcp_rtt(int fd) {
-    struct tcp_info info;
-    return get_info(fd, &info) ? info.tcpi_rtt * 1e-6 : -1;
-}
-
 /* In flight, or a window that is closed: both are asked about again and again. */
 bool tcp_is_silent(int fd, double seconds) {
     struct tcp_info info;
-    if (!get_info(fd, &info) || info.tcpi_retransmits + info.tcpi_probes < UNANSWERED)
+    if (!get_info(fd, &info))
         return false;
+    bool is_closed = info.tcpi_unacked == 0;
+    set_user_timeout(fd, is_closed ? CLOSED_S : seconds * SILENCE_ENOUGH);
     uint32_t last = info.tcpi_last_ack_recv < info.tcpi_last_data_recv ? info.tcpi_last_ack_recv
                                                                        : info.tcpi_last_data_recv;
-    return last * 1e-3 >= seconds;
+    return info.tcpi_retransmits + info.tcpi_probes >= UNANSWERED &&
+           last * 1e-3 >= seconds * SILENCE_ENOUGH;
 }
 
 int tcp_unacknowledged(int fd) {

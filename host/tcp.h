@@ -36,14 +36,17 @@ int tcp_remote(int fd, struct inet_addr *addr);
 /* The kernel's smoothed round trip in seconds, or -1. */
 double tcp_rtt(int fd);
 
-/* An idle connection whose peer is gone fails with ETIMEDOUT within so many seconds (2 at least);
- * of one that has bytes on their way tcp_is_silent() tells. To be called when it is established:
- * keep-alive begins there. 0; or -errno: it is no TCP socket. */
+/* A connection whose peer is gone fails with ETIMEDOUT within so many seconds (2 at least). To be
+ * called when it is established: keep-alive begins there. 0; or -errno: it is no TCP socket. */
 int tcp_set_silence(int fd, double seconds);
 
-/* Whether the peer's kernel has answered nothing for so many seconds, although it was asked. One
- * that answers that it has no room is there. */
+/* To be asked now and then while bytes are unacknowledged: whether the peer's kernel has answered
+ * nothing for most of so many seconds. One that answers that it has no room is there. */
 bool tcp_is_silent(int fd, double seconds);
+
+/* Before a socket is closed that has something to send: the kernel ends such ones soon otherwise.
+ */
+void tcp_forgive_silence(int fd);
 
 /* Acknowledges at once what has come, once: for a peer that keeps its next bytes back until then.
  */

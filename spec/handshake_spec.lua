@@ -161,7 +161,7 @@ describe("p2pd.handshake", function()
     end)
     local _, message, code = handshake.dial(near, dialer())
     assert.matches("refused by the peer: it is too busy", message)
-    assert.equal("EACCES", code)
+    assert.equal("EBUSY", code)
     assert(busy)
   end))
 

@@ -16,6 +16,13 @@ local function record(fields)
   return result
 end
 
+local NODE = { id = "me", routes = {}, strategies = { direct }, settings = {} }
+
+-- What is connected is taken.
+local function connect_to(pair, verify)
+  return direct.connect(NODE, "you", pair, verify or function(stream) return stream end)
+end
+
 describe("p2pd.strategy.direct", function()
   describe("connect(): the endpoints", function()
     local calls, connect
@@ -34,7 +41,7 @@ describe("p2pd.strategy.direct", function()
       return task(function()
         pair.route.family = pair.family
         pair.who = { typed = setmetatable({}, { __index = function() return true end }) }
-        local stream, _, code = direct.connect(pair)
+        local stream, _, code = connect_to(pair)
         assert.is_nil(stream)
         assert.equal("ECONNREFUSED", code)
         assert.same(expected, calls)
@@ -72,6 +79,28 @@ describe("p2pd.strategy.direct", function()
         remote = record { external = "2001:db8::5", internal = "fe80::5" } },
       { { "fe80::5%eth7", 4000, "2001:db8::2" }, { "2001:db8::5", 4000, "2001:db8::2" } }))
 
+    describe("that are our own", function()
+      local pair = { family = "ipv4", remote = record { internal = "192.168.1.2" }, who = { typed = {
+        ["192.168.1.2"] = true, ["198.51.100.1"] = true } } }
+      local own = route { family = "ipv4", port = 4000 }
+      local node = { id = "me", routes = { own } }
+
+      it("are left out", task(function()
+        pair.route = own
+        direct.connect(node, "you", pair, function() end)
+        assert.same({ { "198.51.100.1", 4000, "192.168.1.2" } }, calls)
+      end))
+
+      it("count when another node of this machine is meant, or we", task(function()
+        pair.route = own
+        direct.connect(node, "me", pair, function() end)
+        assert.equal(2, #calls)
+        pair.remote.port = 4001
+        direct.connect(node, "you", pair, function() end)
+        assert.equal(4, #calls)
+      end))
+    end)
+
     it("on another IPv6 link: never the link-local address", check(
       { family = "ipv6", route = route { nic = "2001:db8::2", external = "2001:db8::2", prefix = 64 },
         remote = record { external = "2001:db8:1::5", internal = "fe80::5" } },
@@ -87,7 +116,7 @@ describe("p2pd.strategy.direct", function()
   end
 
   it("says that the connection is refused", task(function()
-    local stream, reason, code = direct.connect(to(helper.free_port()))
+    local stream, reason, code = connect_to(to(helper.free_port()))
     assert.is_nil(stream)
     assert.matches("refused", reason)
     assert.equal("ECONNREFUSED", code)
@@ -97,15 +126,32 @@ describe("p2pd.strategy.direct", function()
     local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
     local pair = to(select(2, listener:getsockname()))
     pair.remote.internal = "127.0.0.3"
-    local stream <close> = assert(direct.connect(pair))
+    local stream <close> = assert(connect_to(pair))
     assert.equal("127.0.0.1", (stream:getpeername()))
+  end))
+
+  it("leaves one that accepts for one at which the peer is, whatever that one does", task(function()
+    for _, silent in ipairs { true, false } do
+      local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+      local pair = to(select(2, listener:getsockname()))
+      local neighbour <close> = assert(core.tcp.listen { ip = "127.0.0.3", port = pair.remote.port })
+      pair.remote.internal = "127.0.0.3"
+      local stream <close> = assert(connect_to(pair, function(stream)
+        if stream:getpeername() == "127.0.0.1" then return stream end
+        local _ <close> = stream
+        if silent then core.task.sleep(60) end
+        return nil, "the peer hung up in the TLS handshake", "ECONNRESET"
+      end))
+      assert.equal("127.0.0.1", (stream:getpeername()))
+      assert.is_not_nil(neighbour)
+    end
   end))
 
   describe("dial(), insecure", function()
     -- Dials a listener that answers as it is told; what dial() returns, and the line that came.
     local function dial_one_who_says(answer)
       local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
-      local dial = dials.new({ id = "me", strategies = { direct }, settings = {} }, { node_id = "you" },
+      local dial = dials.new(NODE, { node_id = "you" },
         { secure = false })
       local line
       local peer <close> = core.task.spawn(function()

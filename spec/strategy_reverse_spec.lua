@@ -48,7 +48,7 @@ describe("p2pd.strategy.reverse", function()
   it("says so when the peer is busy", task(function()
     local alice <close> = start()
     local bob <close> = start { limits = { answers = 0 } }
-    local _, err = alice:connect(bob.address, ONLY_REVERSE)
+    local _, err = alice:connect(bob.address, { strategies = { "reverse" }, timeout = 0.1 })
     assert.equal("refused by the peer: too busy", err.reverse)
     assert.equal(1, bob:stats().limits.answers.refused)
   end))
