@@ -225,6 +225,7 @@ function Signal:send_until(peer, kind, fields, deadline, sent)
   local list = self.brokers:route(peer)
   self.admission:trust(peer.node_id, clock.monotonic())
   if #list == 0 then return nil, "the address names no broker of our settings", "EINVAL" end
+  local _ <close> = self.brokers:urge(list)
   local turn, interval, published = 0, RETRANSMIT, false
   while not self.closed and core.clock.monotonic() < deadline do
     local m = compose(self, peer.node_id, kind, fields)

@@ -10,6 +10,10 @@ local brokers = {}
 brokers.START_WAIT = 1.0 -- seconds for which a node's start waits for a first broker
 
 local WANTED = 3     -- in our address
+local FRESH_S = 1    -- between fresh connections to one that does not answer somebody who waits
+local FRESH_MOST_S = 4 -- for each of them
+local STALE_S = { 2.5, 7 } -- without an answer, until one that is connected is replaced
+local LAST_S = 10    -- for which one that was replaced is read
 local RESTART_S = 30 -- a broker that was there so lately may be back soon
 
 local Brokers = { __name = "p2pd.signal.brokers" }
@@ -55,17 +59,17 @@ local function is_online(broker)
   return broker ~= nil and broker.client:state() == "online"
 end
 
-local function read(self, broker)
+local function read(self, broker, client)
   while true do
-    local topic, payload = broker.client:receive()
+    local topic, payload = client:receive()
     if not topic then return end
     self.on_message(payload, broker)
   end
 end
 
 -- Whether the broker lets us have our topic: known once it has answered.
-local function note_subscription(self, broker, state)
-  if state == "online" and broker.client:wait_online() and broker.refused then
+local function note_subscription(self, broker, client, state)
+  if state == "online" and client:wait_online() and broker.refused then
     broker.refused = nil
     self.changed:broadcast()
   elseif state == "refused" and not broker.refused then
@@ -91,18 +95,25 @@ local function let_go(self, broker)
   broker.client:close()
 end
 
-local function watch(self, broker)
-  local state = broker.client:state()
+local function watch(self, broker, client)
+  local state = client:state()
   while state and state ~= "closed" do
-    note_subscription(self, broker, state)
+    note_subscription(self, broker, client, state)
     local was = state
-    state = broker.client:wait_change(state)
+    state = client:wait_change(state)
+    if client ~= broker.client then return end
     if was == "online" and state ~= "refused" then broker.left_at = core.clock.monotonic() end
     self.changed:broadcast()
     if not state or state == "closed" then return end
-    self.on_state(broker, state, was, select(2, broker.client:state()))
+    self.on_state(broker, state, was, select(2, client:state()))
     if state == "online" and is_surplus(self, broker) then let_go(self, broker) end
   end
+end
+
+local function attend(self, broker, client)
+  broker.client = client
+  self.tasks:detach(read, self, broker, client)
+  self.tasks:detach(watch, self, broker, client)
 end
 
 --- The broker of an offset, joined when it is first asked for.
@@ -114,12 +125,83 @@ function Brokers:join(offset)
   if not server then return nil, "not in the settings" end
   local client, reason = core.mqtt.open(brokers.options(server))
   if not client then return nil, reason end
-  local broker = { offset = offset, client = client, name = name_of(server) }
+  local broker = { offset = offset, name = name_of(server), server = server, urges = 0 }
   self.joined[offset] = broker
   client:subscribe(self.topic)
-  self.tasks:spawn(read, self, broker)
-  self.tasks:spawn(watch, self, broker)
+  attend(self, broker, client)
   return broker
+end
+
+-- -- fresh connections: on a bad line one that is begun later is often there sooner
+
+-- What is still on its way by the last one is read for a while.
+local function replace_client(self, broker, client)
+  local last, was = broker.client, broker.client:state()
+  if was ~= "online" then last:close() else
+    self.tasks:detach(function()
+      local _ <close> = task.hold(last)
+      task.sleep(LAST_S)
+    end)
+  end
+  attend(self, broker, client)
+  self.changed:broadcast()
+  if was ~= "online" then self.on_state(broker, "online", was) end
+end
+
+-- One fresh connection, for a few seconds. It takes the broker's place when it is the first one that is
+-- there: an earlier one is not as fresh.
+local function try_fresh(self, broker)
+  local client = core.mqtt.open(brokers.options(broker.server))
+  if not client then return end
+  local held <close> = task.hold(client)
+  local present = broker.client
+  client:subscribe(self.topic)
+  if client:wait_online(FRESH_MOST_S) and broker.client == present and self.joined[broker.offset] == broker
+    and (present:state() ~= "online" or broker.stale == present) then
+    replace_client(self, broker, held:release())
+  end
+end
+
+-- One that is connected may be held up by losses, when nothing is answered for long: it is replaced, a few
+-- times. One that is not is tried again and again.
+local function wants_fresh(broker, urged, replaced)
+  if broker.client:state() == "refused" then return false end
+  if not is_online(broker) then return true end
+  broker.stale = replaced < #STALE_S and urged >= STALE_S[replaced + 1] and broker.client or nil
+  return broker.stale ~= nil
+end
+
+local function hasten(self, broker)
+  local fresh <close> = task.group()
+  local began, replaced = core.clock.monotonic(), 0
+  while true do
+    task.sleep(FRESH_S)
+    if broker.urges == 0 or self.joined[broker.offset] ~= broker then break end
+    if wants_fresh(broker, core.clock.monotonic() - began, replaced) then
+      replaced = replaced + (is_online(broker) and 1 or 0)
+      fresh:detach(try_fresh, self, broker)
+    end
+  end
+  broker.stale, broker.is_hastened = nil, nil
+end
+
+local Urge = { __close = function(self)
+  for _, broker in ipairs(self) do broker.urges = broker.urges - 1 end
+end }
+
+--- Somebody waits for these brokers, until what is returned is closed: fresh connections are tried beside
+-- those that do not get on.
+-- @tparam {table,...} list as @{route} gives it
+-- @return a value to hold in a `<close>` variable
+function Brokers:urge(list)
+  for _, broker in ipairs(list) do
+    broker.urges = broker.urges + 1
+    if not broker.is_hastened then
+      broker.is_hastened = true
+      self.tasks:detach(hasten, self, broker)
+    end
+  end
+  return setmetatable(table.move(list, 1, #list, 1, {}), Urge)
 end
 
 --- The broker of an offset if it has been joined, or nil.
@@ -159,6 +241,7 @@ local function find_one(self, offset)
     local broker, reason = self:join(offset)
     local ok
     if broker then ok, reason = broker.client:wait_online(brokers.START_WAIT) end
+    ok = ok or is_online(broker) -- by a fresh connection
     if broker then broker.is_chosen, broker.refused = true, broker.client:state() == "refused" end
     if ok then
       progress.online = progress.online + 1
