@@ -5,6 +5,7 @@ One stream of two, each of which is used in one direction.
 #include "host/turn/simplex_pair.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "bindings/bind.h"
@@ -20,6 +21,7 @@ struct shared {
     struct transport *transport; /* NULL: it has ended */
     struct lua_ending *ending;   /* NULL: collected */
     struct transport *out;
+    double pulse;
 };
 
 struct lua_ending {
@@ -50,7 +52,12 @@ static int m_gc(lua_State *L) {
 
 static struct transport *wrap(struct transport *lower, struct buffer early, void *arg) {
     struct shared *shared = arg;
-    struct simplex_pair_options options = {lower, shared->out, early, on_end, shared};
+    struct simplex_pair_options options = {.in = lower,
+                                           .out = shared->out,
+                                           .early = early,
+                                           .pulse = shared->pulse,
+                                           .on_end = on_end,
+                                           .arg = shared};
     return shared->transport = simplex_pair_transport(&options);
 }
 
@@ -68,6 +75,7 @@ docs/protocol.md.
 @function join
 @tparam p2pd.stream incoming this is the one stream afterwards
 @tparam p2pd.stream outgoing given away: closed afterwards; nothing may be in its buffers
+@tparam[opt=10] number pulse seconds between signs of life; both sides have the same
 @treturn p2pd.simplex_pair.ending what its end can be waited for with; or nil, message, code
 */
 static int l_join(lua_State *L) {
@@ -75,11 +83,14 @@ static int l_join(lua_State *L) {
     check_stream(L, 1);
     check_stream(L, 2);
     luaL_argcheck(L, in != out, 2, "two streams expected");
+    double pulse = luaL_optnumber(L, 3, SIMPLEX_PAIR_PULSE_S);
+    luaL_argcheck(L, pulse > 0 && isfinite(pulse), 3, "seconds expected");
     struct lua_ending *self = bind_new(L, ENDING_CLASS, sizeof *self);
     struct shared *shared = calloc(1, sizeof *shared);
     if (!shared)
         return luaL_error(L, "out of memory");
     shared->ending = self;
+    shared->pulse = pulse;
     self->shared = shared;
     if (in->stream->out.len)
         return push_error(L, EBUSY, "join two streams");

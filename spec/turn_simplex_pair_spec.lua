@@ -9,18 +9,18 @@ local WAIT = 10
 
 describe("p2pd.core.simplex_pair", function()
   -- One joined end, its ending, and the insecure other ends of its two halves.
-  local function half()
+  local function half(pulse)
     local hold_in, near_in, far_out = streams.pair()
     local hold_out, near_out, far_in = streams.pair()
-    local ending = assert(core.simplex_pair.join(near_in, near_out))
+    local ending = assert(core.simplex_pair.join(near_in, near_out, pulse))
     for _, stream in ipairs { near_in, far_out, far_in } do stream:settimeout(WAIT) end
     return task.hold(hold_in, hold_out), near_in, ending, far_in, far_out
   end
 
   -- Both ends joined, with their endings.
-  local function pair()
-    local held, near, near_end, far_in, far_out = half()
-    local far_end = assert(core.simplex_pair.join(far_in, far_out))
+  local function pair(pulse)
+    local held, near, near_end, far_in, far_out = half(pulse)
+    local far_end = assert(core.simplex_pair.join(far_in, far_out, pulse))
     return held, near, far_in, near_end, far_end
   end
 
@@ -66,6 +66,54 @@ describe("p2pd.core.simplex_pair", function()
     assert.is_not_nil(hold_in)
     assert.is_not_nil(hold_out)
   end))
+
+  describe("signs of life", function()
+    local PULSE = 0.05
+
+    it("are lengths without bytes, again and again", in_task(function()
+      local _ <close>, near, _, far_in = half(PULSE)
+      assert.equal("\xff\xfe\xff\xfe", far_in:read(4))
+      assert.is_not_nil(near)
+    end))
+
+    it("let a reader, and a writer, notice that the peer has vanished", in_task(function()
+      local _ <close>, near, _, _, far_out = half(PULSE)
+      near:setsilence(1)
+      local writing <close> = task.spawn(function()
+        local ok, message, code
+        repeat
+          ok, message, code = near:write "x"
+          task.sleep(PULSE)
+        until not ok
+        return message, code
+      end)
+      far_out:write "\0\5hello"
+      assert.equal("hello", near:read(5))
+      assert.same({ n = 3, nil, "read: the peer vanished", "ETIMEDOUT" }, table.pack(near:read()))
+      assert.same({ n = 2, "write: the peer vanished", "ETIMEDOUT" }, table.pack(writing:join(WAIT)))
+    end))
+
+    it("keep a pair on which nobody reads or writes, and lose nothing of what waits", in_task(function()
+      local _ <close>, near, far = pair(PULSE)
+      near:setsilence(1)
+      far:setsilence(1)
+      far:write(("x"):rep(1000))
+      task.sleep(1.5)
+      assert.equal(("x"):rep(1000), near:read(1000))
+      near:write "y\n"
+      assert.equal("y", far:read "l")
+    end))
+
+    it("are not missed where more is unread than is looked through", in_task(function()
+      local _ <close>, near, far = pair(PULSE)
+      near:setsilence(1)
+      local count = 4 * 1024 * 1024
+      local writing <close> = task.spawn(function() return far:write(("x"):rep(count)) end)
+      task.sleep(1.5)
+      assert.equal(count, #near:read(count))
+      assert.is_not_nil(writing:join(WAIT))
+    end))
+  end)
 
   it("ends one direction while the other goes on", in_task(function()
     local _ <close>, near, far = pair()

@@ -1,6 +1,7 @@
 #include "host/turn/simplex_pair.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +11,7 @@
 #define CHUNK_MAX 65533
 #define ALIVE 65534
 #define SEEN 65535
-#define ALIVE_S 10.0          /* between signs of life */
-#define SILENCE_MIN_S 30.0    /* some of them may be late */
+#define PULSES 3              /* that a peer which is there may miss */
 #define AHEAD_MAX (64 * 1024) /* bytes that are read for their sake before somebody wants them */
 #define PATIENCE_S 30.0       /* without progress */
 #define READ_MAX (64 * 1024)
@@ -218,7 +218,7 @@ static void simplex_pair_set_silence(struct transport *base, double seconds) {
     struct simplex_pair *t = self(base);
     transport_set_silence(t->source, seconds);
     transport_set_silence(t->sink, seconds);
-    t->silence = seconds - ALIVE_S > SILENCE_MIN_S ? seconds - ALIVE_S : SILENCE_MIN_S;
+    t->silence = fmax(seconds - t->pulse.repeat, PULSES * t->pulse.repeat);
     t->heard = loop_now();
 }
 
@@ -375,7 +375,7 @@ struct transport *simplex_pair_transport(const struct simplex_pair_options *opti
     t->sink->on_ready = on_sink;
     ev_init(&t->timer, on_kick);
     t->timer.data = t;
-    ev_timer_init(&t->pulse, on_pulse, ALIVE_S, ALIVE_S);
+    ev_timer_init(&t->pulse, on_pulse, options->pulse, options->pulse);
     t->pulse.data = t;
     ev_timer_start(loop_get(), &t->pulse);
     return &t->base;

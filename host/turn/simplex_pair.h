@@ -15,9 +15,12 @@
 
 #include "host/transport.h"
 
+#define SIMPLEX_PAIR_PULSE_S 10.0
+
 struct simplex_pair_options {
     struct transport *in, *out;
     struct buffer early;       /* read from `in` and not used */
+    double pulse;              /* seconds between signs of life, the same on both sides */
     void (*on_end)(void *arg); /* called once, as the last thing */
     void *arg;
 };

@@ -71,7 +71,7 @@ end
 local function silence_fault(value)
   if type(value) ~= "number" then return show(value) .. " is not a number of seconds" end
   if not (value >= 1 and value <= MAX_SILENCE) then
-    return ("%g is not 1 to %d seconds"):format(value, MAX_SILENCE)
+    return ("%s is not 1 to %d seconds"):format((tostring(value):gsub("^%-nan", "nan")), MAX_SILENCE)
   end
 end
 
