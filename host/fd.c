@@ -23,9 +23,10 @@
 #include "host/tcp.h"
 
 #define DISCARD_BYTES (64 * 1024)
-#define DISCARD_S 1.0     /* for which input that nobody will read is thrown away */
-#define PATIENCE_S 10.0   /* without progress */
-#define WATCH_SHARE 0.125 /* of the silence that is allowed, between looks */
+#define DISCARD_S 1.0        /* for which input that nobody will read is thrown away */
+#define PATIENCE_S 10.0      /* without progress */
+#define PEER_PATIENCE_S 20.0 /* the same, of what has a silence: its line may be bad */
+#define WATCH_SHARE 0.125    /* of the silence that is allowed, between looks */
 
 struct fd_transport {
     struct transport base;
@@ -187,6 +188,7 @@ static void fd_set_silence(struct transport *t, double seconds) {
     bool is_tcp = f->socket && f->fd >= 0 && tcp_set_silence(f->fd, seconds) == 0;
     ev_timer_stop(loop_get(), &f->watch);
     f->silence = is_tcp ? seconds : 0;
+    t->patience = is_tcp ? PEER_PATIENCE_S : PATIENCE_S;
     watch(f);
 }
 
@@ -202,7 +204,7 @@ static void discard(struct fd_transport *f) {
 
 /* The kernel alone would send the rest, but after ever longer times where much is lost. */
 static bool has_to_wait(const struct fd_transport *f) {
-    if (f->silence > 0 && !f->gone && fd_unsent(&f->base))
+    if (f->silence > 0 && !f->gone && fd_unsent(&f->base) && !tcp_is_closed(f->fd))
         return true;
     if (f->ended)
         return false;

@@ -187,6 +187,11 @@ int tcp_remote(int fd, struct inet_addr *addr) {
     return getpeername(fd, &addr->any, &addr->len) < 0 ? -errno : 0;
 }
 
+bool tcp_is_closed(int fd) {
+    struct tcp_info info;
+    return get_info(fd, &info) && info.tcpi_state == TCP_CLOSE;
+}
+
 /* In flight, or a window that is closed: both are asked about again and again. */
 bool tcp_is_silent(int fd, double seconds) {
     struct tcp_info info;

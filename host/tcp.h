@@ -44,6 +44,9 @@ int tcp_set_silence(int fd, double seconds);
  * nothing for most of so many seconds. One that answers that it has no room is there. */
 bool tcp_is_silent(int fd, double seconds);
 
+/* Whether nothing will leave or come any more: reset, or ended by both sides. */
+bool tcp_is_closed(int fd);
+
 /* Before a socket is closed that has something to send: the kernel ends such ones soon otherwise.
  */
 void tcp_forgive_silence(int fd);

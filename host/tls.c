@@ -364,7 +364,9 @@ static double tls_rtt(const struct transport *base) {
 }
 
 static void tls_set_silence(struct transport *base, double seconds) {
-    transport_set_silence(self(base)->wire.lower, seconds);
+    struct transport *lower = self(base)->wire.lower;
+    transport_set_silence(lower, seconds);
+    base->patience = lower->patience;
 }
 
 static const char *tls_reason(const struct transport *base) {

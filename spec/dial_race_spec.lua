@@ -130,6 +130,45 @@ describe("p2pd.dial.race", function()
     assert.is_true(cheap.ended)
   end))
 
+  describe("a peer that has no room", function()
+    local function busy(times, code)
+      local left = times
+      return function()
+        left = left - 1
+        if left >= 0 then return nil, "too busy", code or "EBUSY" end
+        return true
+      end
+    end
+
+    it("is asked again, until the dial is over", task(function()
+      local once = new_strategy("once", 2, busy(2), { once_per_dial = true })
+      assert.equal("once", (race { once }))
+      assert.same({ "once", "once", "once" }, once.log)
+      local name, attempts = race({ new_strategy("never", 2, busy(1000)) }, { timeout = 0.1 })
+      assert.is_nil(name)
+      assert.equal("too busy", attempts.never.reason)
+    end))
+
+    it("is asked a few times when it hangs up, which may be another node's doing", task(function()
+      local other = new_strategy("other", 2, busy(1000, "ECONNRESET"))
+      assert.is_nil((race({ other }, { timeout = 10 })))
+      assert.equal(4, #other.log)
+    end))
+
+    it("is not asked again by ways without hope while others have some", task(function()
+      local likely = new_strategy("likely", 2, busy(2))
+      local unlikely = new_strategy("unlikely", 1, busy(1000), UNEXPECTED)
+      assert.equal("likely", (race { unlikely, likely }))
+      assert.equal(1, #unlikely.log)
+    end))
+
+    it("is not asked again when it refuses for good", task(function()
+      local refused = new_strategy("refused", 2, busy(1000, "EACCES"))
+      assert.is_nil((race({ refused }, { timeout = 5 })))
+      assert.equal(1, #refused.log)
+    end))
+  end)
+
   describe("a head start", function()
     it("is given to cheaper ones of which something is expected", task(function()
       local cheap = new_strategy("cheap", 1, after(0.05))

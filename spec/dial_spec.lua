@@ -243,6 +243,20 @@ describe("p2pd.dial", function()
     end))
   end)
 
+  it("waits for room at a peer that has little", task(function()
+    local alice <close> = start()
+    local bob <close> = start { limits = { answers = 2, unverified_of_strangers = 2 } }
+    local count, dials = 12, {}
+    for i = 1, count do
+      dials[i] = function()
+        local pipe <close> = assert(alice:connect(bob.address, { strategies = { "reverse" }, timeout = 15 }))
+        return pipe.strategy
+      end
+    end
+    assert.equal(count, select("#", p2pd.all(dials)))
+    assert.is_true(bob:stats().limits.answers.refused > 0)
+  end))
+
   describe("with a user's own", function()
     local direct = require "p2pd.strategy.direct"
 

@@ -59,6 +59,18 @@ describe("a reliable link through a TURN server", function()
     far:close()
   end))
 
+  it("notices that the peer has vanished though nobody writes", helper.task(function()
+    local allocations <close>, near, far = streams()
+    near:setsilence(2)
+    allocations[2].way:close "cut off"
+    local data, message, code = near:read "l"
+    assert.is_nil(data)
+    assert.matches("^read: the peer vanished: silent for ", message)
+    assert.equal("ETIMEDOUT", code)
+    near:close()
+    far:close()
+  end))
+
   it("ends when the server dies", helper.task(function()
     local mortal = helper.coturn()
     local _ <close>, near, far = streams(SILENCE_S, mortal)

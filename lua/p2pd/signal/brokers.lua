@@ -361,4 +361,6 @@ function Brokers:close()
   self.changed:broadcast()
 end
 
+Brokers.__close = Brokers.close
+
 return brokers

@@ -1,0 +1,100 @@
+local brokers = require "p2pd.signal.brokers"
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local id = require "p2pd.id"
+local task = require "p2pd.task"
+
+local WAIT = 10
+
+describe("p2pd.signal.brokers", function()
+  local broker
+
+  setup(function() broker = helper.mosquitto {} end)
+  teardown(helper.close_all)
+
+  local function copy(from, to)
+    while true do
+      local data = from:recv()
+      if not data or not to:write(data) then return to:shutdown() end
+    end
+  end
+
+  -- A way to the broker by which only the n-th connection gets on, and those after it.
+  local function gate(children, first)
+    local listener = assert(core.tcp.listen { ip = "127.0.0.1" })
+    local self = { count = 0, kept = task.hold(listener) }
+    children:spawn(function()
+      while true do
+        local stream = listener:accept()
+        if not stream then return end
+        self.count = self.count + 1
+        self.kept[#self.kept + 1] = stream
+        self.kept.n = #self.kept
+        if self.count >= first then
+          local there = assert(core.tcp.connect("127.0.0.1", broker.port))
+          self.kept[#self.kept + 1] = there
+          self.kept.n = #self.kept
+          children:spawn(copy, stream, there)
+          children:spawn(copy, there, stream)
+        end
+      end
+    end)
+    local _, port = listener:getsockname()
+    return self, { host = "127.0.0.1", port = port }
+  end
+
+  local function open(server, on_message)
+    return brokers.new({ server }, id.new(), on_message or function() end)
+  end
+
+  describe("urge()", function()
+    it("tries fresh connections beside one that does not get on", helper.task(function()
+      local children <close> = task.group()
+      local way, server = gate(children, 3)
+      local _ <close> = way.kept
+      local came, got = task.condition(), nil
+      local set <close> = open(server, function(payload)
+        got = payload
+        came:broadcast()
+      end)
+      local joined = assert(set:join(0))
+      local urge <close> = set:urge { joined }
+      while joined.client:state() ~= "online" do set.changed:wait(WAIT) end
+      assert.is_true(way.count >= 3)
+      local other <close> = assert(core.mqtt.open { host = "127.0.0.1", port = broker.port })
+      assert(other:wait_online(WAIT))
+      assert(other:publish(set.topic, "hello", 10))
+      while not got do came:wait(WAIT) end
+      assert.equal("hello", got)
+      assert.is_not_nil(urge)
+    end))
+
+    it("replaces one that is connected when nobody answers by it", helper.task(function()
+      local children <close> = task.group()
+      local way, server = gate(children, 1)
+      local _ <close> = way.kept
+      local set <close> = open(server)
+      local joined = assert(set:join(0))
+      local first = joined.client
+      assert(first:wait_online(WAIT))
+      local urge <close> = set:urge { joined }
+      while joined.client == first do set.changed:wait(WAIT) end
+      assert.equal("online", joined.client:state())
+      assert.equal("online", first:state()) -- what is on its way by it is still read
+      assert.is_not_nil(urge)
+    end))
+
+    it("leaves off when nobody waits any more", helper.task(function()
+      local children <close> = task.group()
+      local way, server = gate(children, 1000)
+      local _ <close> = way.kept
+      local set <close> = open(server)
+      local joined = assert(set:join(0))
+      do
+        local _ <close> = set:urge { joined }
+      end
+      helper.wait_until(function() return not joined.is_hastened end)
+      assert.equal(1, way.count)
+    end))
+  end)
+end)
