@@ -1,7 +1,7 @@
 --- Settings: where they come from, and what a legal one looks like.
 -- A settings file is a Lua chunk that returns a table with any of the keys `mqtt`, `stun`, `ntp`, `turn`,
--- each a list of servers, and `silence`, seconds. It sees no globals, and strings have no methods. Every error
--- names the file, the list and the entry.
+-- each a list of servers, and `silence`, seconds. It sees no globals, and strings have no methods. Every
+-- error names the file, the list and the entry.
 -- @module p2pd.config
 local defaults = require "p2pd.settings"
 local proxy = require "p2pd.proxy"

@@ -1,5 +1,5 @@
--- Two homes with the same network inside: the peer's inner address is a neighbour's, or our own, and so is its
--- port. It is reached by its outer address all the same.
+-- Two homes with the same network inside: the peer's inner address is a neighbour's, or our own, and so is
+-- its port. It is reached by its outer address all the same.
 local agent = require "spec.lab.agent"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
