@@ -1,7 +1,8 @@
 /*
  * OpenSSL's reasons in the words of this program. Codes: EACCES for a node that is not the expected
- * one, or does not want us; EBUSY for one that has no room now; EPROTO for what is not our TLS; EBADMSG for bytes that are not what the
- * peer has sent; ECONNRESET for an end that TLS has not announced.
+ * one, or does not want us; EBUSY for one that has no room now; EPROTO for what is not our TLS;
+ * EBADMSG for bytes that are not what the peer has sent; ECONNRESET for an end that TLS has not
+ * announced.
  */
 #include "host/tls/failure.h"
 
