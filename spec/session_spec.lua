@@ -80,7 +80,8 @@ describe("p2pd.session", function()
       end
       for _ = 1, 20 do
         local pipe <close> = assert(bob:accept(WAIT))
-        assert(pipe:write(assert(pipe:read "L")))
+        local line = pipe:read "L"
+        assert(pipe:write(line))
       end
       for i = 1, 20 do assert.equal(i, tasks[i]:join(WAIT)) end
       assert.same({ 1, 20 }, { #alice:sessions(), bob:stats().accepted })
