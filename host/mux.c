@@ -12,10 +12,11 @@
 #include "host/loop.h"
 
 #define READ_MAX (64 * 1024)
-#define READS_MAX 4             /* in a row: others want to run too */
-#define SEND_UNIT (16 * 1024)   /* a record of TLS; what is less waits for what comes after it */
-#define STREAM_PATIENCE_S 300.0 /* for a peer that does not read what a closed stream has written  \
-                                 */
+#define READS_MAX 4           /* in a row: others want to run too */
+#define SEND_UNIT (16 * 1024) /* a record of TLS; what is less waits for what comes after it */
+#define STREAM_PATIENCE_S                                                                          \
+    300.0 /* for a peer that does not read what a closed stream has written                        \
+           */
 
 struct mux {
     struct transport *lower; /* NULL: it is gone */

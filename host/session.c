@@ -20,8 +20,8 @@
 
 #define READ_MAX (64 * 1024)
 #define GREETING_MAX 512 /* bytes */
-#define DIRECT_MIN 4096 /* bytes of a frame that are worth a read of their own */
-#define LOOK_S 0.2      /* between looks at what the layers below know of a path */
+#define DIRECT_MIN 4096  /* bytes of a frame that are worth a read of their own */
+#define LOOK_S 0.2       /* between looks at what the layers below know of a path */
 #define TOLD_MAX 4  /* events of paths that a reader who was told may let pass before it reads */
 #define READS_MAX 4 /* of one path in a row: others want to run too */
 

@@ -21,7 +21,8 @@ struct transport *session_transport(struct session *s);
 
 /* Takes a path over, with the bytes that were read and not used: its number, or -errno and it stays
  * the caller's. With a greeting the peer says a line that begins so, before the path's frames;
- * another line ends the path with -EACCES, and is the reason. See sm_attach() and the others for what they do. */
+ * another line ends the path with -EACCES, and is the reason. See sm_attach() and the others for
+ * what they do. */
 int64_t session_attach(struct session *s, struct transport *path, struct buffer early,
                        const char *greeting);
 const char *session_greeting(const struct session *s, uint32_t path); /* NULL: none has come */

@@ -90,7 +90,8 @@ describe("p2pd.handshake", function()
 
       it("refuses anything but go", in_task(function()
         for _, line in ipairs { "go\n", "P2PD/1 go\n", "P2PD/1 go a b c\n", "P2PD/1 go a b*c\n", "P2PD/1\n",
-          "P2PD/1 go a\r\n", "P2PD/1 go a b pipe c d\n", "P2PD/1 go a b session\n", "P2PD/1 go a b resume -\n" } do
+          "P2PD/1 go a\r\n", "P2PD/1 go a b pipe c d\n",
+          "P2PD/1 go a b session\n", "P2PD/1 go a b resume -\n" } do
           local _ <close>, near, far = streams.pair()
           local answering <close> = task.spawn(answer, far, answerer(change))
           assert(handshake.dial(near, dialer(change)))

@@ -147,7 +147,8 @@ describe("p2pd.strategy.relay", function()
   it("brings to a slow reader what was written before the close", pair(ours "tcp", none,
     function(alice, bob)
       for _, secure in ipairs { true } do
-        local pipe, accepted = connect(alice, bob, { strategies = { "relay" }, secure = secure, exclusive = true })
+        local pipe, accepted = connect(alice, bob, { strategies = { "relay" }, secure = secure,
+          exclusive = true })
         local size = 6000000
         local _ <close> = p2pd.spawn(function()
           pipe:write(("x"):rep(size))
