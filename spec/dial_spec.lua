@@ -243,13 +243,27 @@ describe("p2pd.dial", function()
     end))
   end)
 
+  it("proves where it comes from to the peer, whatever its pipe is carried by", task(function()
+    local alice <close> = start()
+    local bob <close> = start()
+    for _, exclusive in ipairs { true, false } do
+      bob.limits.trust = require("p2pd.limit.trust").new()
+      local pipe <close> = assert(alice:connect(bob.address, { exclusive = exclusive, timeout = WAIT }))
+      local accepted <close> = assert(bob:accept(WAIT))
+      local ip = accepted:info().remote:match "^%[?(.-)%]?:%d+$"
+      helper.wait_until(function() return bob.limits.trust:is_proven(ip) end)
+      assert.is_not_nil(pipe)
+    end
+  end))
+
   it("waits for room at a peer that has little", task(function()
     local alice <close> = start()
     local bob <close> = start { limits = { answers = 2, unverified_of_strangers = 2 } }
     local count, dials = 12, {}
     for i = 1, count do
       dials[i] = function()
-        local pipe <close> = assert(alice:connect(bob.address, { strategies = { "reverse" }, timeout = 15 }))
+        local pipe <close> = assert(alice:connect(bob.address, { strategies = { "reverse" }, timeout = 15,
+          exclusive = true }))
         return pipe.strategy
       end
     end

@@ -12,7 +12,8 @@ local SILENCE_S = 4
 local HOLD = [[
   local address, strategies = ...
   local function open()
-    local pipe = assert(state.node:connect(address, { strategies = strategies, timeout = 15 }))
+    local pipe = assert(state.node:connect(address, { strategies = strategies, timeout = 15,
+      exclusive = true }))
     assert(pipe:write "x\n")
     assert(pipe:read "l" == "x")
     return pipe

@@ -44,8 +44,9 @@ local function take_place(node, who, on_give_way)
   return node.limits:hold("pipes", who, on_give_way)
 end
 
-local function remember(node, stream, about)
-  local admission, ip = node.signal.admission, stream:getpeername()
+-- `ip`: where the stream came from, as it was before a session took it over.
+local function remember(node, ip, about)
+  local admission = node.signal.admission
   if node.allow then admission:trust(about.peer, core.clock.monotonic()) end
   if ip and (not about.addresses or about.addresses[ip]) then node.limits.trust:prove(ip, about.peer) end
   if about.relay then node.limits.trust:prove(about.relay) end
@@ -115,7 +116,7 @@ function acceptor.offer(node, stream, found, about)
     return turn_down(node, stream, code, reason)
   end
   node.responder:settle(about.peer, about.id)
-  remember(node, stream, about)
+  remember(node, who.source, about)
 end
 
 -- -- who it is
