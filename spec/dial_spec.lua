@@ -392,7 +392,7 @@ describe("p2pd.dial", function()
       local before = descriptors()
       for turns = 0, 40 do
         local dialing = p2pd.spawn(function()
-          local pipe <close> = alice:connect(bob.address, { strategies = strategies })
+          local pipe <close> = alice:connect(bob.address, { strategies = strategies, exclusive = true })
           p2pd.sleep(1)
           return pipe ~= nil
         end)
