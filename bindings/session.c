@@ -39,9 +39,9 @@ static struct lua_session *check_session(lua_State *L) {
 /***
 A session without a path.
 @function new
-@tparam table options `initiator`: boolean, true for one of the two sides; `yields`: when both have
-begun with that, the other side remains it; `silence`: seconds until
-an idle path without a byte is given up (60); `keep_max`: bytes that may wait for the peer's
+@tparam table options `initiator`: boolean, true for one of the two sides; `prevails` or
+`yields`: when both have begun with that, this side remains it, or the other; `silence`: seconds
+until an idle path without a byte is given up (60); `keep_max`: bytes that may wait for the peer's
 acknowledgement, and as many that may wait for the local reader, 65536 to 2^30 (16 MiB)
 @treturn p2pd.session to be closed
 */
@@ -49,6 +49,7 @@ static int l_new(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_Integer keep_max = opt_integer(L, 1, "keep_max", SESSION_KEEP_MAX);
     struct session_options options = {.initiator = opt_boolean(L, 1, "initiator", false),
+                                      .prevails = opt_boolean(L, 1, "prevails", false),
                                       .yields = opt_boolean(L, 1, "yields", false),
                                       .silence = opt_number(L, 1, "silence", SESSION_SILENCE_S)};
     if (keep_max < SESSION_KEEP_MIN || keep_max > SESSION_KEEP_LIMIT)

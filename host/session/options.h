@@ -15,8 +15,9 @@
 #define SESSION_WHY_MAX 200                 /* a reason in words, with what we add to it */
 
 struct session_options {
-    bool initiator;  /* one of the two is */
-    bool yields;     /* when both have begun as the initiator: the other side remains it */
+    bool initiator; /* one of the two is */
+    bool prevails,
+        yields;      /* when both have begun as the initiator: we remain it, or the other side */
     double silence;  /* seconds after which an idle path without a byte is dead; 0: 60 */
     size_t keep_max; /* bytes that wait for an acknowledgement, or for our reader; 0: 16 MiB */
 };

@@ -70,9 +70,10 @@ static void allow(struct session_machine *m, uint64_t limit) {
 static void on_hello(struct session_machine *m, struct session_path *p,
                      const struct session_frame *f, double now) {
     bool initiator = f->flags & SESSION_INITIATOR;
-    if (initiator && m->options.initiator) {
-        m->options.initiator = !m->options.yields;
-        initiator = m->options.yields;
+    bool both = initiator && m->options.initiator;
+    if (both && (m->options.prevails || m->options.yields)) {
+        m->options.initiator = m->options.prevails;
+        initiator = !m->options.prevails;
     }
     if (f->version != SESSION_VERSION)
         session_break(m, -EPROTONOSUPPORT, "the peer speaks another version of sessions", false);

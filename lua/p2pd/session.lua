@@ -138,7 +138,8 @@ end
 
 --- A verified stream that the peer has made becomes a path.
 -- @tparam stream stream taken over
--- @tparam table about strategy, interface, place, name (the session's id, as the peer has said it)
+-- @tparam table about strategy, interface, place, name (the session's id, as the peer has said it), is_resumed
+-- (whether the session has had a path before)
 -- @treturn integer the path's number; or nil, message, code
 function Session:take_path(stream, about)
   local held <close> = task.hold(stream)
@@ -150,17 +151,23 @@ function Session:take_path(stream, about)
     path.place:close()
     return nil, reason, code
   end
-  return attach(self, held:release(), path)
+  local number
+  number, reason, code = attach(self, held:release(), path)
+  if number and about.is_resumed and self.is_dialer then
+    self.tasks:detach(self.go_over, self, number, "the peer has dialed it")
+  end
+  return number, reason, code
 end
 
---- The session goes on by a path, and the one before is ended once it is left. Waits for that.
+--- The session goes on by a path, and the one before is ended once it is left. Waits for that. Who leads
+-- chooses; a peer that has dialed a path itself wants it to be that.
 -- @tparam integer number
 -- @tparam string why
 function Session:go_over(number, why)
   local path, old, limit = self.paths.live[number], self.paths:current(), deadline.after(GO_OVER_S)
   if not path or path == old then return end
   path.reason = why
-  local ok = self.machine:switch(number)
+  local ok = not self.is_dialer or self.machine:switch(number)
   while ok and self:lives() and self.paths:current() ~= path and self.paths.live[number]
     and not limit:has_passed() do
     self.changed:wait(limit:left())
@@ -334,8 +341,8 @@ function session.new(about)
     changed = task.condition(), node_closed = task.condition(),
     aliases = {}, paths = paths.new(), tasks = task.group(), opened = 0, news = 0,
     since = core.clock.monotonic(),
-    machine = core.session.new { initiator = about.is_dialer or false, yields = not is_first,
-      silence = about.node.settings.silence },
+    machine = core.session.new { initiator = about.is_dialer or false, prevails = is_first,
+      yields = not is_first, silence = about.node.settings.silence },
     is_first = is_first,
   }, Session)
   for key, value in pairs(about) do self[key] = value end

@@ -10,7 +10,7 @@ local can, why = lab.is_possible()
 -- Sends a lot, has it echoed, and compares: both directions at once.
 local EXCHANGE = [[
   local address, size = ...
-  local pipe, err = state.node:connect(address, { strategies = { "relay" }, timeout = 20 })
+  local pipe, err = state.node:connect(address, { strategies = { "relay" }, timeout = 20, exclusive = true })
   if not pipe then return tostring(err) end
   local held <close> = task.hold(pipe)
   local line = ("0123456789abcdef"):rep(1024):sub(1, -2) .. "\n"

@@ -161,7 +161,7 @@ end
 function Sessions:take_path(stream, found, about)
   local of = find_for(self, found, about)
   if not of then return nil, "the session is lost" end
-  about.name = found.name
+  about.name, about.is_resumed = found.name, found.kind == "resume"
   of.address = of.address or about.address
   local number, reason, code = of:take_path(stream, about)
   if not number then

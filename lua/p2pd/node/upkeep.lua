@@ -45,7 +45,7 @@ function upkeep.new(options)
     tasks = options.tasks,
     on_discovery = options.on_discovery,
     on_change = options.on_change,
-    on_network = options.on_network,
+    on_network = options.on_network or function() end,
     requested = task.condition(),
     check_now = task.condition(),
     discoveries = rate.new(table.unpack(DISCOVERIES)),
