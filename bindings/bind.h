@@ -46,6 +46,7 @@ int bind_inet(lua_State *L);
 int bind_keys(lua_State *L);
 int bind_keylock(lua_State *L);
 int bind_memory(lua_State *L);
+int bind_spake2(lua_State *L);
 int bind_netif(lua_State *L);
 int bind_mqtt(lua_State *L);
 int bind_process(lua_State *L);

@@ -22,6 +22,7 @@ static const struct {
     {"nat64", bind_nat64},
     {"keys", bind_keys},
     {"keylock", bind_keylock},
+    {"spake2", bind_spake2},
     {"tls", bind_tls},
     {"netif", bind_netif},
     {"udp", bind_udp},
