@@ -1,5 +1,5 @@
 --- The words of codes: 256, so that a word is 8 bits. Chosen for p2pd: common English words that are spelt as
--- they sound, of which any two differ in three letters at least and in the first four.
+-- they sound, of which any two differ in three letters at least, and in the first three.
 -- @module p2pd.code.words
 local words = {}
 
@@ -9,22 +9,21 @@ local LIST = [[
   blizzard blossom bobsled bonfire bramble brisket bronze bucket buffalo bundle butter cabin cactus
   camel canoe cargo castle cedar cello cherry chimney cinema circus clover cobalt coconut compass
   copper cosmos cotton cougar cradle crystal cuckoo cupboard curtain cymbal daisy delta denim desert
-  diamond dinner dolphin domino donkey dragon drizzle drummer duckling dungeon dynamo eagle echo
-  eclipse elbow elephant emerald engine envelope equator evening fabric feather fennel festival
-  fiddle filter flamingo flute forest fossil fountain foxglove freckle frozen galaxy garden gazelle
-  geyser giraffe glacier goblet gondola gorilla granite guitar hamster harbor hedgehog helmet
-  hexagon hickory horizon hummus husky iceberg igloo indigo inkwell island ivory jaguar jasmine
-  jigsaw jukebox juniper kangaroo kayak keyboard kingdom kitten koala lagoon lantern lavender lemon
-  leopard lettuce lilac lobster lotus lyric magnet mammoth marble meadow mercury meteor midnight
-  mirror monsoon mosaic muffin mushroom napkin narwhal nebula necklace nickel noodle notebook nugget
-  nutmeg oatmeal ocean octopus olive onion opal orbit orchard oregano osprey outback palace panda
-  paper parrot peanut pebble pelican pendulum piano pickle pigeon pilot pony poplar potato prairie
-  pretzel pumpkin puzzle pyramid python quartz quilt rabbit raccoon radish rainbow raven rhubarb
-  ribbon ripple ruby rudder saffron sapphire saturn sausage scarlet seagull sequoia sketch sleigh
-  spinach squirrel strudel summit sunset syrup tadpole teapot temple thimble thunder tiger tornado
-  treasure trumpet tulip tundra turmeric tuxedo typhoon ukulele umbrella unicorn urchin vanilla
-  velcro viking vineyard violin volcano voyage waffle walnut whistle willow wizard wombat yogurt
-  zebra zephyr zigzag
+  diamond dinner dolphin domino donkey dragon drizzle duckling dynamo eagle echo eclipse elbow
+  elephant emerald engine envelope equator evening fabric feather fennel festival fiddle filter
+  flamingo flute forest fossil fountain foxglove freckle frozen galaxy garden gazelle geyser giraffe
+  glacier goblet gondola gorilla granite guitar hamster harbor hedgehog helmet hickory horizon
+  hummus husky iceberg igloo indigo island ivory jaguar jasmine jigsaw jukebox juniper kangaroo
+  kayak keyboard kingdom kitten koala lagoon lantern lavender lemon leopard lettuce lilac lobster
+  lotus lyric magnet mammoth marble meadow mercury meteor midnight mirror monsoon mosaic muffin
+  mushroom napkin narwhal nebula necklace nickel noodle notebook nugget nutmeg oatmeal ocean octopus
+  olive onion opal orbit orchard oregano palace panda paper parrot peanut pebble pelican pendulum
+  piano pickle pigeon pilot pony poplar potato prairie pretzel pumpkin puzzle pyramid python quartz
+  quilt rabbit raccoon radish rainbow raven ribbon ripple ruby rudder saffron sapphire saturn
+  sausage scarlet seagull sequoia sketch sleigh spinach squirrel summit sunset syrup tadpole teapot
+  temple thimble thunder tiger tornado treasure trumpet tulip tundra turtle tuxedo typhoon ukulele
+  umbrella unicorn urchin vanilla viking vineyard violin volcano voyage waffle walnut whistle willow
+  wizard wombat yogurt zebra zephyr zigzag
 ]]
 
 local numbers = {} -- by word
