@@ -4,11 +4,11 @@
 local words = {}
 
 local LIST = [[
-  abacus acorn agate album almond alpine amber anchor ankle apron arcade aspen atlas autumn avocado
-  badger balcony bamboo banjo barley basil beacon bedrock beetle bicycle birch biscuit blanket
-  blizzard blossom bobsled bonfire bramble brisket bronze bucket buffalo bundle butter cabin cactus
-  camel canoe cargo castle cedar cello cherry chimney cinema circus clover cobalt coconut compass
-  copper cosmos cotton cougar cradle crystal cuckoo cupboard curtain cymbal daisy delta denim desert
+  abacus acorn agate album almond alpine amber anchor ankle apron arcade aspen atlas autumn badger
+  balcony bamboo banjo barley basil beacon bedrock beetle bicycle birch biscuit blanket blizzard
+  blossom bobsled bonfire bramble brisket bronze bucket buffalo bundle butter cabin cactus camel
+  canoe cargo castle cedar cello cherry chimney cinema circus clover cobalt coconut compass copper
+  cosmos cotton cougar cradle crystal cuckoo cupboard curtain cymbal daisy delta denim desert
   diamond dinner dolphin domino donkey dragon drizzle duckling dynamo eagle echo eclipse elbow
   elephant emerald engine envelope equator evening fabric feather fennel festival fiddle filter
   flamingo flute forest fossil fountain foxglove freckle frozen galaxy garden gazelle geyser giraffe
