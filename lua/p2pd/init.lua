@@ -29,6 +29,9 @@ local p2pd = {
   --- Peer addresses: `parse` and `format`; see @{p2pd.address}.
   address = require "p2pd.address",
 
+  --- Codes to read out, by which two nodes find each other; see @{p2pd.code}.
+  code = require "p2pd.code",
+
   --- Network time; see @{p2pd.clock}.
   clock = require "p2pd.clock",
 

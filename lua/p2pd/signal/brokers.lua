@@ -291,6 +291,16 @@ function Brokers:is_online()
   return false
 end
 
+--- Those that are connected.
+-- @treturn {table,...} as @{join} gives them
+function Brokers:online()
+  local list = {}
+  for _, broker in pairs(self.joined) do
+    if is_online(broker) then list[#list + 1] = broker end
+  end
+  return list
+end
+
 --- Connects anew where that is needed: what is not connected is tried at once.
 -- @tparam function find_fault called with the local and the remote address of each connection; returns why it
 -- is not to be trusted any more, or nil
