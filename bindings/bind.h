@@ -49,6 +49,7 @@ int bind_memory(lua_State *L);
 int bind_spake2(lua_State *L);
 int bind_netif(lua_State *L);
 int bind_mqtt(lua_State *L);
+int bind_folder(lua_State *L);
 int bind_process(lua_State *L);
 int bind_editline(lua_State *L);
 int bind_udp(lua_State *L);

@@ -38,6 +38,7 @@ static const struct {
     {"mux", bind_mux},
     {"mqtt", bind_mqtt},
     {"memory", bind_memory},
+    {"folder", bind_folder},
     {"process", bind_process},
     {"editline", bind_editline},
 };
