@@ -1,0 +1,371 @@
+--- The side that receives. What comes is written beside its place, and gets there when it is whole and its
+-- checksum is right; what was begun before is taken up where it ended.
+-- @classmod p2pd.transfer.receiver
+local core = require "p2pd.core"
+local format = require "p2pd.transfer.format"
+local names = require "p2pd.transfer.names"
+local text = require "p2pd.text"
+local wire = require "p2pd.transfer.wire"
+
+local receiver = {}
+
+local RESUMED_MAX = 4           -- unfinished files that are held open at a time
+local ROOM_FROM = 1024 * 1024   -- bytes of a file for which the disk is asked whether it has room
+local END_S = 5
+local FULL = { ENOSPC = true, EDQUOT = true, EROFS = true }
+
+local Receiver = { __name = "p2pd.transfer.receiver" }
+Receiver.__index = Receiver
+
+local function put(self, kind, fields)
+  return self.wire:put(kind, format.pack(kind, fields))
+end
+
+local function without_path(reason)
+  return (reason:gsub("^.*: ", ""))
+end
+
+-- -- what has become of an entry
+
+local function accept(self, item, how, digest)
+  self.on_event { type = "file", path = item.path, size = item.size, digest = digest, how = how }
+  return put(self, "K", { entry = item.entry, how = how })
+end
+
+local function refuse(self, item, reason)
+  item.is_failed = true
+  if item.file then item.file:close() end
+  reason = text.printable(reason, 300)
+  self.on_event { type = "failed", path = item.path, size = item.size, reason = reason }
+  return put(self, "R", { entry = item.entry, reason = reason })
+end
+
+-- A file that could not be written. With a full disk nothing else will be.
+local function give_up(self, item, reason, code)
+  local ok, why, errcode = refuse(self, item, without_path(reason))
+  if not ok or not FULL[code] then return ok, why, errcode end
+  put(self, "Z", { reason = without_path(reason) })
+  return nil, "nothing more can be written: " .. without_path(reason), code
+end
+
+local function safe(self, item)
+  local path, reason = names.make_safe(item.path)
+  if path then
+    item.path = path
+    return true
+  end
+  item.path = text.printable(item.path, 200)
+  return false, refuse(self, item, reason)
+end
+
+-- -- files: what is wanted of them
+
+local function first(self)
+  return self.items[self.at]
+end
+
+local function add(self, item)
+  self.last = self.last + 1
+  self.items[self.last] = item
+end
+
+local function drop_first(self)
+  local item = first(self)
+  if item.file then
+    item.file:close()
+    if item.is_resumed then self.resumed = self.resumed - 1 end
+  end
+  self.items[self.at] = nil
+  self.at = self.at + 1
+end
+
+-- The digest of what is there already.
+local function digest_of(self, path, size)
+  local file <close>, reason, code = self.folder:read(path, size)
+  if not file then return nil, reason, code end
+  local ok
+  ok, reason, code = file:skip(size)
+  if not ok then return nil, reason, code end
+  return file:digest()
+end
+
+local function want(self, item, offset, digest)
+  return put(self, "W", { entry = item.entry, offset = offset, digest = digest or format.NO_DIGEST })
+end
+
+-- A file that was begun before, when it is to be had.
+local function open_part(self, item)
+  local kind, size = self.folder:stat(item.part)
+  if kind ~= "file" or size == 0 or size > item.size or self.resumed >= RESUMED_MAX then return nil end
+  local file = self.folder:write(item.part, item.size, true)
+  if not file or not file:skip(size) then
+    if file then file:close() end
+    return nil
+  end
+  self.resumed = self.resumed + 1
+  item.file, item.is_resumed, item.offset = file, true, size
+  return file:digest()
+end
+
+local function has_room(self, item)
+  if item.size - item.offset < ROOM_FROM then return true end
+  local room = self.folder:room()
+  return not room or room >= item.size - item.offset, room
+end
+
+local function want_file(self, item)
+  item.offset = 0
+  local digest = open_part(self, item)
+  local fits, room = has_room(self, item)
+  if not fits then
+    if item.is_resumed then self.resumed = self.resumed - 1 end
+    return refuse(self, item, ("no room: %d bytes are free, and it has %d"):format(room, item.size))
+  end
+  add(self, item)
+  return want(self, item, item.offset, digest)
+end
+
+-- Something has that name. When it may be the same file, the sender is asked to compare.
+local function consider(self, item, kind, size)
+  if kind == "folder" then return refuse(self, item, "there is a folder of that name") end
+  if kind == "file" and size == item.size then
+    local digest = digest_of(self, item.path, size)
+    if digest then
+      item.compares, item.digest = true, digest
+      add(self, item)
+      return put(self, "C", { entry = item.entry, offset = size, digest = digest })
+    end
+  end
+  if not self.overwrite then return refuse(self, item, "there is another file of that name") end
+  return want_file(self, item)
+end
+
+local HANDLERS = {}
+
+function HANDLERS.F(self, item)
+  local is_safe, ok, reason, code = safe(self, item)
+  if not is_safe then return ok, reason, code end
+  item.part = names.part_of(item.path)
+  local kind, size, errcode = self.folder:stat(item.path)
+  if kind then return consider(self, item, kind, size) end
+  if errcode ~= "ENOENT" then return refuse(self, item, without_path(size)) end
+  return want_file(self, item)
+end
+
+-- -- files: their bytes
+
+local function open_file(self, item)
+  if item.file then return true end
+  local reason, code
+  item.file, reason, code = self.folder:write(item.part, item.size)
+  if item.file then return true end
+  return nil, reason, code
+end
+
+local function write(self, item, data)
+  if item.is_failed or item.trouble then return end
+  local ok, reason, code = open_file(self, item)
+  if ok then ok, reason, code = item.file:write(data) end
+  if not ok then item.trouble = { reason, code } end
+  self.on_bytes(#data)
+end
+
+local function take_bytes(self, length)
+  local item = first(self)
+  if not item or item.compares or not item.is_failed and item.offset + length > item.size then
+    return nil, "not what p2pd sends", "EPROTO"
+  end
+  item.offset = item.offset + length
+  local ok, reason, code = self.wire:pieces(length, function(data) write(self, item, data) end)
+  if not ok then return nil, reason, code end
+  if item.trouble and not item.is_failed then return give_up(self, item, table.unpack(item.trouble)) end
+  return true
+end
+
+-- The item that the sender speaks of has to be the one whose turn it is.
+local function present(self, fields)
+  local item = first(self)
+  if item and item.entry == fields.entry then return item end
+  return nil, "not what p2pd sends", "EPROTO"
+end
+
+function HANDLERS.Y(self, fields)
+  local item, reason, code = present(self, fields)
+  if not item then return nil, reason, code end
+  if not item.compares then
+    self.on_bytes(item.offset)
+    return true
+  end
+  drop_first(self)
+  self.on_bytes(item.size)
+  return accept(self, item, "same", item.digest)
+end
+
+-- The sender waits for what we want instead: the item stays the first one.
+local function want_instead(self, item)
+  item.compares, item.offset = nil, 0
+  return want(self, item, 0)
+end
+
+function HANDLERS.N(self, fields)
+  local item, reason, code = present(self, fields)
+  if not item then return nil, reason, code end
+  if item.compares and self.overwrite then return want_instead(self, item) end
+  if item.compares then
+    drop_first(self)
+    return refuse(self, item, "there is another file of that name")
+  end
+  item.offset = 0
+  local ok, why, errcode = item.file:restart()
+  if not ok then return give_up(self, item, why, errcode) end
+  return true
+end
+
+-- The file takes its place.
+local function finish(self, item, digest)
+  local file = item.file
+  local ok, reason, code = file:flush()
+  if not ok then return nil, reason, code end
+  if file:digest() ~= digest then
+    self.folder:remove(item.part)
+    return nil, "the checksum is wrong", "EBADMSG"
+  end
+  ok, reason, code = file:set(item.mode & 511 & ~self.umask | 384, item.mtime)
+  if not ok then return nil, reason, code end
+  ok, reason, code = self.folder:rename(item.part, (names.split(item.path)), self.overwrite)
+  if code == "EEXIST" then reason = "there is another file of that name" end
+  return ok, reason, code
+end
+
+function HANDLERS.E(self, fields)
+  local item, reason, code = present(self, fields)
+  if not item or item.compares then return nil, reason or "not what p2pd sends", code or "EPROTO" end
+  local ok, why, errcode = true, nil, nil
+  if not item.is_failed then
+    ok, why, errcode = open_file(self, item)
+    if ok then ok, why, errcode = finish(self, item, fields.digest) end
+    if ok then
+      ok, why, errcode = accept(self, item, item.is_resumed and "resumed" or "saved", fields.digest)
+    else
+      ok, why, errcode = give_up(self, item, why, errcode)
+    end
+  end
+  drop_first(self)
+  return ok, why, errcode
+end
+
+-- The sender has no more of it; what has come stays, for another time.
+function HANDLERS.X(self, fields)
+  if fields.entry == 0 then
+    self.on_event { type = "failed", reason = text.printable(fields.reason, 300) }
+    return true
+  end
+  local item, reason, code = present(self, fields)
+  if not item then return nil, reason, code end
+  local ok, why, errcode = true, nil, nil
+  if not item.is_failed then ok, why, errcode = refuse(self, item, fields.reason) end
+  drop_first(self)
+  return ok, why, errcode
+end
+
+-- -- folders and links
+
+function HANDLERS.D(self, item)
+  local is_safe, ok, reason, code = safe(self, item)
+  if not is_safe then return ok, reason, code end
+  ok, reason, code = self.folder:make(item.path, 448)
+  if not ok and (code ~= "EEXIST" or self.folder:stat(item.path) ~= "folder") then
+    return refuse(self, item, without_path(reason))
+  end
+  return put(self, "K", { entry = item.entry, how = "saved" })
+end
+
+-- A folder's permissions and time come when all is in it.
+function HANDLERS.T(self, item)
+  local path = names.make_safe(item.path)
+  if path then self.folder:set(path, item.mode & 511 & ~self.umask | 448, item.mtime) end
+  return true
+end
+
+function HANDLERS.L(self, item)
+  local is_safe, ok, reason, code = safe(self, item)
+  if not is_safe then return ok, reason, code end
+  if not names.stays_within(item.path, item.target) then
+    return refuse(self, item, "a link that leads out of what is sent")
+  end
+  local kind = self.folder:stat(item.path)
+  if kind == "link" and self.folder:target(item.path) == item.target then
+    return put(self, "K", { entry = item.entry, how = "same" })
+  end
+  if kind and kind ~= "folder" and self.overwrite then self.folder:remove(item.path) end
+  ok, reason = self.folder:link(item.path, item.target)
+  if not ok then return refuse(self, item, without_path(reason)) end
+  self.folder:set(item.path, 0, item.mtime)
+  return put(self, "K", { entry = item.entry, how = "saved" })
+end
+
+-- -- all of it
+
+local function umask()
+  local file <close> = io.open "/proc/self/status"
+  local found = file and file:read("a"):match "\nUmask:%s*(%d+)"
+  return found and tonumber(found, 8) or 18
+end
+
+local function take_frame(self, kind, body)
+  if kind == format.BULK then return take_bytes(self, body) end
+  local fields, reason, code = format.unpack(kind, body)
+  if not fields then return nil, reason, code end
+  local handler = HANDLERS[kind]
+  if not handler then return nil, "not what p2pd sends", "EPROTO" end
+  return handler(self, fields)
+end
+
+local function say_hello(self)
+  local ok, reason, code = self.wire:put("H", format.hello(format.RECEIVER))
+  if not ok then return nil, reason, code end
+  local kind, body, errcode = self.wire:get()
+  if not kind then return nil, body, errcode end
+  local total
+  total, reason, code = format.check_hello(kind, body, format.SENDER)
+  if not total then return nil, reason, code end
+  self.on_event { type = "begin", files = total.files, bytes = total.bytes }
+  return true
+end
+
+local function run(self)
+  local ok, reason, code = say_hello(self)
+  while ok do
+    local kind, body, errcode = self.wire:get(format.BULK)
+    if not kind then return nil, body, errcode end
+    if kind == "Q" then return put(self, "Q", {}) end
+    ok, reason, code = take_frame(self, kind, body)
+  end
+  return nil, reason, code
+end
+
+--- Receives what the other side sends.
+-- @tparam pipe pipe
+-- @tparam string path of the folder into which it goes
+-- @tparam table options `overwrite`, `on_event` (function: `type` "begin" with `files` and `bytes`; "file" or
+-- "failed" with `path`, `size`, `digest`, `how`, `reason`), `on_bytes` (function of a number)
+-- @treturn boolean true; or nil, message, code
+function receiver.run(pipe, path, options)
+  local folder <close>, reason, code = core.folder.open(path)
+  if not folder then return nil, reason, code end
+  local line <close> = wire.new(pipe, true)
+  local self = setmetatable({ wire = line, folder = folder, overwrite = options.overwrite or false,
+    on_event = options.on_event, on_bytes = options.on_bytes, umask = umask(), items = {}, at = 1, last = 0,
+    resumed = 0 }, Receiver)
+  local _ <close> = setmetatable({}, { __close = function()
+    for i = self.at, self.last do
+      if self.items[i].file then self.items[i].file:close() end
+    end
+  end })
+  local ok
+  ok, reason, code = run(self)
+  line:finish(END_S)
+  return ok, reason, code
+end
+
+return receiver
