@@ -13,6 +13,7 @@
 #include "host/file.h"
 
 #define CLASS "p2pd.file"
+#define FRAME_HEADER 5
 
 struct lua_file {
     struct file *file; /* NULL: closed */
@@ -65,26 +66,52 @@ static int wait_for(lua_State *L, struct lua_file *self, ask_fn *ask) {
 
 /* -- what waits ---------------------------------------------------------------------------- */
 
+/* A kind, and the length with its highest byte first. */
+static size_t write_header(uint8_t *to, const char *kind, size_t len) {
+    *to = (uint8_t)*kind;
+    for (int i = 0; i < 4; i++)
+        to[1 + i] = (uint8_t)(len >> (24 - 8 * i));
+    return FRAME_HEADER;
+}
+
+/* Stack: self, the frames' kind or nil. */
+static void push_bytes(lua_State *L, const uint8_t *data, size_t len, size_t block) {
+    luaL_Buffer buffer;
+    const char *kind = lua_tostring(L, 2);
+    uint8_t *to = (uint8_t *)luaL_buffinitsize(L, &buffer, FRAME_HEADER + len);
+    size_t header = kind && block ? write_header(to, kind, block) : 0;
+    memcpy(to + header, data, len);
+    luaL_pushresultsize(&buffer, header + len);
+}
+
 static int ask_read(lua_State *L, struct lua_file *self) {
     const uint8_t *data;
-    ssize_t n = file_read(self->file, &data);
+    size_t block;
+    ssize_t n = file_read(self->file, &data, &block);
     if (n == -EAGAIN)
         return -EAGAIN;
     if (n < 0)
         return push_error(L, (int)n, "read");
     if (n == 0)
         return 0;
-    lua_pushlstring(L, (const char *)data, (size_t)n);
-    return 1;
+    push_bytes(L, data, (size_t)n, block);
+    lua_pushinteger(L, (lua_Integer)n);
+    lua_pushboolean(L, file_is_between(self->file));
+    return 3;
 }
 
 /***
 The next bytes. Waits.
 @function file:read
-@treturn string 64 KiB at most; nothing at the end; or nil, message, code
+@tparam[opt] string kind of frames: each block begins with this character and four bytes of length
+@treturn string 64 KiB at most, and the frame's header; nothing at the end; or nil, message, code
+@treturn integer how many are the file's
+@treturn boolean whether these are the last ones of a block
 */
 static int m_read(lua_State *L) {
     struct lua_file *self = check_self(L);
+    luaL_optstring(L, 2, NULL);
+    lua_settop(L, 2);
     task_prepare(L);
     return wait_for(L, self, ask_read);
 }

@@ -234,7 +234,7 @@ static int turn(struct file *f) {
     return 0;
 }
 
-ssize_t file_read(struct file *f, const uint8_t **data) {
+ssize_t file_read(struct file *f, const uint8_t **data, size_t *block) {
     if (f->at == f->len) {
         int error = turn(f);
         if (error)
@@ -242,9 +242,14 @@ ssize_t file_read(struct file *f, const uint8_t **data) {
     }
     size_t rest = f->len - f->at, len = rest < FILE_SMALL ? rest : FILE_SMALL;
     *data = f->front + f->at;
+    *block = f->at == 0 ? f->len : 0;
     f->at += len;
     f->position += (int64_t)len;
     return (ssize_t)len;
+}
+
+bool file_is_between(const struct file *f) {
+    return f->at == f->len;
 }
 
 /* -- writing ------------------------------------------------------------------------------- */

@@ -29,8 +29,12 @@ void file_free(struct file *f);
 /* All that follow: -EAGAIN while the worker is at it, -errno when it has failed, now or before. */
 
 /* The next bytes, FILE_SMALL of them at most, valid until the next call. 0 at the end, which comes
- * early when the file has become shorter. */
-ssize_t file_read(struct file *f, const uint8_t **data);
+ * early when the file has become shorter. *block: how many come in all until the next block, when
+ * these are the first of one; else 0. */
+ssize_t file_read(struct file *f, const uint8_t **data, size_t *block);
+
+/* Whether what comes next is the first of a block. */
+bool file_is_between(const struct file *f);
 
 /* Takes bytes: how many. */
 ssize_t file_write(struct file *f, const uint8_t *data, size_t len);

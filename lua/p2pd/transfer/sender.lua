@@ -109,14 +109,15 @@ local function compare(self, entry, file, answer)
 end
 
 local function send_bytes(self, entry, file)
-  while not entry.is_over do
-    local data, reason = file:read()
-    if reason then return fail(self, entry, reason) end
+  while true do
+    local data, count, is_last = file:read(format.BULK)
+    if not data and count then return fail(self, entry, count) end
     if not data then break end
     if self.broken then return nil, table.unpack(self.broken) end
-    local ok, why, code = self.wire:put(format.BULK, data)
+    local ok, why, code = self.wire:add(data)
     if not ok then return nil, why, code end
-    self.on_bytes(#data)
+    self.on_bytes(count)
+    if entry.is_over and is_last then break end -- of its frame
   end
   if entry.is_over then return put(self, "X", { entry = entry.number, reason = "not wanted any more" }) end
   if file:position() < entry.size then return fail(self, entry, "it has become shorter") end

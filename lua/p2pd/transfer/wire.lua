@@ -8,6 +8,7 @@ local wire = {}
 
 local HEADER = 5
 local BODY_MAX = 128 * 1024
+local BULK_MAX = 1024 * 1024
 local GATHER = 32 * 1024 -- bytes
 local ALIVE_S, SILENCE_S = 10, 60
 
@@ -43,10 +44,23 @@ end
 -- @tparam string body
 -- @treturn boolean true; or nil, message, code
 function Wire:put(kind, body)
-  local out = self.out
-  out[#out + 1] = (">BI4"):pack(kind:byte(), #body)
-  out[#out + 1] = body
-  self.out_size = self.out_size + HEADER + #body
+  return self:add((">BI4"):pack(kind:byte(), #body) .. body)
+end
+
+local function write_now(self, bytes)
+  local ok, reason, code = self:flush()
+  if ok then ok, reason, code = self.pipe:write(bytes) end
+  if not ok then return nil, reason, code end
+  return true
+end
+
+--- Puts bytes of frames that were made elsewhere.
+-- @tparam string bytes
+-- @treturn boolean true; or nil, message, code
+function Wire:add(bytes)
+  if #bytes >= GATHER then return write_now(self, bytes) end
+  self.out[#self.out + 1] = bytes
+  self.out_size = self.out_size + #bytes
   if self.out_size < GATHER then return true end
   return self:flush()
 end
@@ -83,13 +97,14 @@ local function need(self, count)
   return true
 end
 
-local function next_header(self)
+local function next_header(self, bulk)
   local ok, reason, code = need(self, HEADER)
   if not ok then return nil, reason, code end
   local kind, length = (">BI4"):unpack(self.data, self.at)
   self.at = self.at + HEADER
-  if length > BODY_MAX then return nil, "not what p2pd sends", "EPROTO" end
-  return string.char(kind), length
+  kind = string.char(kind)
+  if length > (kind == bulk and BULK_MAX or BODY_MAX) then return nil, "not what p2pd sends", "EPROTO" end
+  return kind, length
 end
 
 --- The next frame. Waits.
@@ -99,7 +114,7 @@ end
 function Wire:get(bulk)
   local kind, length, code
   repeat
-    kind, length, code = next_header(self)
+    kind, length, code = next_header(self, bulk)
     if not kind then return nil, length, code end
   until kind ~= wire.ALIVE
   if kind == bulk then return kind, length end
