@@ -22,6 +22,8 @@ local COMMANDS = {
   { name = "nat", summary = "what this host's network lets peers do" },
   { name = "node", summary = "run a node that accepts pipes" },
   { name = "ping", summary = "round trips to a peer, over signalling and over a pipe" },
+  { name = "recv", summary = "receive files and folders" },
+  { name = "send", summary = "send files and folders" },
 }
 
 local DRAIN_PAUSE, DRAIN_PAUSE_MAX = 0.001, 0.1 -- seconds between two looks at a queue

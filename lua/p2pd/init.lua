@@ -32,6 +32,9 @@ local p2pd = {
   --- Codes to read out, by which two nodes find each other; see @{p2pd.code}.
   code = require "p2pd.code",
 
+  --- Files and folders over a pipe; see @{p2pd.transfer}.
+  transfer = require "p2pd.transfer",
+
   --- Network time; see @{p2pd.clock}.
   clock = require "p2pd.clock",
 

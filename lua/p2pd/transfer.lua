@@ -9,6 +9,7 @@
 -- assert(transfer.send(pipe, { "photos" }))              { protocol = transfer.PROTOCOL }))
 --                                                      assert(transfer.receive(pipe, "."))
 local options = require "p2pd.options"
+local partner = require "p2pd.transfer.partner"
 local receiver = require "p2pd.transfer.receiver"
 local sender = require "p2pd.transfer.sender"
 local walk = require "p2pd.transfer.walk"
@@ -16,7 +17,7 @@ local walk = require "p2pd.transfer.walk"
 local transfer = {}
 
 --- What such a pipe is called: `node:accept(transfer.PROTOCOL)`.
-transfer.PROTOCOL = "files/1"
+transfer.PROTOCOL = partner.PROTOCOL
 
 local FUNCTION = options.is_a "function"
 local SEND = { on_event = FUNCTION, on_bytes = FUNCTION, total = options.is_a "table" }

@@ -1,5 +1,5 @@
---- Files over a pipe on loopback: one large file, checksum included, against as many bytes over the same kind of
--- pipe; and many small ones. The receiver's clock runs from its pipe to the end. The files are in memory
+--- Files over a pipe on loopback: one large file, checksum included, against as many bytes over the same kind
+-- of pipe; and many small ones. The receiver's clock runs from its pipe to the end. The files are in memory
 -- (/dev/shm), so that no disk is measured.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"

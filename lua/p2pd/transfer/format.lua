@@ -78,7 +78,7 @@ function format.check_hello(kind, body, role)
   if not hello then return nil, reason, code end
   if hello.version ~= VERSION then return nil, "the other side's p2pd speaks another version", "EPROTO" end
   if hello.role == role then return hello end
-  return nil, role == format.SENDER and "the other side receives, too" or "the other side sends, too", "EPROTO"
+  return nil, ("the other side %s, too"):format(role == format.SENDER and "receives" or "sends"), "EPROTO"
 end
 
 return format

@@ -19,7 +19,7 @@ end
 local function find_fault(part)
   if part == "" or part == "." or part == ".." then return ('"%s" in it'):format(part) end
   if #part > NAME_MAX then return ("a name of more than %d bytes"):format(NAME_MAX) end
-  if part:sub(-#PART) == PART then return ("names that end in %s are those of unfinished files"):format(PART) end
+  if part:sub(-#PART) == PART then return ("a name that ends in %s is that of an unfinished file"):format(PART) end
 end
 
 -- Hidden characters and what is no UTF-8 become underscores.
@@ -78,7 +78,7 @@ end
 function names.part_of(path)
   local name, folder = names.split(path)
   if #name + #PART > NAME_MAX then
-    local mark = core.keys.mac("part", name):sub(1, 8):gsub(".", function(c) return ("%02x"):format(c:byte()) end)
+    local mark = ("%016x"):format(("I8"):unpack(core.keys.mac("part", name)))
     name = name:sub(1, NAME_MAX - #PART - #mark - 1) .. "~" .. mark
   end
   return (folder == "" and "" or folder .. "/") .. name .. PART

@@ -19,11 +19,11 @@ Sender.__index = Sender
 
 local ANSWERS = {}
 
-function ANSWERS.W(self, entry, fields)
+function ANSWERS.W(_, entry, fields)
   fields.kind, entry.answer = "W", fields
 end
 
-function ANSWERS.C(self, entry, fields)
+function ANSWERS.C(_, entry, fields)
   fields.kind, entry.answer = "C", fields
 end
 
