@@ -14,6 +14,7 @@
 #include "host/errand.h"
 
 #define NS 1000000000
+#define ROOM_MIN 256 /* bytes of a buffer, should the file be longer than was expected */
 
 enum job { JOB_READ, JOB_WRITE, JOB_SKIP };
 
@@ -157,7 +158,7 @@ static struct state *new_state(int fd, size_t room) {
 }
 
 struct file *file_new(int fd, bool writes, int64_t size, struct file_events events) {
-    size_t room = size > FILE_SMALL ? FILE_BLOCK : size > 0 ? (size_t)size : 1;
+    size_t room = size > FILE_SMALL ? FILE_BLOCK : size > ROOM_MIN ? (size_t)size : ROOM_MIN;
     struct file *f = calloc(1, sizeof *f);
     struct state *s = f ? new_state(fd, room) : (close(fd), NULL);
     uint8_t *front = s ? malloc(room) : NULL;

@@ -4,7 +4,8 @@ local command = require "p2pd.transfer.command"
 local transfer = require "p2pd.transfer"
 
 local parser = command.add_options(cli.parser("recv", "Receive files and folders. Without PEER a code is "
-  .. "shown, which the other side types: p2pd send FILE... CODE. What was begun before goes on where it ended."))
+  .. "shown, which the other side types: p2pd send FILE... CODE. What was begun before goes on where "
+  .. "it ended."))
 parser:argument("peer", "Who sends: a code, or an address."):argname "PEER":args "?"
 parser:option("--to", "The folder that they go into."):argname "DIR":default "."
 parser:flag("--overwrite", "Replace files of the same name.")

@@ -31,7 +31,7 @@ local code = {}
 
 local LIFETIME_S, TIMEOUT_S = 600, 30
 local READY_S = 3                 -- for our address to be complete
-local BROKER_S = 10
+local BROKER_S = 5
 local FIND_S = 10                 -- who offers is connected, and answers at once
 local REPEAT_S, REPEAT_MAX_S = 0.5, 4
 local OTHERS_MAX_S = 0.3          -- for the offer of somebody else at this number

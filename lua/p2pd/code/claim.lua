@@ -8,7 +8,7 @@ local task = require "p2pd.task"
 
 local claim = {}
 
-local BROKER_S = 10  -- to find a broker
+local BROKER_S = 5   -- to find a broker
 local ANSWER_S = 0.6 -- for somebody else's answer: our way to the broker and his, there and back
 local DIGITS_MIN, DIGITS_MAX = 2, 6 -- of the first number that is tried, and of the last
 

@@ -31,8 +31,8 @@ function command.add_options(parser)
   parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
   parser:option("--allow", "Wait for this peer (an id or an address) instead of showing a code; may be given "
     .. "again."):argname "PEER":count "*":convert(peer_id)
-  parser:option("--retry", "Seconds for which PEER is looked for again when the pipe has broken (30)."):argname "S"
-    :convert(cli.amount):default "30"
+  parser:option("--retry", "Seconds for which PEER is looked for again when the pipe has broken (30).")
+    :argname "S":convert(cli.amount):default "30"
   parser:epilog "On standard output: the SHA-256 of each file and its name, as sha256sum has them."
   return parser
 end

@@ -19,7 +19,7 @@ end
 local function find_fault(part)
   if part == "" or part == "." or part == ".." then return ('"%s" in it'):format(part) end
   if #part > NAME_MAX then return ("a name of more than %d bytes"):format(NAME_MAX) end
-  if part:sub(-#PART) == PART then return ("a name that ends in %s is that of an unfinished file"):format(PART) end
+  if part:sub(-#PART) == PART then return ("a name that ends in %s, as unfinished files' do"):format(PART) end
 end
 
 -- Hidden characters and what is no UTF-8 become underscores.

@@ -1,0 +1,396 @@
+local core = require "p2pd.core"
+local format = require "p2pd.transfer.format"
+local helper = require "spec.helper"
+local names = require "p2pd.transfer.names"
+local p2pd = require "p2pd"
+local pipe = require "p2pd.pipe"
+local progress = require "p2pd.transfer.progress"
+local streams = require "spec.streams"
+local transfer = require "p2pd.transfer"
+local walk = require "p2pd.transfer.walk"
+local task = helper.task
+
+local PART = ".p2pd.part"
+
+local function sh(command, ...)
+  local line = { "sh", "-c", "unset LD_PRELOAD; " .. command, "sh", ... }
+  p2pd.run(function()
+    local child <close> = assert(core.process.spawn(line))
+    assert.same({ "exit", 0 }, { child:wait(20) })
+  end)
+end
+
+local function hex(bytes)
+  return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
+end
+
+describe("p2pd.transfer.names", function()
+  it("keep what is safe, and replace what is not to be seen", function()
+    for given, safe in pairs { a = "a", ["a/b c/d"] = "a/b c/d", ["..."] = "...", [".hidden"] = ".hidden",
+      ["a\nb"] = "a_b", ["a/\27[2J"] = "a/_[2J", ["\xff"] = "_", ["\u{202e}x"] = "_x",
+      ["ä"] = "ä", ["a?"] = "a?" } do
+      assert.equal(safe, names.make_safe(given))
+    end
+  end)
+  it("refuse what leads elsewhere", function()
+    for _, bad in ipairs { "", "/", "/etc/passwd", "..", "../a", "a/../b", "a/..", "./a", "a/.", "a//b", "a/",
+      ("x"):rep(256), ("a/"):rep(3000) .. "a", ("a/"):rep(201) .. "a", "a" .. PART, "a" .. PART .. "/b" } do
+      local safe, reason = names.make_safe(bad)
+      assert.is_nil(safe)
+      assert.equal("string", type(reason))
+    end
+  end)
+  it("let links lead down, or up within the tree", function()
+    for path, target in pairs { ["t/l"] = "a", ["t/a/l"] = "../b", ["t/a/b/l"] = "../../c/d",
+      ["t/m"] = "./a/b/" } do
+      assert.is_true(names.stays_within(path, target), target)
+    end
+    for _, case in ipairs { { "l", "a" }, { "t/l", "../x" }, { "t/l", "/etc" }, { "t/a/l", "../../x" },
+      { "t/l", "a/../b" }, { "t/l", "a/.." }, { "t/l", "" }, { "t/l", ".." }, { "t/l", "a\nb" },
+      { "t/a/l", "x/../../.." } } do
+      assert.is_false(names.stays_within(case[1], case[2]), case[2])
+    end
+  end)
+  it("of unfinished files are beside theirs, and never too long", function()
+    assert.equal("a/b" .. PART, names.part_of "a/b")
+    local one, other = names.part_of("d/" .. ("x"):rep(255)), names.part_of("d/" .. ("x"):rep(254) .. "y")
+    assert.not_equal(one, other)
+    assert.equal(255 + 2, #one)
+  end)
+end)
+
+describe("p2pd.transfer.progress", function()
+  it("writes sizes and durations for people", function()
+    for bytes, text in pairs { [0] = "0 B", [999] = "999 B", [1000] = "1.0 kB", [123456] = "123 kB",
+      [1550000] = "1.6 MB", [2^40] = "1.1 TB" } do
+      assert.equal(text, progress.size(bytes))
+    end
+    for seconds, text in pairs { [0] = "0:00", [65] = "1:05", [7200] = "2:00:00" } do
+      assert.equal(text, progress.duration(seconds))
+    end
+  end)
+  it("shows share, amounts, rate and time left in 79 columns", function()
+    assert.equal(" 45 % [==========              ] 450 kB of 1.0 MB, 110 kB/s 0:05 left",
+      progress.line(450000, 1000000, 110000, true))
+    assert.equal("100 % 0 B of 0 B, 0 B/s ", progress.line(0, 0, 0, false))
+    assert.is_true(#progress.line(999.4e15, 999.4e15, 123.4e12, true) <= 79)
+  end)
+  it("draws now and then, and takes its line away", function()
+    local drawn = {}
+    local bar = progress.new { draw = function(line) drawn[#drawn + 1] = line or "gone" end }
+    bar:begin(10)
+    bar.drawn = bar.drawn - 1
+    bar:add(5)
+    bar:add(1)
+    bar:clear()
+    assert.equal(2, #drawn)
+    assert.matches("^ 50 %%", drawn[1])
+    assert.equal("gone", drawn[2])
+  end)
+end)
+
+describe("p2pd.transfer.format", function()
+  it("reads what it writes, and nothing else", function()
+    local fields = { entry = 7, size = 1 << 40, mtime = 5, mode = 420, path = "a/b" }
+    local body = format.pack("F", fields)
+    assert.same(fields, format.unpack("F", body))
+    for len = 0, #body - 1 do assert.equal("EPROTO", select(3, format.unpack("F", body:sub(1, len)))) end
+    assert.is_nil(format.unpack("F", body .. "x"))
+    assert.is_nil(format.unpack("?", body))
+    assert.is_nil(format.unpack("Y", ("\255"):rep(8))) -- a negative number
+  end)
+  it("knows the other side's role and version", function()
+    local hello = format.hello(format.SENDER, { files = 1, bytes = 2 })
+    local function check(body) return format.check_hello("H", body, format.SENDER) end
+    assert.same({ version = 1, role = 1, files = 1, bytes = 2 }, check(hello))
+    assert.matches("receives, too", select(2, check(format.hello(format.RECEIVER))))
+    assert.matches("another version", select(2, check("\9" .. hello:sub(2))))
+    assert.is_nil(format.check_hello("Q", "", format.SENDER))
+  end)
+end)
+
+describe("p2pd.transfer", function()
+  local base, from, to
+
+  before_each(function()
+    base = helper.scratch()
+    from, to = base .. "/from", base .. "/to"
+    sh('mkdir "$1" "$2"', from, to)
+  end)
+  teardown(helper.close_all)
+
+  local function pipes()
+    local held, near, far = streams.pair()
+    return held, pipe.new(near, { strategy = "direct" }), pipe.new(far, { strategy = "direct" })
+  end
+
+  -- Both sides at once; what each says of the files, by path.
+  local function move(paths, given)
+    given = given or {}
+    local _ <close>, near, far = pipes()
+    local sent, received = {}, {}
+    local function note(list, cut)
+      return function(event)
+        list[event.path or event.type] = event
+        if cut then cut(event, near, far) end
+      end
+    end
+    local bytes = 0
+    local left = 0
+    local sending <close> = p2pd.spawn(transfer.send, near, paths, { on_event = note(sent),
+      on_bytes = function(count)
+        left = left + count
+        if given.leave_at and left >= given.leave_at then near.stream:abort() end
+      end })
+    local result = table.pack(transfer.receive(far, given.to or to, {
+      overwrite = given.overwrite, on_event = note(received, given.cut),
+      on_bytes = function(count)
+        bytes = bytes + count
+        if given.break_at and bytes >= given.break_at then far.stream:abort() end
+      end }))
+    if not result[1] then far:close() end
+    local other = table.pack(sending:join())
+    return { receive = result, send = other, received = received, sent = sent, bytes = bytes }
+  end
+
+  it("moves a tree as it is", task(function()
+    sh([[cd "$1" && mkdir -p t/sub/empty && echo a >t/a && : >t/zero && ln -s a t/l && ln -s ../a t/sub/up &&
+      head -c 1000000 /dev/urandom >t/sub/big && chmod 755 t/a && chmod 700 t/sub &&
+      touch -d '2001-02-03 04:05:06.7' t/a t/sub t]], from)
+    local done = move { from .. "/t" }
+    assert.same({ files = 3, bytes = 1000002, failed = 0 }, done.send[1])
+    assert.same(done.send[1], done.receive[1])
+    sh([[diff -r --no-dereference "$1/t" "$2/t" && cd "$1" &&
+      find t -printf '%p %m %T@ %l\n' | sort >"$1/list" &&
+      cd "$2" && find t -printf '%p %m %T@ %l\n' | sort | grep -v ' l\?777 ' >"$2/list" &&
+      grep -v ' l\?777 ' "$1/list" | cmp - "$2/list"]], from, to)
+    assert.equal(done.sent["t/sub/big"].digest, done.received["t/sub/big"].digest)
+    sh([[echo "$2  $1/t/sub/big" | sha256sum -c --quiet]], to, hex(done.sent["t/sub/big"].digest))
+  end))
+
+  it("follows a link that is named, and names dots as what they are", task(function()
+    sh([[cd "$1" && mkdir d && echo x >d/x && ln -s d link]], from)
+    move { from .. "/link/" }
+    assert.equal("x\n", helper.read(to .. "/link/x"))
+    move { from .. "/d/." }
+    assert.equal("x\n", helper.read(to .. "/d/x"))
+  end))
+
+  it("goes on where it ended when the receiver has died", task(function()
+    sh([[head -c 8000000 /dev/urandom >"$1/f"]], from)
+    local first = move({ from .. "/f" }, { break_at = 4000000 })
+    assert.is_nil(first.receive[1])
+    assert.is_nil(first.send[1])
+    local kind, have = assert(core.folder.open(to)):stat("f" .. PART)
+    assert.equal("file", kind)
+    assert.is_true(have > 0 and have < 8000000)
+    local again = move { from .. "/f" }
+    assert.equal("resumed", again.received.f.how)
+    assert.equal("resumed", again.sent.f.how)
+    sh([[cmp "$1/f" "$2/f" && ! ls "$2" | grep part]], from, to)
+  end))
+
+  it("goes on where it ended when the sender has died", task(function()
+    sh([[head -c 8000000 /dev/urandom >"$1/f"]], from)
+    local first = move({ from .. "/f" }, { leave_at = 4000000 })
+    assert.is_nil(first.receive[1])
+    assert.equal("the other side has gone", first.receive[2])
+    assert.is_nil(first.send[1])
+    assert.equal("resumed", move({ from .. "/f" }).received.f.how)
+    sh([[cmp "$1/f" "$2/f" && ! ls "$2" | grep part]], from, to)
+  end))
+
+  it("begins anew when the file is another one by now", task(function()
+    sh([[head -c 3000000 /dev/urandom >"$1/f"; head -c 1000000 /dev/zero >"$2/f.p2pd.part"]], from, to)
+    local done = move { from .. "/f" }
+    assert.equal(0, done.receive[1].failed)
+    sh([[cmp "$1/f" "$2/f" && ! ls "$2" | grep part]], from, to)
+  end))
+
+  it("does not take an unfinished file of more bytes for one", task(function()
+    sh([[echo abc >"$1/f"; head -c 1000000 /dev/zero >"$2/f.p2pd.part"]], from, to)
+    assert.equal(0, move({ from .. "/f" }).receive[1].failed)
+    sh([[cmp "$1/f" "$2/f" && ! ls "$2" | grep part]], from, to)
+  end))
+
+  it("sends nothing that is there already, and overwrites nothing", task(function()
+    sh([[cd "$1" && mkdir t && echo same >t/same && echo one >t/other && echo longer >t/size && mkdir t/dir
+      echo file >t/folder; mkdir -p "$2/t/folder" && cd "$2/t" && echo same >same && echo two >other &&
+      echo x >size && echo y >dir]], from, to)
+    local done = move { from .. "/t" }
+    assert.same({ files = 1, bytes = 5, failed = 4 }, done.receive[1])
+    assert.same(done.receive[1], done.send[1])
+    assert.equal("same", done.received["t/same"].how)
+    for _, path in ipairs { "t/other", "t/size" } do
+      assert.equal("there is another file of that name", done.received[path].reason)
+      assert.equal("there is another file of that name", done.sent[path].reason)
+    end
+    assert.equal("there is a folder of that name", done.received["t/folder"].reason)
+    assert.matches("exists", done.received["t/dir"].reason)
+    sh([[test "$(cat "$1/t/other" "$1/t/size" "$1/t/dir")" = "two
+x
+y"]], to)
+  end))
+
+  it("overwrites when it is told to", task(function()
+    sh([[echo one >"$1/other"; echo longer >"$1/size"
+      ln -s nowhere "$2/size"; echo two >"$2/other"]], from, to)
+    local done = move({ from .. "/other", from .. "/size" }, { overwrite = true })
+    assert.equal(0, done.receive[1].failed)
+    sh([[cmp "$1/other" "$2/other" && cmp "$1/size" "$2/size" && test ! -L "$2/size"]], from, to)
+  end))
+
+  it("tells of what can't be sent, on both sides, and sends the rest", task(function()
+    sh([[cd "$1" && mkdir t && echo a >t/a && ln -s /etc/passwd t/abs &&
+      ln -s ../../x t/up && mkfifo t/fifo]], from)
+    local done = move { from .. "/t" }
+    assert.same({ files = 1, bytes = 2, failed = 3 }, done.send[1])
+    assert.equal(3, done.receive[1].failed)
+    assert.matches("leads out", done.sent["t/abs"].reason)
+    assert.matches("neither", done.sent["t/fifo"].reason)
+  end))
+
+  it("tells of files that vanish or become shorter meanwhile", task(function()
+    sh([[cd "$1" && mkdir t && echo a >t/a && echo b >t/b && echo c >t/c]], from)
+    local root = from .. "/t/"
+    local open = walk.new
+    local _ <close> = setmetatable({}, { __close = function() walk.new = open end })
+    function walk.new(...)
+      local made = open(...)
+      local seen = made.next
+      function made:next()
+        local entry = seen(self)
+        if entry and entry.path == "t/b" then os.remove(root .. "b") end
+        if entry and entry.path == "t/c" then helper.write(root .. "c", "") end
+        return entry
+      end
+      return made
+    end
+    local done = move { from .. "/t" }
+    assert.same({ files = 1, bytes = 2, failed = 2 }, done.receive[1])
+    assert.matches("No such file", done.received["t/b"].reason)
+    assert.matches("No such file", done.sent["t/b"].reason)
+    assert.matches("shorter", done.received["t/c"].reason)
+  end))
+
+  it("moves many small files, more than are told of at a time", task(function()
+    sh([[mkdir "$1/m" && cd "$1/m" && for d in 1 2 3; do
+      mkdir $d; seq 700 | split -l 1 -a 3 - $d/; done]], from)
+    local done = move { from .. "/m" }
+    assert.equal(2100, done.send[1].files)
+    sh([[diff -r "$1/m" "$2/m"]], from, to)
+    local again = move { from .. "/m" }
+    assert.equal(2100, again.receive[1].files)
+    assert.equal("same", again.received["m/1/aaa"].how)
+  end))
+
+  it("says when the disk is full, and stops", task(function()
+    local small = helper.scratch()
+    local mounted = os.execute(("LD_PRELOAD= mount -t tmpfs -o size=1m none '%s' 2>/dev/null"):format(small))
+    if not mounted then return pending "no small file system can be mounted here" end
+    local _ <close> = setmetatable({}, { __close = function()
+      os.execute(("LD_PRELOAD= umount '%s'"):format(small))
+    end })
+    sh([[cd "$1" && mkdir t && for i in 1 2 3 4; do head -c 600000 /dev/urandom >t/$i; done
+      head -c 3000000 /dev/zero >large]], from)
+    local done = move({ from .. "/large" }, { to = small })
+    assert.matches("no room: %d+ bytes are free, and it has 3000000", done.received.large.reason)
+    assert.equal(1, done.send[1].failed)
+    done = move({ from .. "/t" }, { to = small })
+    assert.is_nil(done.receive[1])
+    assert.equal("ENOSPC", done.receive[3])
+    assert.is_nil(done.send[1])
+    assert.matches("No space left", done.send[2])
+  end))
+
+  it("needs a sender and a receiver", task(function()
+    local _ <close>, near, far = pipes()
+    sh([[echo a >"$1/a"]], from)
+    local other <close> = p2pd.spawn(transfer.send, far, { from .. "/a" })
+    local done, reason, code = transfer.send(near, { from .. "/a" })
+    assert.is_nil(done)
+    assert.matches("the other side sends, too", reason)
+    assert.equal("EPROTO", code)
+    assert.equal("EPROTO", select(3, other:join()))
+  end))
+
+  it("says what is wrong with paths and options", task(function()
+    local _ <close>, near, far = pipes()
+    assert.equal("ENOENT", select(3, transfer.send(near, { from .. "/no" })))
+    assert.equal("ENOENT", select(3, transfer.receive(far, to .. "/no")))
+    sh([[mkdir "$1/x" "$1/y" && echo a >"$1/x/a" && echo a >"$1/y/a"]], from)
+    assert.matches('two of them are called "a"', select(2, transfer.count { from .. "/x/a", from .. "/y/a" }))
+    assert.equal("EINVAL", select(3, transfer.count { "/" }))
+    assert.same({ files = 2, bytes = 4 }, transfer.count { from .. "/x", from .. "/y" })
+    assert.error_matches(function() transfer.send(near, {}, { overwrite = true }) end, "no option is called")
+  end))
+
+  describe("receiving from somebody who does not keep to it", function()
+    -- What he says, frame by frame; the receiver's end.
+    local function attack(frames)
+      local _ <close>, near, far = pipes()
+      local receiving <close> = p2pd.spawn(transfer.receive, far, to)
+      near:write((">Bs4"):pack(72, format.hello(format.SENDER, { files = 0, bytes = 0 })))
+      for _, frame in ipairs(frames) do near:write((">Bs4"):pack(frame[1]:byte(), frame[2])) end
+      near:shutdown()
+      return receiving:join(10)
+    end
+    local function file(path, size)
+      return { "F", format.pack("F", { entry = 1, size = size or 1, mtime = 0, mode = 511, path = path }) }
+    end
+    local function link(path, target)
+      return { "L", format.pack("L", { entry = 1, mtime = 0, path = path, target = target }) }
+    end
+    local ALL = { "Q", "" }
+    local B = { "B", "x" }
+    local E = { "E", format.pack("E", { entry = 1, digest = ("x"):rep(32) }) }
+
+    it("lets nothing out of the folder", task(function()
+      for _, path in ipairs { "../out", "/tmp/p2pd-out", "a/../../out", "" } do
+        assert.equal(1, attack({ file(path), ALL }).failed)
+      end
+      for _, target in ipairs { "/etc", "..", "../..", "a/../.." } do
+        assert.equal(1, attack({ link("t/l", target), ALL }).failed)
+      end
+      sh([[cd "$1/.." && test "$(ls)" = "from
+to" && test -z "$(ls to)"]], to)
+    end))
+
+    it("follows no link that is there", task(function()
+      sh([[ln -s "$2" "$1/l" && ln -s "$2/victim" "$1/f" && ln -s "$2/victim" "$1/g.p2pd.part"]], to, from)
+      assert.equal(1, attack({ file "l/a", ALL }).failed)
+      attack { file "f", B, E, ALL }
+      attack { file "g", B, E, ALL }
+      sh([[test -z "$(ls "$1")"]], from)
+    end))
+
+    it("keeps no file whose checksum is wrong", task(function()
+      local done = attack { file "a", B, E, ALL }
+      assert.same({ files = 0, bytes = 0, failed = 1 }, done)
+      sh([[test -z "$(ls -A "$1")"]], to)
+    end))
+
+    it("gives nobody more rights than a file has", task(function()
+      local digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+      local bytes = digest:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end)
+      local done = attack { { "F", format.pack("F", { entry = 1, size = 1, mtime = 0, mode = 4095,
+        path = "s" }) }, B,
+        { "E", format.pack("E", { entry = 1, digest = bytes }) }, ALL }
+      assert.equal(1, done.files)
+      local _, _, _, mode = assert(core.folder.open(to)):stat "s"
+      assert.equal(0, mode & tonumber("7022", 8))
+    end))
+
+    it("ends with what is not the protocol", task(function()
+      for _, frames in ipairs { { B }, { E }, { file "a", B, B }, { { "?", "" } }, { { "F", "x" } },
+        { { "B", ("x"):rep(2000000) } }, { { "F", ("x"):rep(200000) } }, { { "W", ("\0"):rep(48) } },
+        { file "a", { "Y", format.pack("Y", { entry = 9 }) } } } do
+        local done, reason, code = attack(frames)
+        assert.is_nil(done)
+        assert.equal("not what p2pd sends", reason)
+        assert.equal("EPROTO", code)
+      end
+      assert.is_nil(attack {}) -- it ends too early
+    end))
+  end)
+end)
