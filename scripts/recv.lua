@@ -1,6 +1,7 @@
 -- p2pd recv: receives files and folders.
 local cli = require "p2pd.cli"
 local command = require "p2pd.transfer.command"
+local core = require "p2pd.core"
 local transfer = require "p2pd.transfer"
 
 local parser = command.add_options(cli.parser("recv", "Receive files and folders. Without PEER a code is "
@@ -11,6 +12,8 @@ parser:option("--to", "The folder that they go into."):argname "DIR":default "."
 parser:flag("--overwrite", "Replace files of the same name.")
 
 local function main(args)
+  local is_there, reason = core.folder.resolve(args.to)
+  if not is_there then return command.fail(reason) end
   local node <close>, allowed = command.start(args)
   if not node then return command.fail(allowed) end
   return command.run {

@@ -168,6 +168,7 @@ describe("p2pd send and recv", function()
     for complaint, line in pairs {
       ['is it "amber"%?'] = { "recv", "4-ambre-canoe-violin" },
       ["no/such"] = { "send", "no/such" },
+      ["no/folder"] = { "recv", "--to", "no/folder" },
       ["not a peer address"] = { "recv", "nonsense" },
       ["a code has 3 words"] = { "send", "a", "4-amber" },
     } do

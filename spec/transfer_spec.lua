@@ -8,6 +8,7 @@ local progress = require "p2pd.transfer.progress"
 local streams = require "spec.streams"
 local transfer = require "p2pd.transfer"
 local walk = require "p2pd.transfer.walk"
+local wire = require "p2pd.transfer.wire"
 local task = helper.task
 
 local PART = ".p2pd.part"
@@ -282,6 +283,17 @@ y"]], to)
     local again = move { from .. "/m" }
     assert.equal(2100, again.receive[1].files)
     assert.equal("same", again.received["m/1/aaa"].how)
+  end))
+
+  it("gives signs of life between its frames, and never within one", task(function()
+    local usual <close> = setmetatable({ seconds = wire.ALIVE_S }, { __close = function(self)
+      wire.ALIVE_S = self.seconds
+    end })
+    wire.ALIVE_S = usual.seconds / 1e6
+    sh([[mkdir "$1/t" && cd "$1/t" && for n in 100 65536 65541 262144 300000 5000000; do
+      head -c $n /dev/urandom >$n; done]], from)
+    assert.equal(6, move({ from .. "/t" }).receive[1].files)
+    sh([[diff -r "$1/t" "$2/t"]], from, to)
   end))
 
   it("says when the disk is full, and stops", task(function()

@@ -114,7 +114,7 @@ local function send_bytes(self, entry, file)
     if not data and count then return fail(self, entry, count) end
     if not data then break end
     if self.broken then return nil, table.unpack(self.broken) end
-    local ok, why, code = self.wire:add(data)
+    local ok, why, code = self.wire:add(data, not is_last)
     if not ok then return nil, why, code end
     self.on_bytes(count)
     if entry.is_over and is_last then break end -- of its frame

@@ -10,18 +10,19 @@ local HEADER = 5
 local BODY_MAX = 128 * 1024
 local BULK_MAX = 1024 * 1024
 local GATHER = 32 * 1024 -- bytes
-local ALIVE_S, SILENCE_S = 10, 60
+local SILENCE_S = 60
+local ALIVE = "P"
 
-wire.ALIVE = "P"
+wire.ALIVE_S = 10 -- from one sign of life to the next
 
 local Wire = { __name = "p2pd.transfer.wire" }
 Wire.__index = Wire
 
--- So that silence means that the peer is gone, however long it hashes.
+-- So that silence means that the peer is gone, however long it hashes. In the middle of a frame bytes flow.
 local function keep_alive(self)
   while true do
-    task.sleep(ALIVE_S)
-    if not self.pipe:write((">BI4"):pack(wire.ALIVE:byte(), 0)) then return end
+    task.sleep(wire.ALIVE_S)
+    if not self.in_frame and not (self:put(ALIVE, "") and self:flush()) then return end
   end
 end
 
@@ -56,8 +57,10 @@ end
 
 --- Puts bytes of frames that were made elsewhere.
 -- @tparam string bytes
+-- @tparam[opt] boolean in_frame whether they end in the middle of one
 -- @treturn boolean true; or nil, message, code
-function Wire:add(bytes)
+function Wire:add(bytes, in_frame)
+  self.in_frame = in_frame
   if #bytes >= GATHER then return write_now(self, bytes) end
   self.out[#self.out + 1] = bytes
   self.out_size = self.out_size + #bytes
@@ -116,7 +119,7 @@ function Wire:get(bulk)
   repeat
     kind, length, code = next_header(self, bulk)
     if not kind then return nil, length, code end
-  until kind ~= wire.ALIVE
+  until kind ~= ALIVE
   if kind == bulk then return kind, length end
   local ok, reason
   ok, reason, code = need(self, length)
