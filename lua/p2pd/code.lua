@@ -89,12 +89,13 @@ function code.offer(node, given)
   if node.closed then return nil, "the node is closed", "EBADF" end
   local self = setmetatable({ node = node, changed = task.condition(), tasks = task.group() }, Offer)
   local id = core.random.bytes(message.ID)
+  local getting_ready <close> = task.spawn(node.ready, node, READY_S)
   local place, number, reason = claim.take(node.settings, id, text.new_number,
     function(...) answer(self, ...) end)
   if not place then return nil, number, reason end
   local held <close> = task.hold(place)
   self.text, self.board = text.new(number), place
-  node:ready(READY_S)
+  getting_ready:join()
   self.side, reason, number = offers.new { code = self.text, id = id, settings = node.settings,
     address = function() return node.address end }
   if not self.side then return nil, reason, number end
@@ -199,10 +200,11 @@ function code.redeem(node, given, more)
     side:take(bytes, broker)
     heard:broadcast()
   end)
+  local getting_ready <close> = task.spawn(node.ready, node, limit:left(READY_S))
   local ok, why, errcode = place:ready(limit:left(BROKER_S))
   if not ok then return nil, why, errcode end
-  node:ready(limit:left(READY_S))
   ok, why, errcode = find_offer(side, place, heard, deadline.after(limit:left(FIND_S)))
+  getting_ready:join()
   if ok then ok, why, errcode = try(side, place, heard, limit) end
   if not ok then return nil, why, errcode end
   local _, peer, failure, failed = side:result()
