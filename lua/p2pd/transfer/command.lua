@@ -11,6 +11,8 @@ local text = require "p2pd.text"
 
 local command = {}
 
+local RESUME_S = 5 -- for a pipe to go on by another path; afterwards the files are taken up by another pipe
+
 local function say_line(line)
   cli.say("%s", line)
 end
@@ -54,6 +56,7 @@ function command.start(args)
   for _, id in ipairs(args.allow) do allowed[id] = true end
   local started, reason, code = node.new(cli.node_options(args, {
     background = true,
+    resume = RESUME_S,
     protocols = { partner.PROTOCOL },
     allow = function(id) return allowed[id] or false end,
   }))

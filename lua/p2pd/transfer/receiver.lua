@@ -3,6 +3,7 @@
 -- @classmod p2pd.transfer.receiver
 local core = require "p2pd.core"
 local format = require "p2pd.transfer.format"
+local incoming = require "p2pd.transfer.incoming"
 local names = require "p2pd.transfer.names"
 local text = require "p2pd.text"
 local wire = require "p2pd.transfer.wire"
@@ -12,6 +13,7 @@ local receiver = {}
 local RESUMED_MAX = 4           -- unfinished files that are held open at a time
 local ROOM_FROM = 1024 * 1024   -- bytes of a file for which the disk is asked whether it has room
 local END_S = 5
+local MODE, OWNERS, USUAL_UMASK = 511, 448, 18 -- 0777, 0700, 022
 local FULL = { ENOSPC = true, EDQUOT = true, EROFS = true }
 
 local Receiver = { __name = "p2pd.transfer.receiver" }
@@ -34,7 +36,7 @@ end
 
 local function refuse(self, item, reason)
   item.is_failed = true
-  if item.file then item.file:close() end
+  if item.close then item:close() end
   reason = text.printable(reason, 300)
   self.on_event { type = "failed", path = item.path, size = item.size, reason = reason }
   return put(self, "R", { entry = item.entry, reason = reason })
@@ -71,10 +73,8 @@ end
 
 local function drop_first(self)
   local item = first(self)
-  if item.file then
-    item.file:close()
-    if item.is_resumed then self.resumed = self.resumed - 1 end
-  end
+  item:close()
+  if item.is_resumed then self.resumed = self.resumed - 1 end
   self.items[self.at] = nil
   self.at = self.at + 1
 end
@@ -93,32 +93,25 @@ local function want(self, item, offset, digest)
   return put(self, "W", { entry = item.entry, offset = offset, digest = digest or format.NO_DIGEST })
 end
 
--- A file that was begun before, when it is to be had.
-local function open_part(self, item)
-  local kind, size = self.folder:stat(item.part)
-  if kind ~= "file" or size == 0 or size > item.size or self.resumed >= RESUMED_MAX then return nil end
-  local file = self.folder:write(item.part, item.size, true)
-  if not file or not file:skip(size) then
-    if file then file:close() end
-    return nil
-  end
-  self.resumed = self.resumed + 1
-  item.file, item.is_resumed, item.offset = file, true, size
-  return file:digest()
-end
-
 local function has_room(self, item)
   if item.size - item.offset < ROOM_FROM then return true end
   local room = self.folder:room()
   return not room or room >= item.size - item.offset, room
 end
 
+-- So many unfinished ones are held open at a time; others begin anew.
+local function resume(self, item)
+  if self.resumed >= RESUMED_MAX then return nil end
+  local digest = item:resume()
+  if digest then self.resumed = self.resumed + 1 end
+  return digest
+end
+
 local function want_file(self, item)
-  item.offset = 0
-  local digest = open_part(self, item)
+  local digest = resume(self, item)
   local fits, room = has_room(self, item)
   if not fits then
-    if item.is_resumed then self.resumed = self.resumed - 1 end
+    if digest then self.resumed = self.resumed - 1 end
     return refuse(self, item, ("no room: %d bytes are free, and it has %d"):format(room, item.size))
   end
   add(self, item)
@@ -145,7 +138,7 @@ local HANDLERS = {}
 function HANDLERS.F(self, item)
   local is_safe, ok, reason, code = safe(self, item)
   if not is_safe then return ok, reason, code end
-  item.part = names.part_of(item.path)
+  item = incoming.new(self.folder, item)
   local kind, size, errcode = self.folder:stat(item.path)
   if kind then return consider(self, item, kind, size) end
   if errcode ~= "ENOENT" then return refuse(self, item, without_path(size)) end
@@ -154,29 +147,16 @@ end
 
 -- -- files: their bytes
 
-local function open_file(self, item)
-  if item.file then return true end
-  local reason, code
-  item.file, reason, code = self.folder:write(item.part, item.size)
-  if item.file then return true end
-  return nil, reason, code
-end
-
-local function write(self, item, data)
-  if item.is_failed or item.trouble then return end
-  local ok, reason, code = open_file(self, item)
-  if ok then ok, reason, code = item.file:write(data) end
-  if not ok then item.trouble = { reason, code } end
-  self.on_bytes(#data)
-end
-
 local function take_bytes(self, length)
   local item = first(self)
   if not item or item.compares or not item.is_failed and item.offset + length > item.size then
     return nil, "not what p2pd sends", "EPROTO"
   end
   item.offset = item.offset + length
-  local ok, reason, code = self.wire:pieces(length, function(data) write(self, item, data) end)
+  local ok, reason, code = self.wire:pieces(length, function(data)
+    if not item.is_failed then item:write(data) end
+    self.on_bytes(#data)
+  end)
   if not ok then return nil, reason, code end
   if item.trouble and not item.is_failed then return give_up(self, item, table.unpack(item.trouble)) end
   return true
@@ -203,7 +183,7 @@ end
 
 -- The sender waits for what we want instead: the item stays the first one.
 local function want_instead(self, item)
-  item.compares, item.offset = nil, 0
+  item.compares = nil
   return want(self, item, 0)
 end
 
@@ -215,26 +195,9 @@ function HANDLERS.N(self, fields)
     drop_first(self)
     return refuse(self, item, "there is another file of that name")
   end
-  item.offset = 0
-  local ok, why, errcode = item.file:restart()
+  local ok, why, errcode = item:restart()
   if not ok then return give_up(self, item, why, errcode) end
   return true
-end
-
--- The file takes its place.
-local function finish(self, item, digest)
-  local file = item.file
-  local ok, reason, code = file:flush()
-  if not ok then return nil, reason, code end
-  if file:digest() ~= digest then
-    self.folder:remove(item.part)
-    return nil, "the checksum is wrong", "EBADMSG"
-  end
-  ok, reason, code = file:set(item.mode & 511 & ~self.umask | 384, item.mtime)
-  if not ok then return nil, reason, code end
-  ok, reason, code = self.folder:rename(item.part, (names.split(item.path)), self.overwrite)
-  if code == "EEXIST" then reason = "there is another file of that name" end
-  return ok, reason, code
 end
 
 function HANDLERS.E(self, fields)
@@ -242,8 +205,7 @@ function HANDLERS.E(self, fields)
   if not item or item.compares then return nil, reason or "not what p2pd sends", code or "EPROTO" end
   local ok, why, errcode = true, nil, nil
   if not item.is_failed then
-    ok, why, errcode = open_file(self, item)
-    if ok then ok, why, errcode = finish(self, item, fields.digest) end
+    ok, why, errcode = item:finish(fields.digest, self.umask, self.overwrite)
     if ok then
       ok, why, errcode = accept(self, item, item.is_resumed and "resumed" or "saved", fields.digest)
     else
@@ -273,7 +235,7 @@ end
 function HANDLERS.D(self, item)
   local is_safe, ok, reason, code = safe(self, item)
   if not is_safe then return ok, reason, code end
-  ok, reason, code = self.folder:make(item.path, 448)
+  ok, reason, code = self.folder:make(item.path, OWNERS)
   if not ok and (code ~= "EEXIST" or self.folder:stat(item.path) ~= "folder") then
     return refuse(self, item, without_path(reason))
   end
@@ -283,7 +245,7 @@ end
 -- A folder's permissions and time come when all is in it.
 function HANDLERS.T(self, item)
   local path = names.make_safe(item.path)
-  if path then self.folder:set(path, item.mode & 511 & ~self.umask | 448, item.mtime) end
+  if path then self.folder:set(path, item.mode & MODE & ~self.umask | OWNERS, item.mtime) end
   return true
 end
 
@@ -309,7 +271,7 @@ end
 local function umask()
   local file <close> = io.open "/proc/self/status"
   local found = file and file:read("a"):match "\nUmask:%s*(%d+)"
-  return found and tonumber(found, 8) or 18
+  return found and tonumber(found, 8) or USUAL_UMASK
 end
 
 local function take_frame(self, kind, body)
@@ -358,9 +320,7 @@ function receiver.run(pipe, path, options)
     on_event = options.on_event, on_bytes = options.on_bytes, umask = umask(), items = {}, at = 1, last = 0,
     resumed = 0 }, Receiver)
   local _ <close> = setmetatable({}, { __close = function()
-    for i = self.at, self.last do
-      if self.items[i].file then self.items[i].file:close() end
-    end
+    for i = self.at, self.last do self.items[i]:close() end
   end })
   local ok
   ok, reason, code = run(self)
