@@ -169,7 +169,7 @@ describe("p2pd send and recv", function()
       ['is it "amber"%?'] = { "recv", "4-ambre-canoe-violin" },
       ["no/such"] = { "send", "no/such" },
       ["no/folder"] = { "recv", "--to", "no/folder" },
-      ["not a peer address"] = { "recv", "nonsense" },
+      ["neither an address nor a node id"] = { "recv", "nonsense" },
       ["a code has 3 words"] = { "send", "a", "4-amber" },
     } do
       local child <close> = run(table.unpack(line))

@@ -92,7 +92,7 @@ describe("p2pd.transfer.partner", function()
 
   it("is a code or an address, and knows which failures are final", function()
     assert.is_true(partner.is_partner("4-amber-canoe-violin", settings))
-    assert.is_true(partner.is_partner("0-0-0-abc", settings))
+    assert.is_true(partner.is_partner("586Z7H2vpX9qNhN2T4e9Utugie3ogjbxzGaMtM3E6HR5", settings))
     assert.is_false(partner.is_partner("photos", settings))
     assert.is_true(partner.is_final "ENOSPC")
     assert.is_false(partner.is_final "ECONNRESET")

@@ -1,10 +1,10 @@
 --- The other side of a command that moves files: found by a code or an address, or waited for; and found
 -- again when the pipe has broken.
 -- @classmod p2pd.transfer.partner
-local address = require "p2pd.address"
 local codes = require "p2pd.code"
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
+local peers = require "p2pd.peer"
 local task = require "p2pd.task"
 
 local partner = {}
@@ -39,7 +39,7 @@ end
 -- @tparam table settings
 -- @treturn boolean
 function partner.is_partner(text, settings)
-  return codes.is_code(text) or address.parse(text, settings) ~= nil
+  return codes.is_code(text) or peers.find(text, { settings = settings }) ~= nil
 end
 
 --- Whether to try again makes sense after such a failure.
@@ -52,7 +52,7 @@ end
 -- -- we go to the other side
 
 local function find(self)
-  if not codes.is_code(self.peer) then return self.peer end
+  if not codes.is_code(self.peer) then return peers.find(self.peer, { settings = self.node.settings }) end
   local found, reason, code = codes.redeem(self.node, self.peer)
   if not found then return nil, reason, code end
   return found
