@@ -93,6 +93,16 @@ describe("p2pd.task", function()
       assert.same({ nil, "second", "EB", n = 3 }, results)
     end))
 
+    it("takes functions one by one", in_task(function()
+      assert.equal("won", task.race(failing("no", "ENO"), function() return "won" end))
+    end))
+
+    it("has no code for a task that has raised", in_task(function()
+      local ok, message, code = task.race { function() error "broken" end }
+      assert.matches("broken", message)
+      assert.same({}, { ok, code })
+    end))
+
     it("says so when there is nothing to race", in_task(function()
       assert.same({ nil, "nothing to race", "EINVAL", n = 3 }, table.pack(task.race {}))
     end))

@@ -118,11 +118,17 @@ local function start_all(children, fns, collect)
   return ended
 end
 
+local function list_of(...)
+  local first = ...
+  return type(first) == "table" and select("#", ...) == 1 and first or { ... }
+end
+
 --- Runs functions side by side: the first success (a true first result) cancels the rest.
--- @tparam {function,...} fns
+-- @param ... functions, or one table of them
 -- @return what the winner returned; or nil, message, code of the last that failed when none succeeded. A
--- function that raises has failed. Results of a second success are closed.
-function task.race(fns)
+-- function that raises has failed, without a code. Results of a second success are closed.
+function task.race(...)
+  local fns = list_of(...)
   local winner <close> = task.hold()
   local failure = { n = 3, nil, "nothing to race", "EINVAL" }
   local pending = #fns
@@ -135,7 +141,7 @@ function task.race(fns)
       table.move(results, 2, results.n, 1, winner)
     elseif not late then
       failure = results[1] and table.pack(table.unpack(results, 2, results.n))
-        or { n = 3, nil, results[2], "EFAULT" }
+        or { n = 2, nil, results[2] }
     end
   end)
   while winner.n == 0 and pending > 0 do ended:wait() end
@@ -149,8 +155,7 @@ end
 -- and a message), when the rest have been cancelled
 -- @raise what one of them raised
 function task.all(...)
-  local fns = ...
-  if type(fns) ~= "table" then fns = { ... } end
+  local fns = list_of(...)
   local done <close> = task.hold()
   done.n = #fns
   local pending, failure = #fns, nil
