@@ -2,6 +2,7 @@ local config = require "p2pd.config"
 local core = require "p2pd.core"
 local defaults = require "p2pd.settings"
 local helper = require "spec.helper"
+local lfs = require "lfs"
 local scratch = require "p2pd.lab.scratch"
 
 local function write(text)
@@ -192,6 +193,26 @@ describe("p2pd.config", function()
       assert.equal("from.file", first_stun(path))
       assert.equal("given", first_stun(path, '{ stun = { { host = "given", port = 1 } } }'))
       assert.equal(defaults.stun[1].host, first_stun "")
+    end)
+
+    it("reads the user's own file when nothing is named", function()
+      local folder = helper.scratch()
+      local function first_own(environment)
+        return helper.in_task(function()
+          local child <close> = helper.p2pd { "-e", [[
+            local settings, reason, code = require("p2pd.config").resolve()
+            io.write(settings and settings.stun[1].host or reason .. code)]],
+            env = { XDG_CONFIG_HOME = folder, P2PD_SETTINGS = environment } }
+          return child:stdout():read "a"
+        end)
+      end
+      assert.equal(defaults.stun[1].host, first_own "")
+      lfs.mkdir(folder .. "/p2pd")
+      helper.write(folder .. "/p2pd/settings.lua", 'return { stun = { { host = "own", port = 1 } } }')
+      assert.equal("own", first_own "")
+      assert.equal("named", first_own(write 'return { stun = { { host = "named", port = 1 } } }'))
+      helper.write(folder .. "/p2pd/settings.lua", "return {")
+      assert.matches("^/.*settings.lua:1: .*EINVAL$", first_own "")
     end)
   end)
 end)

@@ -3,18 +3,16 @@
 -- each a list of servers, and `silence`, seconds. It sees no globals, and strings have no methods. Every
 -- error names the file, the list and the entry.
 -- @module p2pd.config
+local chunk = require "p2pd.config.chunk"
 local defaults = require "p2pd.settings"
 local proxy = require "p2pd.proxy"
 
 local config = {}
 
-local MAX_BYTES = 1024 * 1024 -- of a settings file
-local MAX_STEPS = 1000000     -- virtual machine instructions that it may take
-local MAX_KIB = 64 * 1024     -- memory that it may take, looked at after each instruction
-local MAX_HOST = 253          -- characters, RFC 1035 section 2.3.4
-local MAX_PATH = 1024      -- characters of a WebSocket's
-local MAX_SILENCE = 86400     -- seconds
-local MAX_SHOWN = 40          -- characters of a bad value that an error repeats
+local MAX_HOST = 253      -- characters, RFC 1035 section 2.3.4
+local MAX_PATH = 1024     -- characters of a WebSocket's
+local MAX_SILENCE = 86400 -- seconds
+local MAX_SHOWN = 40      -- characters of a bad value that an error repeats
 
 local function show(value)
   if type(value) == "table" or type(value) == "function" then return "a " .. type(value) end
@@ -163,48 +161,6 @@ end
 
 -- -- files
 
-local function read_file(path)
-  local file, reason, errno = io.open(path, "r")
-  if not file then return nil, reason, errno == 2 and "ENOENT" or errno == 13 and "EACCES" or "EIO" end
-  local text
-  text, reason = file:read(MAX_BYTES + 1)
-  file:close()
-  if not text and reason then return nil, ("%s: %s"):format(path, reason), "EIO" end
-  text = text or ""
-  if #text > MAX_BYTES then
-    return nil, ("%s: longer than %d bytes"):format(path, MAX_BYTES), "EFBIG"
-  end
-  return text
-end
-
--- Counts instructions and memory.
-local function new_watch()
-  local steps, most = 0, collectgarbage "count" + MAX_KIB
-  return function()
-    steps = steps + 1
-    if steps > MAX_STEPS then error("it does not end", 0) end
-    if collectgarbage "count" > most then error("it takes too much memory", 0) end
-  end
-end
-
--- Strings have no methods meanwhile: pattern matching in C could not be stopped.
-local function without_methods()
-  local meta = debug.getmetatable ""
-  debug.setmetatable("", nil)
-  return setmetatable({}, { __close = function() debug.setmetatable("", meta) end })
-end
-
--- In a coroutine of its own, so that an endless loop can be stopped and a yield goes nowhere.
-local function evaluate(chunk)
-  local thread <close> = setmetatable({ co = coroutine.create(chunk) },
-    { __close = function(self) coroutine.close(self.co) end })
-  debug.sethook(thread.co, new_watch(), "", 1)
-  local _ <close> = without_methods()
-  local ok, value = coroutine.resume(thread.co)
-  if ok and coroutine.status(thread.co) ~= "dead" then return false, "it yields" end
-  return ok, value
-end
-
 --- Reads a settings file and checks it. The chunk is Lua text, never bytecode, and sees no globals.
 -- @tparam string path
 -- @treturn[1] table the file's own keys; see @{resolve} for those of the defaults beside them
@@ -212,16 +168,19 @@ end
 -- @treturn[2] string message that begins with the path
 -- @treturn[2] string "ENOENT", "EACCES", "EIO", "EFBIG", or "EINVAL" for what the file says
 function config.load(path)
-  local text, reason, code = read_file(path)
-  if not text then return nil, reason, code end
-  local chunk
-  chunk, reason = load(text:gsub("^#[^\n]*", ""), "@" .. path, "t", {})
-  if not chunk then return nil, reason, "EINVAL" end
-  local ok, settings = evaluate(chunk)
-  if ok then return config.check(settings, path) end
-  reason = tostring(settings)
-  if reason:sub(1, #path) ~= path then reason = ("%s: %s"):format(path, reason) end
-  return nil, reason, "EINVAL"
+  local settings, reason, code = chunk.load(path)
+  if code then return nil, reason, code end
+  return config.check(settings or nil, path)
+end
+
+--- Where the user keeps a file of ours: in `$XDG_CONFIG_HOME/p2pd`, or `$HOME/.config/p2pd`.
+-- @tparam string name of the file
+-- @treturn ?string nil when there is no home
+function config.path(name)
+  local folder = os.getenv "XDG_CONFIG_HOME"
+  if folder and folder:sub(1, 1) == "/" then return ("%s/p2pd/%s"):format(folder, name) end
+  local home = os.getenv "HOME"
+  if home and home:sub(1, 1) == "/" then return ("%s/.config/p2pd/%s"):format(home, name) end
 end
 
 --- Settings with some keys replaced, each as a whole.
@@ -235,8 +194,24 @@ function config.merge(base, over)
   return merged
 end
 
---- The settings to use: those given, else those of the file that $P2PD_SETTINGS names, else the defaults.
--- What is given replaces the defaults' keys; the other keys are the defaults'.
+-- The user's own settings file, when there is one.
+local function load_own()
+  local path = config.path "settings.lua"
+  if not path then return {} end
+  local own, reason, code = config.load(path)
+  if code == "ENOENT" then return {} end
+  return own, reason, code
+end
+
+local function load_given(given)
+  if given == nil then return load_own() end
+  if type(given) == "string" then return config.load(given) end
+  return config.check(given)
+end
+
+--- The settings to use: those given, else those of the file that $P2PD_SETTINGS names, else those of the
+-- user's own file, `$XDG_CONFIG_HOME/p2pd/settings.lua`, else the defaults. What is given replaces the
+-- defaults' keys; the other keys are the defaults'.
 -- @tparam[opt] table|string given settings or the path of a file
 -- @treturn[1] table complete settings
 -- @treturn[2] nil
@@ -245,13 +220,7 @@ end
 function config.resolve(given)
   local environment = os.getenv "P2PD_SETTINGS"
   if given == nil and environment ~= "" then given = environment end
-  if given == nil then return config.merge(defaults) end
-  local over, reason, code
-  if type(given) == "string" then
-    over, reason, code = config.load(given)
-  else
-    over, reason, code = config.check(given)
-  end
+  local over, reason, code = load_given(given)
   if not over then return nil, reason, code end
   return config.merge(defaults, over)
 end
