@@ -13,12 +13,14 @@ TCP: connect and listen; both give streams.
 #include "bindings/scheduler.h"
 #include "bindings/stream.h"
 #include "host/fd.h"
+#include "host/local_socket.h"
 #include "host/loop.h"
 #include "host/nat64.h"
 #include "host/reserve.h"
 
 #define CONNECTOR_CLASS "p2pd.tcp.connector"
 #define LISTENER_CLASS "p2pd.tcp.listener"
+#define BACKLOG 128
 
 /* A descriptor that somebody waits for: a connection on its way, or a listener. */
 struct socket {
@@ -52,6 +54,14 @@ static int give_up(struct socket *self) {
     return fd;
 }
 
+/* Pushes the path that a listener of listen_path() has; false, and nothing: it is one of TCP. */
+static bool push_path(lua_State *L, int arg) {
+    if (lua_getiuservalue(L, arg, 1) == LUA_TSTRING)
+        return true;
+    lua_pop(L, 1);
+    return false;
+}
+
 /***
 Closes the listener; whoever waits learns that. It can be called twice.
 @function listener:close
@@ -63,6 +73,8 @@ static int m_close(lua_State *L) {
         self = luaL_checkudata(L, 1, LISTENER_CLASS);
     if (!self->fd)
         return 0;
+    if (push_path(L, 1))
+        unlink(lua_tostring(L, -1));
     close(give_up(self));
     if (listens)
         reserve_release();
@@ -168,7 +180,7 @@ static int l_listen(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     check_options(L, 1, &options, &local);
     luaL_argcheck(L, options.local, 1, "option 'ip' expected");
-    lua_Integer backlog = opt_integer(L, 1, "backlog", 128);
+    lua_Integer backlog = opt_integer(L, 1, "backlog", BACKLOG);
     luaL_argcheck(L, backlog >= 0 && backlog <= INT_MAX, 1, "option 'backlog' out of range");
     struct socket *self = new_socket(L, LISTENER_CLASS);
     int fd = tcp_listen(&options, (int)backlog);
@@ -177,6 +189,47 @@ static int l_listen(lua_State *L) {
         return push_error(L, fd, "listen on %s", inet_format(&local, text));
     adopt(self, fd, EV_READ);
     reserve_hold();
+    return 1;
+}
+
+static const char *check_path(lua_State *L) {
+    size_t len;
+    const char *path = luaL_checklstring(L, 1, &len);
+    luaL_argcheck(L, len > 0 && strlen(path) == len, 1, "a path expected");
+    return path;
+}
+
+/***
+Connects to a unix socket.
+@function connect_path
+@tparam string path
+@treturn p2pd.stream to be closed; or nil, message, code: EAGAIN when the listener is busy
+*/
+static int l_connect_path(lua_State *L) {
+    const char *path = check_path(L);
+    int fd = local_socket_connect(path);
+    if (fd < 0)
+        return push_error(L, fd, "connect to %s", path);
+    push_stream(L, stream_new(fd_transport(fd, true)));
+    return 1;
+}
+
+/***
+A listener on a unix socket, for this user alone; its file goes with it.
+@function listen_path
+@tparam string path
+@treturn p2pd.tcp.listener to be closed; or nil, message, code
+*/
+static int l_listen_path(lua_State *L) {
+    const char *path = check_path(L);
+    struct socket *self = new_socket(L, LISTENER_CLASS);
+    int fd = local_socket_listen(path, BACKLOG);
+    if (fd < 0)
+        return push_error(L, fd, "listen on %s", path);
+    adopt(self, fd, EV_READ);
+    reserve_hold();
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
     return 1;
 }
 
@@ -198,6 +251,8 @@ static int accept_one(lua_State *L, struct socket *self, double deadline, bool f
     if (fd >= 0) {
         char text[INET_TEXT_MAX];
         push_stream(L, stream_new(fd_transport(fd, true)));
+        if (remote.any.sa_family == AF_UNIX)
+            return 1;
         lua_pushstring(L, inet_ip(&remote, text));
         lua_pushinteger(L, inet_port(&remote));
         return 3;
@@ -223,8 +278,8 @@ static int accept_k(lua_State *L, int status, lua_KContext ctx) {
 Waits for a connection.
 @function listener:accept
 @tparam[opt] number timeout seconds
-@return a stream, the ip and the port of the other end; or nil, message, code: EMFILE and ENFILE
-when no descriptor is left; the connection was reset then, and one may go on
+@return a stream, and of TCP the ip and the port of the other end; or nil, message, code: EMFILE and
+ENFILE when no descriptor is left; the connection was reset then, and one may go on
 */
 static int m_accept(lua_State *L) {
     struct socket *self = check_listener(L);
@@ -236,7 +291,7 @@ static int m_accept(lua_State *L) {
 /***
 The local address.
 @function listener:getsockname
-@return ip and port; or nil, message, code
+@return ip and port, or the path of a unix socket; or nil, message, code
 */
 static int m_getsockname(lua_State *L) {
     struct socket *self = check_listener(L);
@@ -244,6 +299,8 @@ static int m_getsockname(lua_State *L) {
     char text[INET_TEXT_MAX];
     if (!self->fd)
         return push_listener_closed(L);
+    if (push_path(L, 1))
+        return 1;
     int err = tcp_local(self->fd - 1, &addr);
     if (err < 0)
         return push_error(L, err, "getsockname");
@@ -277,11 +334,17 @@ static const luaL_Reg LISTENER_METHODS[] = {
 static const luaL_Reg LISTENER_META[] = {
     {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
 static const luaL_Reg FUNCTIONS[] = {
-    {"connect", l_connect}, {"listen", l_listen}, {"acknowledge", l_acknowledge}, {NULL, NULL}};
+    {"connect", l_connect},           {"listen", l_listen},
+    {"connect_path", l_connect_path}, {"listen_path", l_listen_path},
+    {"acknowledge", l_acknowledge},   {NULL, NULL}};
 
 int bind_tcp(lua_State *L) {
     bind_class(L, CONNECTOR_CLASS, CONNECTOR_METHODS, CONNECTOR_META);
     bind_class(L, LISTENER_CLASS, LISTENER_METHODS, LISTENER_META);
     luaL_newlib(L, FUNCTIONS);
+    luaL_getmetatable(L, LISTENER_CLASS);
+    lua_getfield(L, -1, "__index");
+    lua_setfield(L, -3, "listener_methods"); /* where Lua adds its own */
+    lua_pop(L, 1);
     return 1;
 }
