@@ -5,6 +5,7 @@
 -- `pipe_id`, `deadline` (see @{p2pd.deadline}), `prepared` (by strategy, what its `prepare` returned). A
 -- policy has `strategies`, a list of names.
 -- @classmod p2pd.dial
+local contacts = require "p2pd.contacts"
 local core = require "p2pd.core"
 local address = require "p2pd.address"
 local deadline = require "p2pd.deadline"
@@ -193,6 +194,7 @@ local function learn(self, message)
   if message.from == self.peer.node_id and message.address ~= address.format(self.peer) then
     message.sender.insecure, message.sender.typed = self.insecure, typed_of(self.peer, message.sender)
     self.peer = message.sender
+    self.learned = message.address
   end
   self:wake()
 end
@@ -303,6 +305,13 @@ local function conclude(self, is_won)
   end
 end
 
+-- The user's contacts learn what the dial has learned.
+local function tell_contacts(self)
+  if not self.learned then return end
+  local ok, reason, code = contacts.refresh(self.peer.node_id, self.learned)
+  if ok == nil and code ~= "ENOENT" then core.log.write("warn", "the contacts: " .. reason) end
+end
+
 local function call_policy(self)
   local ok, stream, name = xpcall(self.policy, debug.traceback, self)
   if not ok then
@@ -334,6 +343,7 @@ function Dial:reach()
   local stream, name, code = task.timeout(self.deadline:left(), call_policy, self)
   conclude(self, stream)
   self.report:conclude(self, stream ~= nil)
+  tell_contacts(self)
   if not stream then
     local why = code == "EFAULT" and ": " .. name or ""
     return nil, dial.failure(("no connection to %s%s"):format(self.peer.node_id, why), code, self.attempts)
