@@ -63,6 +63,8 @@ int bind_pcp(lua_State *L);
 int bind_gateway(lua_State *L);
 int bind_reliable(lua_State *L);
 int bind_session(lua_State *L);
+int bind_splice(lua_State *L);
+int bind_file(lua_State *L);
 int bind_mux(lua_State *L);
 
 #endif

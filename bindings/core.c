@@ -16,6 +16,8 @@ static const struct {
     {"log", bind_log},
     {"random", bind_random},
     {"stream", bind_stream},
+    {"splice", bind_splice},
+    {"file", bind_file},
     {"simplex_pair", bind_simplex_pair},
     {"tcp", bind_tcp},
     {"inet", bind_inet},

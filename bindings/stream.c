@@ -7,6 +7,7 @@
 
 #include "bindings/bind.h"
 #include "host/loop.h"
+#include "host/splice.h"
 
 static void on_event(struct stream *s, int events) {
     struct lua_stream *self = s->owner;
@@ -33,6 +34,11 @@ struct stream *check_stream(lua_State *L, int arg) {
     struct lua_stream *self = check_lua_stream(L, arg);
     luaL_argcheck(L, self->stream, arg, "an open stream expected, got a closed one");
     return self->stream;
+}
+
+void check_not_spliced(lua_State *L, const struct lua_stream *self) {
+    luaL_argcheck(L, !self->stream || !splice_has(self->stream), 1,
+                  "the stream is linked to another one");
 }
 
 int push_stream_closed(lua_State *L) {

@@ -26,6 +26,9 @@ struct stream *check_stream(lua_State *L, int arg);
 /* The stream at arg, open or closed; raises when there is another value. */
 struct lua_stream *check_lua_stream(lua_State *L, int arg);
 
+/* Raises while the stream's bytes go to another one: bindings/splice.c. */
+void check_not_spliced(lua_State *L, const struct lua_stream *self);
+
 /* When a wait that begins now is over, by settimeout(). */
 double stream_deadline(const struct lua_stream *self);
 

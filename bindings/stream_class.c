@@ -205,6 +205,11 @@ static int m_tostring(lua_State *L) {
 }
 
 /***
+The methods of every stream, so that more can be added in Lua.
+@table methods
+*/
+
+/***
 A descriptor as a stream.
 @function fd
 @tparam integer fd
@@ -217,7 +222,22 @@ static int l_fd(lua_State *L) {
     luaL_argcheck(L, fd >= 0 && fd <= INT_MAX, 1, "a descriptor expected");
     if (fcntl((int)fd, F_GETFD) < 0)
         return push_error(L, errno, "descriptor %d", (int)fd);
-    push_stream(L, stream_new(fd_transport((int)fd, lua_toboolean(L, 2))));
+    struct stream *s = stream_new(fd_transport((int)fd, lua_toboolean(L, 2)));
+    s->unqueued = !lua_toboolean(L, 2); /* the program may end after a write */
+    push_stream(L, s);
+    return 1;
+}
+
+/***
+A stream that is at its end and takes nothing (EBADF).
+@function null
+@treturn p2pd.stream to be closed; or nil, message, code
+*/
+static int l_null(lua_State *L) {
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return push_error(L, errno, "open /dev/null");
+    push_stream(L, stream_new(fd_transport(fd, true)));
     return 1;
 }
 
@@ -249,10 +269,15 @@ static const luaL_Reg METHODS[] = {{"read", stream_m_read},
                                    {NULL, NULL}};
 static const luaL_Reg META[] = {
     {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
-static const luaL_Reg FUNCTIONS[] = {{"fd", l_fd}, {"lingering", l_lingering}, {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {
+    {"fd", l_fd}, {"null", l_null}, {"lingering", l_lingering}, {NULL, NULL}};
 
 int bind_stream(lua_State *L) {
     bind_class(L, STREAM_CLASS, METHODS, META);
     luaL_newlib(L, FUNCTIONS);
+    luaL_getmetatable(L, STREAM_CLASS);
+    lua_getfield(L, -1, "__index");
+    lua_setfield(L, -3, "methods"); /* where Lua adds its own */
+    lua_pop(L, 1);
     return 1;
 }

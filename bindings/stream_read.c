@@ -153,6 +153,7 @@ static int read_k(lua_State *L, int status, lua_KContext ctx) {
 static void check_reader(lua_State *L, struct lua_stream *self) {
     task_prepare(L);
     luaL_argcheck(L, !self->readers.first, 1, "another task is reading this stream");
+    check_not_spliced(L, self);
 }
 
 /***

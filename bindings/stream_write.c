@@ -58,5 +58,6 @@ int stream_m_write(lua_State *L) {
         luaL_checkstring(L, arg);
     lua_concat(L, n);
     task_prepare(L);
+    check_not_spliced(L, self);
     return write_some(L, self, 0, true);
 }

@@ -33,6 +33,7 @@ struct fd_transport {
     ev_io io;
     int fd;
     bool socket, owned;
+    bool fifo;
     bool wrote, ended;   /* bytes were written; the peer has ended its half, or is gone */
     bool gone;           /* by an error */
     double discard_till; /* > 0: unread input was met */
@@ -239,6 +240,42 @@ static const struct transport_ops OPS = {
     .free = fd_free,
 };
 
+/* -- splicing ------------------------------------------------------------------------------ */
+
+bool fd_can_splice(const struct transport *t) {
+    const struct fd_transport *f = (const struct fd_transport *)t;
+    return t->ops == &OPS && f->fd >= 0 && f->owned && !f->blocks && (f->socket || f->fifo);
+}
+
+static ssize_t splice_fd(int from, int to, size_t len) {
+    ssize_t n;
+    do
+        n = splice(from, NULL, to, NULL, len, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+ssize_t fd_splice_read(struct transport *t, int pipe, size_t len) {
+    struct fd_transport *f = self(t);
+    ssize_t n = splice_fd(f->fd, pipe, len);
+    f->ended = f->ended || n == 0 || (n < 0 && n != -EAGAIN);
+    return n;
+}
+
+ssize_t fd_splice_write(struct transport *t, int pipe, size_t len) {
+    struct fd_transport *f = self(t);
+    ssize_t n = splice_fd(pipe, f->fd, len);
+    f->wrote = f->wrote || n > 0;
+    return n;
+}
+
+void fd_reset_at_close(struct transport *t) {
+    static const struct linger RESET = {1, 0};
+    struct fd_transport *f = self(t);
+    if (t->ops == &OPS && f->socket && f->fd >= 0)
+        setsockopt(f->fd, SOL_SOCKET, SO_LINGER, &RESET, sizeof RESET);
+}
+
 /* -- making -------------------------------------------------------------------------------- */
 
 static void on_io(struct ev_loop *l, ev_io *w, int events) {
@@ -279,6 +316,7 @@ struct transport *fd_transport(int fd, bool owned) {
     f->owned = owned;
     f->base.patience = PATIENCE_S;
     f->socket = S_ISSOCK(st.st_mode);
+    f->fifo = S_ISFIFO(st.st_mode);
     f->write_max = SSIZE_MAX;
     if (owned)
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);

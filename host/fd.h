@@ -13,4 +13,14 @@
  */
 struct transport *fd_transport(int fd, bool owned);
 
+/* Whether it is a transport of this file over an own socket or pipe, so that splice(2) works. */
+bool fd_can_splice(const struct transport *t);
+
+/* As its read and write, from and to a pipe; nothing passes through user space. */
+ssize_t fd_splice_read(struct transport *t, int pipe, size_t len);
+ssize_t fd_splice_write(struct transport *t, int pipe, size_t len);
+
+/* From now on closing it resets a TCP connection. Nothing for every other transport. */
+void fd_reset_at_close(struct transport *t);
+
 #endif

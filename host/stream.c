@@ -11,6 +11,11 @@
 
 static char scratch[STREAM_READ_MAX];
 
+static void tell_gone(struct stream *s) {
+    if (s->on_gone)
+        s->on_gone(s);
+}
+
 static void update_wants(struct stream *s) {
     int events = (s->reading ? EV_READ : 0) | (s->out.len || s->blocked ? EV_WRITE : 0);
     s->transport->ops->want(s->transport, events);
@@ -118,7 +123,7 @@ void stream_want_write(struct stream *s) {
 /* How many of `rest` bytes, which the transport has just refused, wait in `out`: all or none, but
  * always what it insists on. */
 static size_t queueable(const struct stream *s, size_t rest) {
-    if (s->out.len + rest <= STREAM_QUEUE_MAX)
+    if (s->out.len + rest <= (s->unqueued ? 0 : STREAM_QUEUE_MAX))
         return rest;
     if (s->out.len)
         return 0;
@@ -151,6 +156,12 @@ ssize_t stream_write(struct stream *s, const void *data, size_t len) {
     return (ssize_t)taken;
 }
 
+void stream_queue(struct stream *s, const void *data, size_t len) {
+    buffer_append(&s->out, data, len);
+    s->bytes_out += len;
+    update_wants(s);
+}
+
 int stream_shutdown(struct stream *s) {
     if (s->shut || s->write_error)
         return s->write_error;
@@ -173,6 +184,7 @@ int stream_detach(struct stream *s) {
 struct transport *stream_take(struct stream *s) {
     if (s->in.len || s->out.len || s->shut || s->ended || s->read_error || s->write_error)
         return NULL;
+    tell_gone(s);
     struct transport *transport = s->transport;
     transport->ops->want(transport, 0);
     free(s);
@@ -180,6 +192,7 @@ struct transport *stream_take(struct stream *s) {
 }
 
 void stream_disown(struct stream *s) {
+    tell_gone(s);
     buffer_fini(&s->out);
     free(s);
 }
@@ -191,6 +204,7 @@ static void release(struct stream *s) {
 }
 
 void stream_abort(struct stream *s) {
+    tell_gone(s);
     transport_abort(s->transport);
     release(s);
 }
@@ -200,6 +214,7 @@ void stream_close(struct stream *s) {
         stream_abort(s);
         return;
     }
+    tell_gone(s);
     transport_leave(s->transport, s->out, s->shut && s->out.len);
     s->out = (struct buffer){0};
     release(s);

@@ -17,9 +17,11 @@ struct stream {
     bool shut;       /* the local half is ended, once `out` is drained */
     bool blocked;    /* a writer waits for room */
     bool reading;    /* a reader waits for bytes */
+    bool unqueued;   /* a write is over when the transport has all of it */
     bool likely;     /* the last read took all it could: there is probably more */
     size_t burst;    /* bytes read since a reader last waited */
     void (*on_event)(struct stream *, int events); /* EV_READ: read again; EV_WRITE: write again */
+    void (*on_gone)(struct stream *);              /* it is about to be freed; NULL: never mind */
     void *owner;
 };
 
@@ -56,6 +58,9 @@ void stream_want_write(struct stream *s);
 /* Sends or queues: how many bytes were taken, or -errno. Fewer than len: wait for
  * on_event(EV_WRITE). */
 ssize_t stream_write(struct stream *s, const void *data, size_t len);
+
+/* Queues bytes behind what is queued, whatever the bounds. */
+void stream_queue(struct stream *s, const void *data, size_t len);
 
 /* Ends the local half after what is queued. 0 or -errno. */
 int stream_shutdown(struct stream *s);

@@ -1,7 +1,8 @@
 --- p2pd: one pipe between two programs, wherever they sit.
 --
 -- `p2pd.run`, `p2pd.spawn`, `p2pd.sleep`, `p2pd.step`, `p2pd.race`, `p2pd.all`, `p2pd.timeout` and
--- `p2pd.condition` are those of @{p2pd.task}; `p2pd.VERSION` is a string.
+-- `p2pd.condition` are those of @{p2pd.task}, `p2pd.after` and `p2pd.every` those of @{p2pd.timer}.
+-- `p2pd.stdin` and `p2pd.stdout` are streams, see @{p2pd.standard}; `p2pd.VERSION` is a string.
 -- @module p2pd
 -- @usage
 -- local p2pd = require "p2pd"
@@ -9,7 +10,9 @@
 --   local node <close> = assert(p2pd.node { name = "alice" })
 --   print(node.address)
 -- end)
+local standard = require "p2pd.standard"
 local task = require "p2pd.task"
+local timer = require "p2pd.timer"
 
 local p2pd = {
   VERSION = require "p2pd.version",
@@ -22,6 +25,8 @@ local p2pd = {
   all = task.all,
   timeout = task.timeout,
   condition = task.condition,
+  after = timer.after,
+  every = timer.every,
 
   --- A function that starts a node; see @{p2pd.node}.
   node = require("p2pd.node").new,
@@ -38,8 +43,24 @@ local p2pd = {
   --- Network time; see @{p2pd.clock}.
   clock = require "p2pd.clock",
 
+  --- Names for peers; see @{p2pd.contacts}.
+  contacts = require "p2pd.contacts",
+
   --- The connection policies; see @{p2pd.policy}.
   policy = require "p2pd.policy",
+
+  --- Other programs; see @{p2pd.process}.
+  process = require "p2pd.process",
+
+  --- TCP and unix sockets: `connect` and `listen`; see @{p2pd.tcp}.
+  tcp = require "p2pd.tcp",
 }
 
-return p2pd
+local STREAMS = { stdin = standard.input, stdout = standard.output }
+
+standard.watch_input()
+
+return setmetatable(p2pd, { __index = function(_, name)
+  local open = STREAMS[name]
+  return open and open()
+end })

@@ -161,6 +161,16 @@ local function run_init()
   return true
 end
 
+-- p2pd is a global of scripts and of -e; it takes time to load, so only who uses it waits for it.
+local function provide_p2pd()
+  setmetatable(_G, { __index = function(globals, name)
+    if name ~= "p2pd" then return nil end
+    setmetatable(globals, nil)
+    globals.p2pd = require "p2pd"
+    return globals.p2pd
+  end })
+end
+
 local function make_arg(argv, first)
   local t = {}
   for i = 0, #argv do
@@ -275,6 +285,7 @@ function lua_main.main(argv)
     show_version()
   end
   _G.arg = make_arg(argv, options.script)
+  provide_p2pd()
   if not options.flags.E and not run_init() or not run_steps(options.steps) then
     return 1
   end

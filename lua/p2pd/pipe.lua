@@ -7,6 +7,7 @@
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
 local handshake = require "p2pd.handshake"
+local streams = require "p2pd.stream"
 local task = require "p2pd.task"
 local endpoint = require "p2pd.endpoint"
 
@@ -148,13 +149,46 @@ function methods:write(...)
 end
 
 --- An iterator over @{read} with the same formats; it ends at the stream's end and raises on a failure.
-function methods:lines(...)
-  local formats = table.pack(...)
-  return function()
-    local results = table.pack(self:read(table.unpack(formats, 1, formats.n)))
-    if results[1] == nil and results[2] then error(results[2], 2) end
-    return table.unpack(results, 1, results.n)
-  end
+-- Or over the lines that match a pattern: each step gives a line and what the pattern captures of it. Several
+-- tasks may do so at a time, each with a pattern of its own; a line that matches none is skipped.
+-- @function lines
+-- @param ... formats, or one pattern that is no format
+-- @usage for line, name in pipe:lines "^hello (%a+)" do print(name) end
+
+--- Sends a message, which the peer receives as one: four bytes of length, and the message.
+-- @function send
+-- @tparam string message
+-- @tparam[opt=1048576] integer max bytes
+-- @treturn pipe itself; or nil, message, code (EMSGSIZE: it is too long, and nothing was sent)
+
+--- Waits for a message.
+-- @function receive
+-- @tparam[opt=1048576] integer max bytes
+-- @treturn ?string nil at the end; nil, message, code on a failure (EMSGSIZE: a longer one comes; EPROTO: the
+-- end came within one; ETIMEDOUT: it may be waited for again)
+
+--- An iterator over @{receive}; it ends at the pipe's end and raises on a failure.
+-- @function messages
+-- @tparam[opt=1048576] integer max bytes
+
+--- Copies what the pipe gives to another stream or pipe, and the other way round, until both have ended. The
+-- end of what one gives ends the other's sending half. Cancelling the task ends it; so does closing one of
+-- them. When it fails, what has not got all that was for it is broken off, not ended. Closes neither.
+-- @function link
+-- @tparam stream|pipe|table other or `from` and `to`, two streams such as `p2pd.stdin` and `p2pd.stdout`, and
+-- perhaps `first`: true when the end of what the pipe gives is the end of it all
+-- @treturn table received and sent: bytes that the pipe has given and taken; or nil, message, code and that
+-- table
+-- @usage pipe:link(assert(p2pd.tcp.connect "127.0.0.1:22"))
+
+for name, method in pairs(streams.methods) do methods[name] = method end
+
+--- The stream of the core's that carries the pipe, once the peer has taken it.
+-- @local
+function methods:carrier()
+  local ok, message, code = wait_for_verdict(self)
+  if not ok then return nil, message, code end
+  return self.stream
 end
 
 --- Ends our sending half, once what is written is out: the peer reads the end. Reading goes on.

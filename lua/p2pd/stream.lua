@@ -1,12 +1,27 @@
 --- Streams, for strategies: what connects and carries bytes before there is a pipe.
--- A stream reads and writes as a pipe does (`read`, `recv`, `write`, `shutdown`, `close`), and has
--- `peek(n)`, `getsockname()` and `getpeername()`. Whoever holds one closes it, or hands it to
+-- A stream reads and writes as a pipe does (`read`, `recv`, `lines`, `write`, `send`, `receive`, `messages`,
+-- `link`, `shutdown`, `close`), and has `peek(n)`, `getsockname()` and `getpeername()`. Whoever holds one closes it, or hands it to
 -- @{p2pd.dial:secure} or @{p2pd.node:admit}, which then own it.
 -- @module p2pd.stream
 local core = require "p2pd.core"
+local lines = require "p2pd.stream.lines"
+local link = require "p2pd.stream.link"
+local messages = require "p2pd.stream.messages"
 local task = require "p2pd.task"
 
 local stream = {}
+
+--- What streams and pipes can do besides: methods, by name.
+-- @local
+stream.methods = {
+  lines = lines.iterate,
+  link = link.run,
+  messages = messages.iterate,
+  receive = messages.receive,
+  send = messages.send,
+}
+
+for name, method in pairs(stream.methods) do core.stream.methods[name] = method end
 
 --- Connects by TCP.
 -- @function connect
