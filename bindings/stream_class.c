@@ -63,6 +63,19 @@ static int m_abort(lua_State *L) {
 }
 
 /***
+Closes it, drops what is queued, and resets a TCP connection: the other end gets an error, and no
+end.
+@function stream:reset
+*/
+static int m_reset(lua_State *L) {
+    struct lua_stream *self = check_lua_stream(L, 1);
+    if (self->stream)
+        fd_reset_at_close(self->stream->transport);
+    kill_stream(self);
+    return 0;
+}
+
+/***
 Gives the descriptor away; the stream is closed then.
 @function stream:detach
 @treturn integer the descriptor; or nil, message, code: EBUSY while bytes are buffered, EOPNOTSUPP
@@ -258,6 +271,7 @@ static const luaL_Reg METHODS[] = {{"read", stream_m_read},
                                    {"shutdown", m_shutdown},
                                    {"close", m_close},
                                    {"abort", m_abort},
+                                   {"reset", m_reset},
                                    {"detach", m_detach},
                                    {"settimeout", m_settimeout},
                                    {"setlimit", m_setlimit},

@@ -3,8 +3,7 @@
  * Between two plain descriptors bytes go through a pipe by splice(2).
  *
  * A failure to read ends both halves: what has come is not all there was. A failure to write leaves
- * the other half, when it comes from the same stream, to its end: a peer that has stopped reading
- * may have said something before it left.
+ * the other half to its end: who has stopped reading may still have something to say.
  */
 #include "host/splice.h"
 
@@ -80,6 +79,10 @@ static struct splice_half *other(struct splice *s, const struct splice_half *h) 
     return h == &s->halves[0] ? &s->halves[1] : &s->halves[0];
 }
 
+static bool is_last(const struct splice *s, const struct splice_half *h) {
+    return s->first_ends_all && h == &s->halves[0];
+}
+
 static void fail(struct splice *s, struct splice_half *h, const struct stream *stream, int err) {
     bool reading = stream == h->from;
     const char *reason = transport_reason(stream->transport);
@@ -89,15 +92,14 @@ static void fail(struct splice *s, struct splice_half *h, const struct stream *s
         snprintf(s->reason, sizeof s->reason, "%s: %s", reading ? "read" : "write",
                  reason ? reason : strerror(-err));
     }
-    const struct splice_half *o = other(s, h);
-    if (reading || o->done || o->from != h->to)
+    if (reading || other(s, h)->done || is_last(s, h))
         finish(s);
 }
 
 static void end_half(struct splice *s, struct splice_half *h) {
     h->done = h->ended = true;
     stream_shutdown(h->to);
-    if (other(s, h)->done || (s->first_ends_all && h == &s->halves[0]))
+    if (other(s, h)->done || is_last(s, h))
         finish(s);
 }
 

@@ -1,7 +1,9 @@
 --- Commands: each is a script of the same name in scripts/, and what those scripts share.
 -- @module p2pd.cli
 local config = require "p2pd.config"
+local contacts = require "p2pd.contacts"
 local core = require "p2pd.core"
+local node = require "p2pd.node"
 local output = require "p2pd.cli.output"
 local peer = require "p2pd.peer"
 local strategy = require "p2pd.strategy"
@@ -15,10 +17,15 @@ local wrap_line = require("p2pd.text").wrap
 local wanted -- a table while a script is asked for its parser alone
 
 local COMMANDS = {
+  { name = "chat", summary = "talk to peers, line by line" },
   { name = "connect", summary = "connect to a peer; standard input and output are the pipe" },
+  { name = "contacts", summary = "names for peers" },
   { name = "demo", summary = "two peers, on loopback and behind two NATs, connected by every strategy" },
+  { name = "expose", summary = "let peers connect to services of this machine" },
+  { name = "forward", summary = "a local port that leads to a peer's service" },
   { name = "id", summary = "show the id of a node's key" },
   { name = "lab", summary = "hosts behind NATs of your choice, on this machine" },
+  { name = "listen", summary = "accept a pipe; standard input and output, or a program's, are the pipe" },
   { name = "nat", summary = "what this host's network lets peers do" },
   { name = "node", summary = "run a node that accepts pipes" },
   { name = "ping", summary = "round trips to a peer, over signalling and over a pipe" },
@@ -220,9 +227,21 @@ end
 function cli.find_peer(args)
   local settings, reason = config.resolve(args.settings)
   local address
-  if settings then address, reason = peer.find(args.address, { settings = settings }) end
-  if address then return address, address:match "%w+$", settings end
+  if settings then
+    address, reason = peer.find(args.address, { settings = settings, contacts = contacts })
+  end
+  if address then return address, contacts.name_of(address:match "%w+$") or address:match "%w+$", settings end
   cli.say("%s", reason)
+end
+
+--- Starts the node of a command; what is wrong is said.
+-- @tparam table args
+-- @tparam[opt] table more options
+-- @treturn ?node
+function cli.start_node(args, more)
+  local made, reason, code = node.new(cli.node_options(args, more))
+  if not made then cli.say("%s%s", reason, code == "EBUSY" and " (--force runs another)" or "") end
+  return made
 end
 
 --- A number as reports have it: with six digits at most.

@@ -36,9 +36,9 @@ end
 
 --- Runs a program. It dies with us, has its own process group and default signals.
 -- @tparam table given the program, looked up in PATH, and its arguments as a list; `stdin`: "null" (default),
--- "pipe" or "inherit"; `stdout` and `stderr`: "inherit" (default), "pipe" or "null", and "stdout" for a stderr
--- that goes where stdout goes; `env`: variables by name, added to ours; `cwd`: its folder; `foreground`: true
--- for a program that talks to the user
+-- "pipe" or "inherit"; `stdout` and `stderr`: "inherit" (default), "pipe" or "null", and "stdout" for a
+-- stderr that goes where stdout goes; `env`: variables by name, added to ours; `cwd`: its folder;
+-- `foreground`: true for a program that talks to the user
 -- @treturn p2pd.process with `:stdin()`, `:stdout()` and `:stderr()` (streams, or nil), `:wait([timeout])`
 -- ("exit" and its status, or "signal" and its number), `:kill([signal])`, `:pid()` and `:close()`; or nil,
 -- message, code when it cannot be run

@@ -39,14 +39,13 @@ end
 --- Has io.read and io.lines warn, once, when they are called in a task while there are others.
 -- @local
 function standard.watch_input()
-  local read, lines = io.read, io.lines
-  io.read = function(...)
-    if io.input() == io.stdin then warn_once "io.read" end
-    return read(...)
-  end
-  io.lines = function(name, ...)
-    if name == nil and io.input() == io.stdin then warn_once "io.lines" end
-    return lines(name, ...)
+  for _, name in ipairs { "read", "lines" } do
+    local plain = io[name]
+    rawset(io, name, function(...)
+      local of_input = name == "read" or (...) == nil
+      if of_input and io.input() == io.stdin then warn_once("io." .. name) end
+      return plain(...)
+    end)
   end
 end
 

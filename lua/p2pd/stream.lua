@@ -1,7 +1,8 @@
 --- Streams, for strategies: what connects and carries bytes before there is a pipe.
 -- A stream reads and writes as a pipe does (`read`, `recv`, `lines`, `write`, `send`, `receive`, `messages`,
--- `link`, `shutdown`, `close`), and has `peek(n)`, `getsockname()` and `getpeername()`. Whoever holds one closes it, or hands it to
--- @{p2pd.dial:secure} or @{p2pd.node:admit}, which then own it.
+-- `link`, `shutdown`, `close`), and has `peek(n)`, `reset()` (breaks it off), `getsockname()` and
+-- `getpeername()`. Whoever holds one closes it, or hands it to @{p2pd.dial:secure} or @{p2pd.node:admit},
+-- which then own it.
 -- @module p2pd.stream
 local core = require "p2pd.core"
 local lines = require "p2pd.stream.lines"

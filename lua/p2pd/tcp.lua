@@ -110,9 +110,9 @@ local LISTEN = {
 --- Listens. A unix socket is for this user alone, and its file goes with the listener.
 -- @tparam string|integer place port 0: a free one
 -- @tparam[opt] table given backlog, interface
--- @treturn listener with `accept([timeout])` (a stream, and of TCP the ip and port of the other end), `streams()`
--- (an iterator over accept, until the listener is closed), `getsockname()` (ip and port, or a path), `close()`;
--- or nil, message, code
+-- @treturn listener with `accept([timeout])` (a stream, and of TCP the ip and port of the other end),
+-- `streams()` (an iterator over accept, until the listener is closed), `getsockname()` (ip and port, or a
+-- path) and `close()`; or nil, message, code
 -- @raise for an option that is not known or of a wrong kind
 function tcp.listen(place, given)
   given = given or {}

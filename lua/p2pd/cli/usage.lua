@@ -37,7 +37,7 @@ usage.ENVIRONMENT = {
   { "P2PD_LOG", "what is said on stderr: debug, info, warn or error" },
   { "P2PD_SKEW", "seconds that the system's clock is taken to be ahead, to try a wrong one" },
   { "LUA_INIT", "Lua code, or @ and a file, that is run first; LUA_PATH, LUA_CPATH as lua has them" },
-  { "XDG_CONFIG_HOME", "where p2pd/settings.lua, read when no other settings are named, and contacts are (~/.config)" },
+  { "XDG_CONFIG_HOME", "where p2pd/ with contacts.lua and the settings.lua of this user is (~/.config)" },
   { "XDG_DATA_HOME", "where p2pd/ with the nodes' keys is (~/.local/share)" },
 }
 

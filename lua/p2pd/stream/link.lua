@@ -24,8 +24,8 @@ local function carrier_of(value)
 end
 
 --- Copies what a stream gives to another, and the other way round, until both have ended; waits. The end of
--- what one gives ends the other's sending half. Cancelling the task ends it; so does closing one of them. When
--- it fails, what has not got all that was for it is broken off, not ended. Neither is closed by this.
+-- what one gives ends the other's sending half. Cancelling the task ends it; so does closing one of them.
+-- When it fails, what has not got all that was for it is broken off, not ended. Neither is closed by this.
 -- @tparam stream|pipe stream
 -- @tparam stream|pipe|table other or `from` and `to`: two streams such as `p2pd.stdin` and `p2pd.stdout`, and
 -- perhaps `first`: true when the end of what the stream gives is the end of it all

@@ -1,0 +1,47 @@
+-- p2pd expose: services of this machine, for the peers that one lets in.
+local cli = require "p2pd.cli"
+local forward = require "p2pd.forward"
+local pipes = require "p2pd.cli.pipes"
+local whom = require "p2pd.cli.whom"
+
+local parser = cli.add_node_options(cli.parser("expose",
+  "Let peers connect to services of this machine, by `p2pd forward` on theirs."))
+parser:argument("service", "HOST:PORT, a unix socket's path, or either behind a name: ssh=127.0.0.1:22. "
+  .. "The first one is what a peer gets who names none."):args "+"
+parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
+parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
+parser:option("--allow", "Let this peer in, an id or a contact's name; may be given again.")
+  :argname "PEER":count "*"
+parser:flag("--allow-anybody", "Let everybody in who knows the address.")
+parser:flag("--json", "Say what happens as JSON objects, one a line, on standard error.")
+
+local function tell(as_json)
+  return function(kind, event)
+    local counts, name = event.counts or {}, whom.name(event.pipe.peer)
+    local service = event.service == "" and "the first service" or event.service or "a service"
+    pipes.tell(as_json, { event = kind, peer = event.pipe.peer, name = name, strategy = event.pipe.strategy,
+      service = event.service, received = counts.received, sent = counts.sent, reason = event.reason },
+      "%s: %s: %s%s%s", name, service, kind, pipes.count(counts), event.reason and ", " .. event.reason or "")
+  end
+end
+
+local function main(args)
+  local services, reason = forward.services(args.service)
+  local allow
+  if services then allow, reason = whom.ids(args.allow, args.settings) end
+  if not allow then cli.say("%s", reason) end
+  local node <close> = allow and cli.start_node(args, { allow = not args.allow_anybody and allow or nil,
+    protocols = { forward.PROTOCOL } })
+  if not node then return cli.FAILED end
+  cli.print("address: " .. node.address)
+  forward.serve(node, services, tell(args.json))
+  return cli.OK
+end
+
+local args, status = cli.parse(parser, ...)
+if not args then return status end
+if #args.allow == 0 and not args.allow_anybody then
+  cli.say "say who may connect: --allow PEER, or --allow-anybody"
+  return cli.USAGE
+end
+return cli.run(main, args)

@@ -1,0 +1,58 @@
+-- p2pd forward: a local port, unix socket or SOCKS5 proxy that leads to what a peer exposes.
+local p2pd = require "p2pd"
+local cli = require "p2pd.cli"
+local endpoint = require "p2pd.endpoint"
+local forward = require "p2pd.forward"
+local pipes = require "p2pd.cli.pipes"
+local socks = require "p2pd.socks"
+local whom = require "p2pd.cli.whom"
+
+local parser = cli.add_node_options(cli.parser("forward",
+  "Listen on a local port; each connection goes to a service that the peer exposes (`p2pd expose`)."))
+parser:argument("place", "A port, HOST:PORT, or a unix socket's path.")
+parser:argument("peer", "The peer's address, id or name, perhaps with a service: bob:ssh.")
+parser:flag("--socks", "Be a SOCKS5 proxy: hosts are the names of services, or what is exposed.")
+parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
+parser:flag("-v --verbose", "Tell of each connection's beginning and end.")
+parser:flag("--json", "Say what happens as JSON objects, one a line, on standard error.")
+
+local function open_by_socks(node, address)
+  return function(stream)
+    local host, port, code = socks.receive(stream)
+    if not host then return nil, port, code end
+    local pipe, reason
+    for _, service in ipairs { endpoint.format(host, port), host } do
+      pipe, reason, code = forward.open(node, address, service)
+      if pipe or code ~= "EACCES" then break end
+    end
+    socks.reply(stream, pipe and socks.SUCCEEDED or code == "EACCES" and socks.NOT_ALLOWED or socks.FAILED)
+    return pipe, reason, code
+  end
+end
+
+local function tell(args)
+  return function(kind, event)
+    if kind ~= "refused" and not event.reason and not args.verbose and not args.json then return end
+    local counts = event.counts or {}
+    pipes.tell(args.json, { event = kind, strategy = event.pipe and event.pipe.strategy, sent = counts.sent,
+      received = counts.received, reason = event.reason },
+      "connection %s%s%s", kind, pipes.count(counts), event.reason and ", " .. event.reason or "")
+  end
+end
+
+local function main(args)
+  local address, service = whom.find_service(args.peer, args.settings)
+  local listener <close>, reason = p2pd.tcp.listen(args.place)
+  if not address or not listener then cli.say("%s", not address and service or reason) end
+  local node <close> = address and listener and cli.start_node(args)
+  if not node then return cli.FAILED end
+  local ip, port = listener:getsockname()
+  cli.print("listening: " .. (port and endpoint.format(ip, port) or ip))
+  local function open() return forward.open(node, address, service) end
+  forward.listen(listener, args.socks and open_by_socks(node, address) or open, tell(args))
+  return cli.OK
+end
+
+local args, status = cli.parse(parser, ...)
+if not args then return status end
+return cli.run(main, args)
