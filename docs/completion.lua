@@ -6,6 +6,7 @@ local usage = require "p2pd.cli.usage"
 -- What completes an option's argument, by the argument's name; of any other nothing is known.
 local BY_ARGUMENT = {
   FILE = ":", -- bash's own completion
+  PEER = '_p2pd_words "$(p2pd contacts 2>/dev/null | cut -d" " -f1)"',
   NAME = '_p2pd_words "$(ls /sys/class/net 2>/dev/null)"',
   ["A,B"] = ("_p2pd_list '%s'"):format(table.concat(strategy.DEFAULT, " ")),
 }

@@ -11,20 +11,20 @@ local parser = cli.add_node_options(cli.parser("chat",
   .. "/name NAME changes yours, /quit ends it."))
 parser:argument("peer", "Whom to call: an address, an id or a name."):args "*"
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
-parser:option("--nick", "What the others see (else the node's name, or $USER)."):argname "NAME"
+parser:option("--nick", "What the others see (else the node's name, or $USER)."):argname "NICK"
 parser:option("--allow", "Let this peer in and no other; may be given again."):argname "PEER":count "*"
 
 local function run_line(talk, screen, line)
   local command, rest = line:match "^/(%a+)%s*(.-)%s*$"
   if command == "quit" then return false end
   if command == "who" then
-    screen:print("* here: " .. table.concat({ talk.name, table.unpack(talk:who()) }, ", "))
+    screen:show("* here: " .. table.concat({ talk.name, table.unpack(talk:who()) }, ", "))
   elseif command == "name" and rest ~= "" then
     talk:rename(rest)
   elseif command then
-    screen:print "* /who, /name NAME, /quit"
+    screen:show "* /who, /name NAME, /quit"
   elseif line ~= "" and not talk:say(line) then
-    screen:print "* nobody is here"
+    screen:show "* nobody is here"
   end
   return true
 end
@@ -33,7 +33,7 @@ local function call(talk, screen, who, settings)
   local address, reason = whom.find(who, settings)
   local ok
   if address then ok, reason = talk:call(address) end
-  if not ok then screen:print(("* %s: %s"):format(who, reason)) end
+  if not ok then screen:show(("* %s: %s"):format(who, reason)) end
 end
 
 local function main(args)
@@ -43,10 +43,10 @@ local function main(args)
     { allow = allow[1] and allow or nil, protocols = { chat.PROTOCOL } })
   if not node then return cli.FAILED end
   local screen <close> = prompt.open "> "
-  screen:print("address: " .. node.address)
+  screen:show("address: " .. node.address)
   local talk = chat.new(node, { name = args.nick or args.name or os.getenv "USER" or node.id:sub(1, 4),
     name_of = contacts.name_of,
-    on_event = function(...) screen:print(chat.describe(...)) end })
+    on_event = function(...) screen:show(chat.describe(...)) end })
   p2pd.spawn(talk.serve, talk)
   for _, who in ipairs(args.peer) do p2pd.spawn(call, talk, screen, who, args.settings) end
   for line in function() return screen:read() end do

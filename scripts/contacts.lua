@@ -5,6 +5,7 @@ local peer = require "p2pd.peer"
 
 local parser = cli.parser("contacts", "Show, add and remove names for peers. A name may stand wherever a "
   .. "command takes a peer. An address is replaced when the peer tells a newer one.")
+parser:epilog "p2pd contacts add NAME ADDRESS|ID; p2pd contacts remove NAME; p2pd contacts list"
 parser:command_target "action"
 parser:require_command(false)
 parser:command("list", "Show all (the default).")

@@ -31,7 +31,7 @@ local function main(args)
   if services then allow, reason = whom.ids(args.allow, args.settings) end
   if not allow then cli.say("%s", reason) end
   local node <close> = allow and cli.start_node(args, { allow = not args.allow_anybody and allow or nil,
-    protocols = { forward.PROTOCOL } })
+    trust = allow, protocols = { forward.PROTOCOL } })
   if not node then return cli.FAILED end
   cli.print("address: " .. node.address)
   forward.serve(node, services, tell(args.json))

@@ -89,6 +89,14 @@ describe("the application", function()
       assert.equal(1, (run("contacts", "add", "bob", "nowhere")))
     end))
 
+    it("fail when their output can't be written", task(function()
+      assert.equal(0, (run("contacts", "add", "bob", id_of "bob")))
+      local child <close> = assert(core.process.spawn { "sh", "-c", '"$0" contacts >/dev/full', stderr = "pipe",
+        stdout = "pipe", env = { XDG_CONFIG_HOME = folder }, os.getenv "P2PD_EXE" or "./p2pd" })
+      local status, _, err = finish(child)
+      assert.same({ 1, "p2pd: standard output: No space left on device\n" }, { status, err })
+    end))
+
     it("learn the address of whom one connects to", task(function()
       local bob <close> = start_node()
       assert.equal(0, (run("contacts", "add", "bob", "0-0-0-" .. bob.id)))

@@ -77,7 +77,7 @@ compopt() { :; }; _p2pd; printf '%%s ' "${COMPREPLY[@]}"]]
 
   it("offers commands and scripts", function()
     assert.equal("nat node nodes.lua", complete "n")
-    assert.equal("connect", complete "help con")
+    assert.equal("connect", complete "help conn")
     assert.equal("--help", complete "--h")
   end)
 

@@ -13,6 +13,7 @@ forward.PROTOCOL = "forward/1"
 local MESSAGE_MAX = 512 -- bytes
 local REQUEST_S = 10    -- until the request, and for the service to answer
 local ANSWER_S = 15     -- until the peer has done so
+local OPENING_MAX = 16  -- streams that are being opened at a time
 
 local NOTHING = { received = 0, sent = 0 }
 
@@ -108,9 +109,20 @@ function forward.open(node, address, service)
   return held:release()
 end
 
-local function carry(stream, open, on_event)
+-- Opens one after the other, a few at a time: the peer has so much room for what is not verified yet.
+local function open_in_turn(gate, open, stream)
+  while gate.count == OPENING_MAX do gate.changed:wait() end
+  gate.count = gate.count + 1
+  local _ <close> = setmetatable({}, { __close = function()
+    gate.count = gate.count - 1
+    gate.changed:signal()
+  end })
+  return open(stream)
+end
+
+local function carry(gate, stream, open, on_event)
   local held <close> = stream
-  local pipe <close>, reason = open(stream)
+  local pipe <close>, reason = open_in_turn(gate, open, stream)
   if not pipe then
     held:reset()
     return on_event("refused", { reason = reason })
@@ -128,7 +140,8 @@ end
 function forward.listen(listener, open, on_event)
   on_event = on_event or function() end
   local streams <close> = task.group()
-  for stream in listener:streams() do streams:detach(carry, stream, open, on_event) end
+  local gate = { count = 0, changed = task.condition() }
+  for stream in listener:streams() do streams:detach(carry, gate, stream, open, on_event) end
 end
 
 return forward

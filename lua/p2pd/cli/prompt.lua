@@ -35,7 +35,7 @@ end
 
 --- Shows a line, above the one that is being typed.
 -- @tparam string line
-function Prompt:print(line)
+function Prompt:show(line)
   if self.editor then
     self.editor:print(line .. "\n")
   else
