@@ -32,8 +32,7 @@ static int push_outcome(lua_State *L, struct task *t) {
         lua_pushnil(L);
         lua_pushvalue(t->co, 1);
         lua_xmove(t->co, L, 1);
-        lua_pushliteral(L, "EFAULT");
-        return 3;
+        return 2;
     }
     int n = lua_gettop(t->co);
     luaL_checkstack(L, n, "too many results");
@@ -60,7 +59,7 @@ static int join_k(lua_State *L, int status, lua_KContext ctx) {
 Waits until the task is over.
 @function task:join
 @tparam[opt] number timeout seconds
-@return what its function has returned; or nil, message, code: ECANCELED, EFAULT (its error),
+@return what its function has returned; or nil and its error; or nil, message, code: ECANCELED,
 ETIMEDOUT
 */
 static int m_join(lua_State *L) {

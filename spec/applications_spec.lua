@@ -91,8 +91,8 @@ describe("the application", function()
 
     it("fail when their output can't be written", task(function()
       assert.equal(0, (run("contacts", "add", "bob", id_of "bob")))
-      local child <close> = assert(core.process.spawn { "sh", "-c", '"$0" contacts >/dev/full', stderr = "pipe",
-        stdout = "pipe", env = { XDG_CONFIG_HOME = folder }, os.getenv "P2PD_EXE" or "./p2pd" })
+      local child <close> = assert(core.process.spawn { "sh", "-c", '"$0" contacts >/dev/full',
+        stderr = "pipe", stdout = "pipe", env = { XDG_CONFIG_HOME = folder }, os.getenv "P2PD_EXE" or "./p2pd" })
       local status, _, err = finish(child)
       assert.same({ 1, "p2pd: standard output: No space left on device\n" }, { status, err })
     end))
@@ -133,7 +133,8 @@ describe("the application", function()
     it("brings what a file has, though the peer has ended its half", task(function()
       local file = helper.write(folder .. "/in", ("x"):rep(3000000))
       local child <close> = assert(core.process.spawn { "sh", "-c", 'exec "$0" listen --settings "$1" '
-        .. '--interface lo <"$2"', os.getenv "P2PD_EXE" or "./p2pd", path, file, stdout = "pipe", stderr = "pipe" })
+        .. '--interface lo <"$2"', os.getenv "P2PD_EXE" or "./p2pd", path, file, stdout = "pipe",
+        stderr = "pipe" })
       local address = wait_for(child:stderr(), "address: (.*)$")
       local alice <close> = start_node()
       local pipe <close> = assert(alice:connect(address))
@@ -153,7 +154,8 @@ describe("the application", function()
         assert.equal("SHOUT\n" .. alice.id .. "\n", pipe:read "a")
         local begin, ending = json.decode(child:stderr():read "l"), json.decode(child:stderr():read "l")
         assert.same({ "begin", "direct", alice.id }, { begin.event, begin.strategy, begin.peer })
-        assert.same({ "end", 6, 7 + #alice.id, nil }, { ending.event, ending.received, ending.sent, ending.reason })
+        assert.same({ "end", 6, 7 + #alice.id, nil },
+          { ending.event, ending.received, ending.sent, ending.reason })
       end
     end))
 
@@ -278,7 +280,7 @@ describe("the application", function()
       local stream <close> = assert(p2pd.tcp.connect(place))
       stream:settimeout(WAIT)
       assert.equal("ECONNRESET", select(3, stream:read "l"))
-      wait_for(forwarding:stderr(), "refused, refused by the peer: connect to 127.0.0.1 port %d+: (Connection)")
+      wait_for(forwarding:stderr(), "refused by the peer: connect to 127.0.0.1 port %d+: (Connection)")
       wait_for(exposing:stderr(), "refused, connect to 127.0.0.1 port %d+: (Connection)")
     end))
 
@@ -296,7 +298,8 @@ describe("the application", function()
         return stream, (stream:read(10) or ""):byte(2)
       end
       local port = tonumber(target:match ":(%d+)$")
-      for _, request in ipairs { string.pack(">BBBBBI2", 1, 127, 0, 0, 1, port), string.pack(">Bs1I2", 3, "shout", 80) } do
+      for _, request in ipairs { string.pack(">BBBBBI2", 1, 127, 0, 0, 1, port),
+          string.pack(">Bs1I2", 3, "shout", 80) } do
         local stream <close>, reply = connect(request)
         assert.equal(0, reply)
         stream:write "x"
@@ -319,7 +322,8 @@ describe("the application", function()
     it("says what is wrong before it starts", task(function()
       assert.equal(2, (run("expose", "127.0.0.1:1")))
       assert.matches("say who may connect", select(3, run("expose", "127.0.0.1:1")))
-      assert.matches('"nothing" is neither HOST:PORT nor a path', select(3, run("expose", "--allow-anybody", "nothing")))
+      assert.matches('"nothing" is neither HOST:PORT nor a path',
+        select(3, run("expose", "--allow-anybody", "nothing")))
       assert.matches("neither an address, a node id nor a contact", select(3, run("forward", "0", "nobody")))
       assert.matches("neither HOST:PORT nor a path", select(3, run("forward", "http", id_of "x")))
     end))
@@ -350,6 +354,59 @@ describe("the application", function()
       wait_for(bob:stdout(), "^%* (nobody is here)$")
       bob:stdin():close()
       assert.equal(0, (finish(bob)))
+    end))
+
+    it("shows what arrives above the line that one types", task(function()
+      local bob <close> = spawn("chat", "--nick", "bob")
+      local address = wait_for(bob:stdout(), "^address: (.*)$")
+      local program = os.getenv "P2PD_EXE" or "./p2pd"
+      local alice <close> = assert(core.process.spawn { "script", "-qfec",
+        ("%s chat --settings %s --interface lo --nick alice '%s'"):format(program, path, address), "/dev/null",
+        stdin = "pipe", stdout = "pipe" })
+      alice:stdout():settimeout(WAIT)
+      wait_for(alice:stdout(), "%* (bob)~.... is here")
+      wait_for(bob:stdout(), "%* (alice)~.... is here")
+      alice:stdin():write "half a li"
+      local drawn = ""
+      repeat drawn = drawn .. assert(alice:stdout():recv()) until drawn:find "half a li"
+      bob:stdin():write "interrupting\n"
+      wait_for(alice:stdout(), "bob~....: (interrupting)\r?$")
+      alice:stdin():write "ne\r"
+      wait_for(bob:stdout(), "^alice~....: (half a line)$")
+      alice:stdin():write "\4" -- Ctrl-D
+      wait_for(bob:stdout(), "alice~.... (has left)$")
+      assert.same({ "exit", 0 }, { alice:wait(WAIT) })
+    end))
+
+    it("lists two who call each other at the same time once", task(function()
+      local names = { "one", "two" }
+      local chats, heard, closing = {}, { {}, {} }, p2pd.condition()
+      local chat = require "p2pd.chat"
+      local one <close>, two = start_node { protocols = { chat.PROTOCOL } }, nil
+      two = start_node { protocols = { chat.PROTOCOL } }
+      local _ <close> = two
+      local tasks <close> = require("p2pd.task").group()
+      for i, node in ipairs { one, two } do
+        chats[i] = chat.new(node, { name = names[i], on_event = function(kind, _, what)
+          table.insert(heard[i], kind == "said" and what or kind)
+          closing:broadcast()
+        end })
+        tasks:spawn(chats[i].serve, chats[i])
+      end
+      tasks:spawn(chats[1].call, chats[1], two.address)
+      tasks:spawn(chats[2].call, chats[2], one.address)
+      local function count(i)
+        local n = 0
+        for _ in pairs(chats[i].members) do n = n + 1 end
+        return n
+      end
+      helper.wait_until(function() return count(1) == 2 and count(2) == 2 end)
+      chats[1]:say "hello"
+      chats[2]:say "hello"
+      chats[1]:say "again"
+      helper.wait_until(function() return #heard[1] == 2 and #heard[2] == 3 end)
+      assert.same({ { "joined", "hello" }, { "joined", "hello", "again" }, 1, 1 },
+        { heard[1], heard[2], #chats[1]:who(), #chats[2]:who() })
     end))
 
     it("calls people by the names of contacts, and says who does not answer", task(function()

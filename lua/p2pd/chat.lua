@@ -10,7 +10,7 @@ chat.PROTOCOL = "chat/1"
 
 local MESSAGE_MAX = 16 * 1024 -- bytes
 local NAME_MAX = 32           -- bytes
-local HELLO_S = 10            -- until the peer has said its name
+local HELLO_S = 10            -- until the peer has said its name, and for it to take a line
 
 local LINES = {
   joined = function(who, how) return ("* %s is here (%s)"):format(who, how) end,
@@ -32,7 +32,7 @@ Chat.__index = Chat
 --- Makes one.
 -- @tparam node node
 -- @tparam table options `name`: what we are called; `name_of`: function of a peer's id, what the user calls
--- it, or nil; `on_event`: called with "joined", "said", "left" or "renamed", who it is, and a text or a reason
+-- it, or nil; `on_event`: called with "joined", "said", "left" or "renamed", who it is, and a text or reason
 -- @treturn chat
 function chat.new(node, options)
   return setmetatable({ node = node, name = options.name, name_of = options.name_of,
@@ -78,16 +78,37 @@ local function listen_to(self, member)
   end
 end
 
+-- Two who call each other at the same time have two pipes.
+local function is_here(self, id)
+  for member in pairs(self.members) do
+    if member.pipe.peer == id then return true end
+  end
+  return false
+end
+
+-- The members, each peer once.
+local function everybody(self)
+  local by_id, list = {}, {}
+  for member in pairs(self.members) do
+    local other = by_id[member.pipe.peer]
+    if not other or member.pipe.id < other.pipe.id then by_id[member.pipe.peer] = member end
+  end
+  for _, member in pairs(by_id) do list[#list + 1] = member end
+  return list
+end
+
 -- Somebody is there from here until he leaves.
 local function attend(self, accepted)
   local pipe <close> = accepted
   local member, reason, code = greet(self, pipe)
   if not member then return nil, reason, code end
+  local was_here = is_here(self, pipe.peer)
   local _ <close> = setmetatable({}, { __close = function() self.members[member] = nil end })
   self.members[member] = true
-  self.on_event("joined", member.name, pipe.strategy)
+  if not was_here then self.on_event("joined", member.name, pipe.strategy) end
   local why = listen_to(self, member)
-  self.on_event("left", member.name, why)
+  self.members[member] = nil
+  if not is_here(self, pipe.peer) then self.on_event("left", member.name, why) end
   return true
 end
 
@@ -108,11 +129,13 @@ end
 
 local function tell_all(self, message)
   local sending <close> = task.group()
-  local tasks = {}
-  for member in pairs(self.members) do
-    tasks[#tasks + 1] = sending:spawn(member.pipe.send, member.pipe, message)
+  local members, tasks = everybody(self), {}
+  for i, member in ipairs(members) do
+    tasks[i] = sending:spawn(member.pipe.send, member.pipe, message)
   end
-  for _, one in ipairs(tasks) do one:join(HELLO_S) end
+  for i, one in ipairs(tasks) do
+    if not one:join(HELLO_S) then members[i].pipe:close() end -- half a message would spoil what follows
+  end
   return tasks[1] ~= nil
 end
 
@@ -134,7 +157,7 @@ end
 -- @treturn {string,...} names, sorted
 function Chat:who()
   local names = {}
-  for member in pairs(self.members) do names[#names + 1] = member.name end
+  for i, member in ipairs(everybody(self)) do names[i] = member.name end
   table.sort(names)
   return names
 end

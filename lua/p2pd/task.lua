@@ -19,8 +19,8 @@ task.run = core.task.run
 -- @function spawn
 -- @tparam function fn
 -- @param ... its arguments
--- @treturn task with `:join([timeout])` (fn's results, or nil, message, code), `:cancel()`, `:status()`,
--- `:traceback()`; `:linger()`, for what has to be said to others at the end: @{run} waits for it, two seconds
+-- @treturn task with `:join([timeout])` (fn's results; nil and the error that it raised; nil, message, code),
+-- `:cancel()`, `:status()`, `:traceback()`; `:linger()`, for what has to be said to others at the end: @{run} waits for it, two seconds
 -- at most; closing it cancels it
 task.spawn = core.task.spawn
 

@@ -29,7 +29,8 @@ end
 
 local function open_p2pd(path, port)
   local common = { "--settings", path, "--interface", "lo" }
-  local exposing = start(2, PROGRAM, "expose", "--allow", id_of(NAME), "127.0.0.1:" .. port, table.unpack(common))
+  local exposing = start(2, PROGRAM, "expose", "--allow", id_of(NAME), "127.0.0.1:" .. port,
+    table.unpack(common))
   local address = exposing:line():match "^address: (.*)$"
   local forwarding = start(1, PROGRAM, "forward", "--name", NAME, "0", address, table.unpack(common))
   local place = forwarding:line():match "^listening: .*:(%d+)$"
@@ -98,6 +99,7 @@ local function transfer(program, open)
   local sender <close> = harness.start { cpu = 1, program, "send", tostring(place), tostring(BYTES) }
   local bytes, seconds = receiver:numbers()
   assert(bytes == BYTES, "the transfer is not complete")
+  sender:finish()
   return bytes / seconds
 end
 
@@ -166,7 +168,8 @@ return function()
   return {
     {
       what = "forward: throughput of a connection, against ssh -L",
-      ours = ("%.0f MB/s"):format(found.medians[1] / 1e6), theirs = ("%.0f MB/s"):format(found.medians[2] / 1e6),
+      ours = ("%.0f MB/s"):format(found.medians[1] / 1e6),
+      theirs = ("%.0f MB/s"):format(found.medians[2] / 1e6),
       ratio = found.ratios[2], goal = ">= 0.9", met = found.ratios[2] >= GOAL,
     },
     {
