@@ -92,7 +92,7 @@ describe("the application", function()
     it("fail when their output can't be written", task(function()
       assert.equal(0, (run("contacts", "add", "bob", id_of "bob")))
       local child <close> = assert(core.process.spawn { "sh", "-c", '"$0" contacts >/dev/full',
-        stderr = "pipe", stdout = "pipe", env = { XDG_CONFIG_HOME = folder }, os.getenv "P2PD_EXE" or "./p2pd" })
+        os.getenv "P2PD_EXE" or "./p2pd", stderr = "pipe", stdout = "pipe", env = { XDG_CONFIG_HOME = folder } })
       local status, _, err = finish(child)
       assert.same({ 1, "p2pd: standard output: No space left on device\n" }, { status, err })
     end))
@@ -361,8 +361,8 @@ describe("the application", function()
       local address = wait_for(bob:stdout(), "^address: (.*)$")
       local program = os.getenv "P2PD_EXE" or "./p2pd"
       local alice <close> = assert(core.process.spawn { "script", "-qfec",
-        ("%s chat --settings %s --interface lo --nick alice '%s'"):format(program, path, address), "/dev/null",
-        stdin = "pipe", stdout = "pipe" })
+        ("%s chat --settings %s --interface lo --nick alice '%s'"):format(program, path, address),
+        "/dev/null", stdin = "pipe", stdout = "pipe" })
       alice:stdout():settimeout(WAIT)
       wait_for(alice:stdout(), "%* (bob)~.... is here")
       wait_for(bob:stdout(), "%* (alice)~.... is here")
@@ -382,9 +382,8 @@ describe("the application", function()
       local names = { "one", "two" }
       local chats, heard, closing = {}, { {}, {} }, p2pd.condition()
       local chat = require "p2pd.chat"
-      local one <close>, two = start_node { protocols = { chat.PROTOCOL } }, nil
-      two = start_node { protocols = { chat.PROTOCOL } }
-      local _ <close> = two
+      local one <close> = start_node { protocols = { chat.PROTOCOL } }
+      local two <close> = start_node { protocols = { chat.PROTOCOL } }
       local tasks <close> = require("p2pd.task").group()
       for i, node in ipairs { one, two } do
         chats[i] = chat.new(node, { name = names[i], on_event = function(kind, _, what)

@@ -20,8 +20,8 @@ task.run = core.task.run
 -- @tparam function fn
 -- @param ... its arguments
 -- @treturn task with `:join([timeout])` (fn's results; nil and the error that it raised; nil, message, code),
--- `:cancel()`, `:status()`, `:traceback()`; `:linger()`, for what has to be said to others at the end: @{run} waits for it, two seconds
--- at most; closing it cancels it
+-- `:cancel()`, `:status()`, `:traceback()`; `:linger()`, for what has to be said to others at the end: @{run}
+-- waits for it, two seconds at most; closing it cancels it
 task.spawn = core.task.spawn
 
 --- Waits.
