@@ -91,8 +91,9 @@ describe("the application", function()
 
     it("fail when their output can't be written", task(function()
       assert.equal(0, (run("contacts", "add", "bob", id_of "bob")))
-      local child <close> = assert(core.process.spawn { "sh", "-c", '"$0" contacts >/dev/full',
-        os.getenv "P2PD_EXE" or "./p2pd", stderr = "pipe", stdout = "pipe", env = { XDG_CONFIG_HOME = folder } })
+      local program = os.getenv "P2PD_EXE" or "./p2pd"
+      local child <close> = assert(core.process.spawn { "sh", "-c", '"$0" contacts >/dev/full', program,
+        stderr = "pipe", stdout = "pipe", env = { XDG_CONFIG_HOME = folder } })
       local status, _, err = finish(child)
       assert.same({ 1, "p2pd: standard output: No space left on device\n" }, { status, err })
     end))

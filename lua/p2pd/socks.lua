@@ -7,7 +7,7 @@ local socks = {}
 local VERSION, NO_AUTHENTICATION, NONE_ACCEPTABLE, CONNECT = 5, 0, 0xff, 1
 local IPV4, NAME, IPV6 = 1, 3, 4
 
---- Replies (section 6).
+-- Replies (section 6).
 socks.SUCCEEDED, socks.FAILED, socks.NOT_ALLOWED, socks.REFUSED = 0, 1, 2, 5
 
 local UNKNOWN_COMMAND, UNKNOWN_ADDRESS = 7, 8
