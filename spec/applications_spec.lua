@@ -349,8 +349,8 @@ describe("the application", function()
       alice:stdin():write "/quit\n"
       assert.same({ "exit", 0 }, { alice:wait(WAIT) })
       wait_for(bob:stdout(), "^%* (Alice)~.... has left$")
-      carol:kill "KILL"
-      wait_for(bob:stdout(), "^%* (carol).* has left: ")
+      carol:kill "INT"
+      wait_for(bob:stdout(), "^%* (carol).* has left: hung up")
       bob:stdin():write "anybody?\n"
       wait_for(bob:stdout(), "^%* (nobody is here)$")
       bob:stdin():close()

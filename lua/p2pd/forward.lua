@@ -13,7 +13,7 @@ forward.PROTOCOL = "forward/1"
 local MESSAGE_MAX = 512 -- bytes
 local REQUEST_S = 10    -- until the request, and for the service to answer
 local ANSWER_S = 15     -- until the peer has done so
-local OPENING_MAX = 16  -- streams that are being opened at a time
+local OPENING_MAX = 64  -- streams that are being opened at a time
 
 local NOTHING = { received = 0, sent = 0 }
 
@@ -109,7 +109,7 @@ function forward.open(node, address, service)
   return held:release()
 end
 
--- Opens one after the other, a few at a time: the peer has so much room for what is not verified yet.
+-- Opens some at a time: the peer has so much room for pipes that nobody has accepted yet.
 local function open_in_turn(gate, open, stream)
   while gate.count == OPENING_MAX do gate.changed:wait() end
   gate.count = gate.count + 1
