@@ -86,6 +86,8 @@ static void arm(struct mux *mux) {
 static void notify(struct mux_stream *s) {
     struct end *e = ms_owner(s);
     int events = e ? e->wanted & ms_events(s) : 0;
+    if (e && (e->wanted & EV_WRITE) && !(events & EV_WRITE))
+        ms_want(s, EV_WRITE); /* it may send again, but not before others have */
     if (events && e->base.on_ready)
         e->base.on_ready(&e->base, events);
 }
