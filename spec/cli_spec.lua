@@ -121,7 +121,7 @@ describe("p2pd.cli", function()
 
     it("says what is wrong", function()
       local said, address = find "bob"
-      assert.same({ "p2pd: bob is neither an address nor a node id\n" }, { said, address })
+      assert.same({ "p2pd: bob is neither an address, a node id nor a contact\n" }, { said, address })
       said, address = listen(function() return cli.find_peer { address = "bob", settings = "/no/such" } end)
       assert.is_nil(address)
       assert.matches("/no/such: No such file", said)

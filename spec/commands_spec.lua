@@ -301,7 +301,7 @@ describe("the command", function()
         [""] = "not a peer address: address: empty",
         ["0-0-0-a.b"] = "not a peer address: node id: a.b is not",
         ["0-[0,1.2.3.4"] = "the address is cut off", ["0-0-0-" .. id:sub(1, 40)] = "the address is cut off",
-        bob = "bob is neither an address nor a node id",
+        bob = "bob is neither an address, a node id nor a contact",
       } do
         local child <close> = helper.p2pd { "connect", "--settings", path, "--interface", "no-such-interface",
           text, stdin = "null" }
