@@ -64,7 +64,7 @@ int bind_gateway(lua_State *L);
 int bind_reliable(lua_State *L);
 int bind_session(lua_State *L);
 int bind_splice(lua_State *L);
-int bind_file(lua_State *L);
+int bind_private_file(lua_State *L);
 int bind_mux(lua_State *L);
 
 #endif

@@ -17,7 +17,7 @@ static const struct {
     {"random", bind_random},
     {"stream", bind_stream},
     {"splice", bind_splice},
-    {"file", bind_file},
+    {"private_file", bind_private_file},
     {"simplex_pair", bind_simplex_pair},
     {"tcp", bind_tcp},
     {"inet", bind_inet},

@@ -1,4 +1,5 @@
-/* Whoever changes a file with private_file_swap() locks its folder meanwhile: the file itself is replaced.
+/* Whoever changes a file with private_file_swap() locks its folder meanwhile: the file itself is
+ * replaced.
  */
 #include "host/private_file.h"
 
@@ -79,7 +80,8 @@ static int is_same(const char *path, const char *data, size_t len) {
     return same && len == 0;
 }
 
-int private_file_swap(const char *path, const char *was, size_t was_len, const char *data, size_t len) {
+int private_file_swap(const char *path, const char *was, size_t was_len, const char *data,
+                      size_t len) {
     int err = keyfile_make_folders(path);
     if (err)
         return err;

@@ -7,6 +7,7 @@
 /* Puts a file (mode 0600) in the place of the former one, provided that this is `was` (empty: there
  * is none), and makes the folders that it needs (0700). Whoever reads sees the former one or this
  * one, also after a crash. 0 or -errno; -EAGAIN: somebody else has changed it meanwhile. */
-int private_file_swap(const char *path, const char *was, size_t was_len, const char *data, size_t len);
+int private_file_swap(const char *path, const char *was, size_t was_len, const char *data,
+                      size_t len);
 
 #endif
