@@ -20,7 +20,8 @@ local LINES = {
 }
 
 --- What has happened, as a line for people.
--- @param ... what `on_event` was called with
+-- @tparam string kind
+-- @param ... what else `on_event` was called with
 -- @treturn string
 function chat.describe(kind, ...)
   return LINES[kind](...)

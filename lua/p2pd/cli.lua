@@ -82,9 +82,12 @@ function cli.program()
   return inside and "/proc/self/exe" or os.getenv "P2PD_EXE" or "p2pd"
 end
 
---- Runs a command's main function, see @{p2pd.cli.output.run}; `write` and `print` are its ways to standard
--- output, and there is no other.
-cli.run, cli.write, cli.print = output.run, output.write, output.print
+--- Runs a command's main function, see @{p2pd.cli.output.run}.
+cli.run = output.run
+
+--- The ways of a command to standard output; there is no other.
+cli.write = output.write
+cli.print = output.print
 
 --- Writes a line for people.
 function cli.say(format, ...)

@@ -57,7 +57,7 @@ function port_mapping.describe(route)
   return route.mapping and route.mapping:describe()
 end
 
---  Whether a mapping makes a route reachable, as far as one can know: the router's address is the one that
+--- Whether a mapping makes a route reachable, as far as one can know: the router's address is the one that
 -- the outside sees.
 -- @tparam table route
 -- @treturn[1] boolean true

@@ -138,8 +138,8 @@ end
 
 --- A verified stream that the peer has made becomes a path.
 -- @tparam stream stream taken over
--- @tparam table about strategy, interface, place, name (the session's id, as the peer has said it), is_resumed
--- (whether the session has had a path before)
+-- @tparam table about strategy, interface, place, name (the session's id, as the peer has said it),
+-- is_resumed (whether the session has had a path before)
 -- @treturn integer the path's number; or nil, message, code
 function Session:take_path(stream, about)
   local held <close> = task.hold(stream)

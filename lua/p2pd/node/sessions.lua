@@ -122,7 +122,7 @@ end
 
 --- Gives a pipe to a peer: a stream of the session that there is, or of one that a dial begins.
 -- @tparam table peer a parsed address
--- @tparam table options as for @{p2pd.dial.new}, and own_policy (whether the policy is this connect's own:
+-- @tparam table options as for p2pd.dial.new, and own_policy (whether the policy is this connect's own:
 -- then it is dialed in any case)
 -- @treturn pipe; or nil and an error object
 -- @raise as p2pd.dial.new
