@@ -177,7 +177,7 @@ static int check_family(lua_State *L, int arg) {
 
 /***
 The addresses of a host. Waits, unless it is an address already that can be reached. Where only
-NAT64 leads to IPv4 (@{p2pd.core.nat64}), "any" gives the IPv6 addresses that stand for IPv4 ones.
+NAT64 leads to IPv4 (p2pd.core.nat64), "any" gives the IPv6 addresses that stand for IPv4 ones.
 @function resolve
 @tparam string host
 @tparam[opt="any"] string family "any", "ipv4" or "ipv6"

@@ -130,7 +130,7 @@ static int connect_k(lua_State *L, int status, lua_KContext ctx) {
 /***
 Connects.
 @function connect
-@tparam string ip with an IPv6 address as the local one, by NAT64 (@{p2pd.core.nat64}) an IPv4 one
+@tparam string ip with an IPv6 address as the local one, by NAT64 (p2pd.core.nat64) an IPv4 one
 too
 @tparam integer port
 @tparam[opt] table options ip and port (local), interface, reuse_port
