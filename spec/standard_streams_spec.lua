@@ -9,7 +9,7 @@ local task = helper.task
 local FAILURES = { [">/dev/full"] = "No space left on device", [">&-"] = "it is closed" }
 
 -- Commands that say nothing as long as they have nothing to say.
-local SILENT = { connect = true, contacts = true, listen = true }
+local SILENT = { connect = true, contacts = true, listen = true, send = true, recv = true }
 
 local function echo(accepted)
   local pipe <close> = accepted
