@@ -66,5 +66,6 @@ int bind_session(lua_State *L);
 int bind_splice(lua_State *L);
 int bind_private_file(lua_State *L);
 int bind_mux(lua_State *L);
+int bind_http(lua_State *L);
 
 #endif

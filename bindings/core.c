@@ -38,6 +38,7 @@ static const struct {
     {"reliable", bind_reliable},
     {"session", bind_session},
     {"mux", bind_mux},
+    {"http", bind_http},
     {"mqtt", bind_mqtt},
     {"memory", bind_memory},
     {"folder", bind_folder},

@@ -1,0 +1,340 @@
+/*
+ * The library calls for a request's body and asks for the answer again and again; between those
+ * calls the request is suspended, until its taker has done the next step.
+ */
+#include "host/http/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "host/fd.h"
+#include "host/loop.h"
+
+#define PIECE_MAX (32 * 1024) /* bytes that the library asks for at once */
+
+static char *copy_of(const char *text) {
+    char *copy = strdup(text);
+    if (!copy)
+        abort();
+    return copy;
+}
+
+/* -- headers ---------------------------------------------------------------------------------- */
+
+void http_headers_add(struct http_headers *h, const char *name, const char *value) {
+    struct http_header *list = realloc(h->list, (h->count + 1) * sizeof *list);
+    if (!list)
+        abort();
+    list[h->count++] = (struct http_header){copy_of(name), copy_of(value)};
+    h->list = list;
+}
+
+void http_headers_fini(struct http_headers *h) {
+    for (size_t i = 0; i < h->count; i++) {
+        free(h->list[i].name);
+        free(h->list[i].value);
+    }
+    free(h->list);
+    *h = (struct http_headers){0};
+}
+
+/* -- waiting ---------------------------------------------------------------------------------- */
+
+/* Nobody else looks at a suspended connection. */
+static void on_hangup(struct ev_loop *loop, ev_io *w, int events) {
+    (void)events;
+    struct http_request *r = w->data;
+    char byte;
+    ssize_t n = recv(w->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    ev_io_stop(loop, w);
+    if (n > 0) /* the next request */
+        return;
+    r->gone = true;
+    http_request_resume(r);
+    http_request_tell(r, EV_READ | EV_WRITE);
+}
+
+static int descriptor_of(const struct http_request *r) {
+    const union MHD_ConnectionInfo *info =
+        http_library()->MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+void http_request_suspend(struct http_request *r) {
+    if (r->suspended || !r->connection)
+        return;
+    r->suspended = true;
+    http_library()->MHD_suspend_connection(r->connection);
+    if (!r->in_ended)
+        return; /* its bytes may come, and would wake us in vain */
+    ev_io_init(&r->hangup, on_hangup, descriptor_of(r), EV_READ);
+    r->hangup.data = r;
+    ev_io_start(loop_get(), &r->hangup);
+}
+
+/* The library learns of it in its next turn, which nothing else would bring about. */
+void http_request_resume(struct http_request *r) {
+    if (!r->suspended || !r->connection)
+        return;
+    r->suspended = false;
+    ev_io_stop(loop_get(), &r->hangup);
+    http_library()->MHD_resume_connection(r->connection);
+    ev_timer_stop(loop_get(), r->due);
+    ev_timer_set(r->due, 0, 0);
+    ev_timer_start(loop_get(), r->due);
+}
+
+void http_request_tell(struct http_request *r, int events) {
+    if (r->on_event)
+        r->on_event(r->owner, events);
+}
+
+/* -- lives ------------------------------------------------------------------------------------ */
+
+struct http_request *http_request_new(const char *target, struct ev_timer *due) {
+    struct http_request *r = calloc(1, sizeof *r);
+    if (!r)
+        abort();
+    r->references = 1;
+    r->due = due;
+    r->target = copy_of(target);
+    return r;
+}
+
+void http_request_unref(struct http_request *r) {
+    if (--r->references > 0)
+        return;
+    http_headers_fini(&r->headers);
+    http_headers_fini(&r->answer_headers);
+    buffer_fini(&r->in);
+    buffer_fini(&r->out);
+    if (r->upgraded)
+        stream_abort(r->upgraded);
+    free(r->target);
+    free(r->method);
+    free(r);
+}
+
+void http_request_end(struct http_request *r) {
+    ev_io_stop(loop_get(), &r->hangup);
+    r->gone = r->gone || r->kind != ANSWER_UPGRADE;
+    r->connection = NULL;
+    http_request_tell(r, EV_READ | EV_WRITE);
+}
+
+void http_request_on_event(struct http_request *r, void (*on_event)(void *, int), void *owner) {
+    r->on_event = on_event;
+    r->owner = owner;
+}
+
+void http_request_free(struct http_request *r) {
+    r->on_event = NULL;
+    r->let_go = true;
+    if (r->kind == ANSWER_NONE)
+        http_answer(r, MHD_HTTP_INTERNAL_SERVER_ERROR, "", 0);
+    http_request_resume(r);
+    http_request_unref(r);
+}
+
+/* -- what it says ----------------------------------------------------------------------------- */
+
+const char *http_request_method(const struct http_request *r) {
+    return r->method;
+}
+
+const char *http_request_target(const struct http_request *r) {
+    return r->target;
+}
+
+bool http_request_header(const struct http_request *r, size_t i, const char **name,
+                         const char **value) {
+    if (i >= r->headers.count)
+        return false;
+    *name = r->headers.list[i].name;
+    *value = r->headers.list[i].value;
+    return true;
+}
+
+bool http_request_is_gone(const struct http_request *r) {
+    return r->gone;
+}
+
+/* -- its body --------------------------------------------------------------------------------- */
+
+enum MHD_Result http_request_body(struct http_request *r, const char *data, size_t *len) {
+    if (r->kind != ANSWER_NONE) { /* nobody wants the rest */
+        *len = 0;
+        return MHD_YES;
+    }
+    size_t room = HTTP_BODY_QUEUE - r->in.len;
+    size_t taken = *len < room ? *len : room;
+    buffer_append(&r->in, data, taken);
+    *len -= taken;
+    http_request_tell(r, EV_READ);
+    if (r->in.len >= HTTP_BODY_QUEUE)
+        http_request_suspend(r);
+    return MHD_YES;
+}
+
+ssize_t http_request_read(struct http_request *r, void *data, size_t len) {
+    if (r->in.len == 0)
+        return r->in_ended ? 0 : r->gone ? -EPIPE : -EAGAIN;
+    size_t n = len < r->in.len ? len : r->in.len;
+    memcpy(data, buffer_head(&r->in), n);
+    buffer_consume(&r->in, n);
+    if (!r->in_ended)
+        http_request_resume(r);
+    return (ssize_t)n;
+}
+
+/* -- its answer ------------------------------------------------------------------------------- */
+
+static ssize_t on_piece(void *cls, uint64_t position, char *to, size_t max) {
+    (void)position;
+    struct http_request *r = cls;
+    if (r->out.len == 0 && r->out_ended)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (r->out.len == 0 && (r->let_go || r->gone))
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (r->out.len == 0) {
+        http_request_suspend(r);
+        return 0;
+    }
+    size_t n = max < r->out.len ? max : r->out.len;
+    memcpy(to, buffer_head(&r->out), n);
+    buffer_consume(&r->out, n);
+    if (r->out.len < HTTP_BODY_QUEUE / 2)
+        http_request_tell(r, EV_WRITE);
+    return (ssize_t)n;
+}
+
+/* A descriptor of our own: the library closes its one. */
+static void on_upgrade(void *cls, struct MHD_Connection *connection, void *request,
+                       const char *extra, size_t extra_len, MHD_socket fd,
+                       struct MHD_UpgradeResponseHandle *handle) {
+    (void)connection, (void)request;
+    struct http_request *r = cls;
+    int own = dup(fd);
+    if (own >= 0) {
+        r->upgraded = stream_new(fd_transport(own, true));
+        buffer_append(&r->upgraded->in, extra, extra_len);
+    } else {
+        r->gone = true;
+    }
+    http_library()->MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+    http_request_tell(r, EV_READ | EV_WRITE);
+}
+
+static void release(void *cls) {
+    http_request_unref(cls);
+}
+
+static struct MHD_Response *make_response(struct http_request *r) {
+    const struct http_library *mhd = http_library();
+    switch (r->kind) {
+    case ANSWER_WHOLE:
+        return mhd->MHD_create_response_from_buffer(
+            r->out.len, r->out.len ? (void *)buffer_head(&r->out) : "", MHD_RESPMEM_MUST_COPY);
+    case ANSWER_PIECES:
+        r->references++;
+        return mhd->MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_MAX, on_piece, r,
+                                                      release);
+    default:
+        return mhd->MHD_create_response_for_upgrade(on_upgrade, r);
+    }
+}
+
+static enum MHD_Result queue(struct http_request *r) {
+    const struct http_library *mhd = http_library();
+    struct MHD_Response *response = make_response(r);
+    if (!response)
+        return MHD_NO;
+    for (size_t i = 0; i < r->answer_headers.count; i++)
+        mhd->MHD_add_response_header(response, r->answer_headers.list[i].name,
+                                     r->answer_headers.list[i].value);
+    r->queued = true;
+    enum MHD_Result result = mhd->MHD_queue_response(r->connection, (unsigned)r->status, response);
+    mhd->MHD_destroy_response(response);
+    return result;
+}
+
+enum MHD_Result http_request_proceed(struct http_request *r) {
+    if (r->queued)
+        return MHD_YES;
+    if (r->gone)
+        return MHD_NO;
+    if (r->kind != ANSWER_NONE)
+        return queue(r);
+    http_request_suspend(r);
+    return MHD_YES;
+}
+
+void http_answer_header(struct http_request *r, const char *name, const char *value) {
+    http_headers_add(&r->answer_headers, name, value);
+}
+
+static int begin(struct http_request *r, enum http_answer_kind kind, int status) {
+    if (r->kind != ANSWER_NONE)
+        return -EALREADY;
+    if (r->gone || !r->connection)
+        return -EPIPE;
+    r->kind = kind;
+    r->status = status;
+    return 0;
+}
+
+int http_answer(struct http_request *r, int status, const void *body, size_t len) {
+    int err = begin(r, ANSWER_WHOLE, status);
+    if (err < 0)
+        return err;
+    buffer_append(&r->out, body, len);
+    http_request_resume(r);
+    return 0;
+}
+
+int http_answer_begin(struct http_request *r, int status) {
+    int err = begin(r, ANSWER_PIECES, status);
+    if (err == 0)
+        http_request_resume(r);
+    return err;
+}
+
+ssize_t http_answer_write(struct http_request *r, const void *data, size_t len) {
+    if (r->kind != ANSWER_PIECES || r->out_ended)
+        return -EINVAL;
+    if (r->gone)
+        return -EPIPE;
+    size_t room = r->out.len < HTTP_BODY_QUEUE ? HTTP_BODY_QUEUE - r->out.len : 0;
+    size_t n = len < room ? len : room;
+    if (n == 0)
+        return len ? -EAGAIN : 0;
+    buffer_append(&r->out, data, n);
+    http_request_resume(r);
+    return (ssize_t)n;
+}
+
+int http_answer_end(struct http_request *r) {
+    if (r->kind != ANSWER_PIECES)
+        return -EINVAL;
+    r->out_ended = true;
+    http_request_resume(r);
+    return r->gone ? -EPIPE : 0;
+}
+
+int http_answer_upgrade(struct http_request *r) {
+    int err = begin(r, ANSWER_UPGRADE, MHD_HTTP_SWITCHING_PROTOCOLS);
+    if (err == 0)
+        http_request_resume(r);
+    return err;
+}
+
+struct stream *http_request_upgraded(struct http_request *r) {
+    struct stream *stream = r->upgraded;
+    r->upgraded = NULL;
+    return stream;
+}
