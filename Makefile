@@ -32,9 +32,9 @@ all: $(EXE) $(CORE) $(NETDELAY)
 # -- what has to be installed ---------------------------------------------------------------------------
 
 DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev libpaho-mqtt-dev libedit-dev \
-	libnetfilter-queue-dev libminiupnpc-dev libnatpmp-dev libmicrohttpd-dev lua-dkjson lua-argparse
+	libnetfilter-queue-dev libminiupnpc-dev libnatpmp-dev libmicrohttpd-dev libpcre2-dev lua-dkjson lua-argparse
 DEPS_demo := mosquitto coturn chrony openssl iproute2 nftables iptables
-DEPS_test := lua-busted lua-filesystem mosquitto-clients microsocks tinyproxy-bin miniupnpd-nftables \
+DEPS_test := curl lua-busted lua-filesystem mosquitto-clients microsocks tinyproxy-bin miniupnpd-nftables \
 	tayga
 DEPS_all := openssh-client openssh-server lua-check clang-format cppcheck lua-ldoc lua-discount lua-luv lua-cqueues \
 	clang libclang-rt-14-dev \

@@ -67,5 +67,7 @@ int bind_splice(lua_State *L);
 int bind_private_file(lua_State *L);
 int bind_mux(lua_State *L);
 int bind_http(lua_State *L);
+int bind_websocket(lua_State *L);
+int bind_pattern(lua_State *L);
 
 #endif

@@ -39,6 +39,8 @@ static const struct {
     {"session", bind_session},
     {"mux", bind_mux},
     {"http", bind_http},
+    {"websocket", bind_websocket},
+    {"pattern", bind_pattern},
     {"mqtt", bind_mqtt},
     {"memory", bind_memory},
     {"folder", bind_folder},

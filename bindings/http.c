@@ -480,6 +480,38 @@ static int m_upgrade(lua_State *L) {
     return take_stream(L, self, deadline, true);
 }
 
+static int gone_k(lua_State *L, int status, lua_KContext ctx);
+
+static int wait_gone(lua_State *L, struct lua_request *self, double deadline, bool first_try) {
+    if (!self->request || http_request_is_gone(self->request)) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    if (!first_try && task_expired())
+        return task_push_timeout(L);
+    return first_try ? task_wait(L, &self->writers, deadline, 0, gone_k)
+                     : task_wait_again(L, &self->writers, 0, gone_k);
+}
+
+static int gone_k(lua_State *L, int status, lua_KContext ctx) {
+    (void)status, (void)ctx;
+    return wait_gone(L, lua_touserdata(L, 1), 0, false);
+}
+
+/***
+Waits until nobody is left to answer to: the client has hung up, has the whole answer, or the
+request is closed.
+@function request:wait_gone
+@tparam[opt] number timeout seconds
+@treturn boolean true; or nil, message, code
+*/
+static int m_wait_gone(lua_State *L) {
+    struct lua_request *self = check_request(L);
+    double deadline = task_deadline(L, 2);
+    task_prepare(L);
+    return wait_gone(L, self, deadline, true);
+}
+
 /***
 Whether the client has hung up, as far as is known.
 @function request:is_gone
@@ -497,11 +529,17 @@ int bind_http(lua_State *L) {
                                               {"close", m_close},
                                               {NULL, NULL}};
     static const luaL_Reg SERVER_META[] = {{"__gc", m_close}, {"__close", m_close}, {NULL, NULL}};
-    static const luaL_Reg REQUEST_METHODS[] = {{"head", m_head},           {"recv", m_recv},
-                                               {"answer", m_answer},       {"begin", m_begin},
-                                               {"write", m_write},         {"finish", m_finish},
-                                               {"upgrade", m_upgrade},     {"is_gone", m_is_gone},
-                                               {"close", m_request_close}, {NULL, NULL}};
+    static const luaL_Reg REQUEST_METHODS[] = {{"head", m_head},
+                                               {"recv", m_recv},
+                                               {"answer", m_answer},
+                                               {"begin", m_begin},
+                                               {"write", m_write},
+                                               {"finish", m_finish},
+                                               {"upgrade", m_upgrade},
+                                               {"is_gone", m_is_gone},
+                                               {"close", m_request_close},
+                                               {"wait_gone", m_wait_gone},
+                                               {NULL, NULL}};
     static const luaL_Reg REQUEST_META[] = {
         {"__gc", m_request_close}, {"__close", m_request_close}, {NULL, NULL}};
     static const luaL_Reg FUNCTIONS[] = {{"listen", l_listen}, {NULL, NULL}};

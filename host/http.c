@@ -8,13 +8,24 @@
 #include <ev.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "host/http/request.h"
 #include "host/loop.h"
 
+/* A connection, for as long as a head may take: the library only counts the seconds since the last
+ * byte, so who sends one now and then could stay for ever. */
+struct connection {
+    struct connection *next, **at;
+    ev_timer patience;
+    int fd;
+};
+
 struct http_server {
     struct MHD_Daemon *daemon;
+    struct connection *connections;
+    double head_s;
     ev_io ready;
     ev_timer due;
     struct http_request *all, *fresh, **fresh_end;
@@ -26,9 +37,9 @@ struct http_server {
 
 static void run(struct http_server *s) {
     unsigned long long ms;
-    http_library()->MHD_run(s->daemon);
     ev_timer_stop(loop_get(), &s->due);
-    if (http_library()->MHD_get_timeout(s->daemon, &ms) != MHD_YES)
+    http_library()->MHD_run(s->daemon);
+    if (ev_is_active(&s->due) || http_library()->MHD_get_timeout(s->daemon, &ms) != MHD_YES)
         return;
     ev_now_update(loop_get());
     ev_timer_set(&s->due, (double)ms / 1e3, 0);
@@ -43,6 +54,71 @@ static void on_ready(struct ev_loop *loop, ev_io *w, int events) {
 static void on_due(struct ev_loop *loop, ev_timer *w, int events) {
     (void)loop, (void)events;
     run(w->data);
+}
+
+static void ask_for_turn(struct http_server *s) {
+    ev_timer_stop(loop_get(), &s->due);
+    ev_timer_set(&s->due, 0, 0);
+    ev_timer_start(loop_get(), &s->due);
+}
+
+/* -- heads that take too long ----------------------------------------------------------------- */
+
+/* The library finds its end, and closes it. */
+static void on_impatience(struct ev_loop *loop, ev_timer *w, int events) {
+    (void)loop, (void)events;
+    shutdown(((struct connection *)w->data)->fd, SHUT_RDWR);
+}
+
+static void expect_head(struct http_server *s, struct connection *c) {
+    ev_timer_stop(loop_get(), &c->patience);
+    ev_timer_set(&c->patience, s->head_s, 0);
+    ev_timer_start(loop_get(), &c->patience);
+}
+
+static void forget(struct connection *c) {
+    ev_timer_stop(loop_get(), &c->patience);
+    *c->at = c->next;
+    if (c->next)
+        c->next->at = c->at;
+    free(c);
+}
+
+static int descriptor_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info =
+        http_library()->MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code) {
+    struct http_server *s = cls;
+    if (code != MHD_CONNECTION_NOTIFY_STARTED) {
+        if (*context)
+            forget(*context);
+        *context = NULL;
+        ask_for_turn(s); /* a next one may be waiting for its place */
+        return;
+    }
+    struct connection *c = calloc(1, sizeof *c);
+    if (!c)
+        abort();
+    c->fd = descriptor_of(connection);
+    ev_init(&c->patience, on_impatience);
+    c->patience.data = c;
+    c->next = s->connections;
+    c->at = &s->connections;
+    if (c->next)
+        c->next->at = &c->next;
+    s->connections = c;
+    *context = c;
+    expect_head(s, c);
+}
+
+static struct connection *connection_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info =
+        http_library()->MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
 }
 
 /* -- what it calls back ----------------------------------------------------------------------- */
@@ -69,6 +145,9 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
 
 static void introduce(struct http_server *s, struct http_request *r,
                       struct MHD_Connection *connection, const char *method) {
+    struct connection *c = connection_of(connection);
+    if (c)
+        ev_timer_stop(loop_get(), &c->patience);
     r->known = true;
     r->connection = connection;
     r->method = strdup(method);
@@ -102,8 +181,11 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **request,
                          enum MHD_RequestTerminationCode code) {
-    (void)cls, (void)connection, (void)code;
+    (void)code;
     struct http_request *r = *request;
+    struct connection *c = connection_of(connection);
+    if (c) /* another one may follow */
+        expect_head(cls, c);
     if (!r)
         return;
     *request = NULL;
@@ -122,7 +204,7 @@ static struct MHD_Daemon *start(struct http_server *s, const struct http_options
         MHD_OPTION_LISTEN_SOCKET, o->fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections_max,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)o->head_max, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)o->idle_s, MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, s, MHD_OPTION_END);
+        on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
 }
 
 int http_server_new(struct http_server **server, const struct http_options *options) {
@@ -130,6 +212,7 @@ int http_server_new(struct http_server **server, const struct http_options *opti
     int err = http_library() ? -ENOMEM : -ELIBACC;
     if (s) {
         s->fresh_end = &s->fresh;
+        s->head_s = options->idle_s;
         errno = EINVAL;
         s->daemon = start(s, options);
         err = s->daemon ? 0 : -errno;
@@ -163,8 +246,8 @@ void http_server_free(struct http_server *s) {
         http_request_free(r);
     break_off(s);
     ev_io_stop(loop_get(), &s->ready);
-    ev_timer_stop(loop_get(), &s->due);
     http_library()->MHD_stop_daemon(s->daemon);
+    ev_timer_stop(loop_get(), &s->due);
     free(s);
 }
 

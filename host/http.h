@@ -14,8 +14,9 @@
 
 #include "host/stream.h"
 
-#define HTTP_BODY_QUEUE (64 * 1024) /* bytes of a request's or an answer's body that wait with us  \
-                                     */
+#define HTTP_BODY_QUEUE                                                                            \
+    (64 * 1024) /* bytes of a request's or an answer's body that wait with us                      \
+                 */
 
 struct http_server;
 struct http_request;
@@ -24,7 +25,8 @@ struct http_options {
     int fd;              /* of a listening socket; the server closes it */
     int connections_max; /* at a time */
     int head_max;        /* bytes of a request's first line and headers, about */
-    int idle_s;          /* a connection without progress is closed after so many seconds */
+    int idle_s;          /* a connection without progress is closed after so many seconds, and one
+                          * whose next head takes longer */
 };
 
 /* -ELIBACC when the library is not there, else -errno; the descriptor is closed then, too. */

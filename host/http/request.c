@@ -5,6 +5,7 @@
 #include "host/http/request.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -77,16 +78,21 @@ void http_request_suspend(struct http_request *r) {
     ev_io_start(loop_get(), &r->hangup);
 }
 
-/* The library learns of it in its next turn, which nothing else would bring about. */
+/* What was told to the library it notices in its next turn, which nothing else would bring about.
+ */
+static void ask_for_turn(struct http_request *r) {
+    ev_timer_stop(loop_get(), r->due);
+    ev_timer_set(r->due, 0, 0);
+    ev_timer_start(loop_get(), r->due);
+}
+
 void http_request_resume(struct http_request *r) {
     if (!r->suspended || !r->connection)
         return;
     r->suspended = false;
     ev_io_stop(loop_get(), &r->hangup);
     http_library()->MHD_resume_connection(r->connection);
-    ev_timer_stop(loop_get(), r->due);
-    ev_timer_set(r->due, 0, 0);
-    ev_timer_start(loop_get(), r->due);
+    ask_for_turn(r);
 }
 
 void http_request_tell(struct http_request *r, int events) {
@@ -219,7 +225,7 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *reque
                        struct MHD_UpgradeResponseHandle *handle) {
     (void)connection, (void)request;
     struct http_request *r = cls;
-    int own = dup(fd);
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own >= 0) {
         r->upgraded = stream_new(fd_transport(own, true));
         buffer_append(&r->upgraded->in, extra, extra_len);
@@ -227,6 +233,7 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *reque
         r->gone = true;
     }
     http_library()->MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+    ask_for_turn(r);
     http_request_tell(r, EV_READ | EV_WRITE);
 }
 

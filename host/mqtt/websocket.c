@@ -53,7 +53,7 @@ void websocket_new_key(char key[WEBSOCKET_KEY_SIZE]) {
     EVP_EncodeBlock((unsigned char *)key, bytes, sizeof bytes);
 }
 
-static void accept_of(const char *key, char accept[29]) {
+void websocket_accept_of(const char *key, char accept[WEBSOCKET_ACCEPT_SIZE]) {
     static const char GUID[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 §1.3 */
     unsigned char digest[EVP_MAX_MD_SIZE];
     char text[WEBSOCKET_KEY_SIZE + sizeof GUID];
@@ -65,8 +65,8 @@ static void accept_of(const char *key, char accept[29]) {
 
 const char *websocket_find_fault(const struct http_answer *answer, const char *key,
                                  const char *protocol) {
-    char accept[29];
-    accept_of(key, accept);
+    char accept[WEBSOCKET_ACCEPT_SIZE];
+    websocket_accept_of(key, accept);
     if (!http_has(answer, "upgrade", "websocket") || !http_has(answer, "connection", "upgrade"))
         return "the answer is no upgrade to a WebSocket";
     if (!http_is(answer, "sec-websocket-accept", accept))

@@ -6,10 +6,14 @@
 #include "host/mqtt/http.h"
 #include "host/transport.h"
 
-#define WEBSOCKET_KEY_SIZE 25 /* with its NUL */
+#define WEBSOCKET_KEY_SIZE 25    /* with its NUL */
+#define WEBSOCKET_ACCEPT_SIZE 29 /* with its NUL */
 
 /* A random Sec-WebSocket-Key. */
 void websocket_new_key(char key[WEBSOCKET_KEY_SIZE]);
+
+/* The Sec-WebSocket-Accept that belongs to a key of 24 characters. */
+void websocket_accept_of(const char *key, char accept[WEBSOCKET_ACCEPT_SIZE]);
 
 /* What is wrong with an answer to a request that had that key and asked for `protocol`; NULL:
  * nothing, the transport below is a WebSocket now. */
