@@ -31,6 +31,7 @@ local COMMANDS = {
   { name = "ping", summary = "round trips to a peer, over signalling and over a pipe" },
   { name = "recv", summary = "receive files and folders" },
   { name = "send", summary = "send files and folders" },
+  { name = "serve", summary = "run a node for programs in any language, over HTTP" },
 }
 
 local DRAIN_PAUSE, DRAIN_PAUSE_MAX = 0.001, 0.1 -- seconds between two looks at a queue
