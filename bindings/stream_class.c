@@ -281,12 +281,6 @@ static const luaL_Reg METHODS[] = {{"read", stream_m_read},
                                    {"stats", m_stats},
                                    {"unsent", m_unsent},
                                    {NULL, NULL}};
-static const luaL_Reg METHODS[] = {
-    {"read", stream_m_read},   {"peek", stream_m_peek},        {"recv", stream_m_recv},
-    {"write", stream_m_write}, {"shutdown", m_shutdown},       {"close", m_close},
-    {"abort", m_abort},        {"detach", m_detach},           {"settimeout", m_settimeout},
-    {"setlimit", m_setlimit},  {"getsockname", m_getsockname}, {"getpeername", m_getpeername},
-    {"stats", m_stats},        {"unsent", m_unsent},           {NULL, NULL}};
 static const luaL_Reg META[] = {
     {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
 static const luaL_Reg FUNCTIONS[] = {

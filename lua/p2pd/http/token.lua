@@ -59,8 +59,8 @@ File.__close = File.close
 -- @tparam string text
 -- @treturn file with `path` and `close()`; or nil, message, code
 function token.write(path, text)
-  local ok, reason, code = core.keys.make_folders(path)
-  if ok then ok, reason, code = core.private_file.write(path, text .. "\n") end
+  os.remove(path) -- of a server that has not ended in order
+  local ok, reason, code = core.private_file.swap(path, "", text .. "\n")
   if not ok then return nil, reason, code end
   return setmetatable({ path = path }, File)
 end
