@@ -2,7 +2,7 @@
  * The library calls for a request's body and asks for the answer again and again; between those
  * calls the request is suspended, until its taker has done the next step.
  */
-#include "host/http/request.h"
+#include "host/http/state.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,66 +1,53 @@
-/* A request and what it shares with its server. */
+/* A request of an HTTP server (host/http.h), as its taker sees it. */
 #ifndef P2PD_HOST_HTTP_REQUEST_H
 #define P2PD_HOST_HTTP_REQUEST_H
 
-#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
 
-#include "host/http.h"
-#include "host/http/library.h"
+#include "host/stream.h"
 
-struct http_header {
-    char *name, *value;
-};
+#define HTTP_BODY_QUEUE (64 * 1024) /* bytes of a body that wait with us */
 
-struct http_headers {
-    struct http_header *list;
-    size_t count;
-};
+struct http_request;
 
-void http_headers_add(struct http_headers *h, const char *name, const char *value);
-void http_headers_fini(struct http_headers *h);
+/* Called with EV_READ when there is more of the body, or its end; with EV_WRITE when there is room
+ * for more of the answer; both when the connection is gone. */
+void http_request_on_event(struct http_request *r, void (*on_event)(void *owner, int events),
+                           void *owner);
 
-enum http_answer_kind { ANSWER_NONE, ANSWER_WHOLE, ANSWER_PIECES, ANSWER_UPGRADE };
+const char *http_request_method(const struct http_request *r);
+const char *http_request_target(const struct http_request *r); /* as it was sent */
 
-struct http_request {
-    struct http_request *next, **at;   /* among its server's */
-    struct http_request *next_fresh;   /* those that nobody has taken */
-    struct ev_timer *due;              /* the server's next turn */
-    struct MHD_Connection *connection; /* NULL before the head has come, and when it is gone */
-    int references;                    /* the taker's and the library's */
-    char *target, *method;
-    struct http_headers headers;
-    bool known; /* the head has come */
-    bool suspended;
-    bool gone;
-    bool let_go;  /* by its taker */
-    ev_io hangup; /* watches for the client's end while it is suspended */
+/* Name and value of a header, in their order; false: there is none so far. */
+bool http_request_header(const struct http_request *r, size_t i, const char **name,
+                         const char **value);
 
-    struct buffer in;
-    bool in_ended;
+/* Of the body: bytes, 0 at its end, -EAGAIN, -EPIPE when the connection is gone. */
+ssize_t http_request_read(struct http_request *r, void *data, size_t len);
 
-    enum http_answer_kind kind;
-    int status;
-    struct http_headers answer_headers;
-    struct buffer out;
-    bool out_ended;
-    bool queued; /* the library has the answer */
-    struct stream *upgraded;
+/* -- its answer ----------------------------------------------------------------------------- */
 
-    void (*on_event)(void *owner, int events);
-    void *owner;
-};
+/* Before the answer begins. */
+void http_answer_header(struct http_request *r, const char *name, const char *value);
 
-/* For the server. `target` is copied; `due` is started when the library has something to do. */
-struct http_request *http_request_new(const char *target, struct ev_timer *due);
-void http_request_unref(struct http_request *r);
-void http_request_tell(struct http_request *r, int events);
+/* All of it. 0; -EPIPE; -EALREADY when one was begun. */
+int http_answer(struct http_request *r, int status, const void *body, size_t len);
 
-/* What the library wants of it, in its callback. */
-enum MHD_Result http_request_body(struct http_request *r, const char *data, size_t *len);
-enum MHD_Result http_request_proceed(struct http_request *r);
+/* Begins one whose body follows by http_answer_write(), until http_answer_end(). */
+int http_answer_begin(struct http_request *r, int status);
+ssize_t http_answer_write(struct http_request *r, const void *data, size_t len); /* or -EAGAIN */
+int http_answer_end(struct http_request *r);
 
-void http_request_suspend(struct http_request *r);
-void http_request_resume(struct http_request *r);
-void http_request_end(struct http_request *r); /* the connection is gone */
+/* Answers 101; the connection comes by http_request_upgraded(), after EV_WRITE. */
+int http_answer_upgrade(struct http_request *r);
+struct stream *http_request_upgraded(struct http_request *r); /* NULL: not yet */
+
+bool http_request_is_gone(const struct http_request *r);
+
+/* Lets go of it: an answer that has not been ended is broken off, and one that was not begun is
+ * status 500. */
+void http_request_free(struct http_request *r);
 
 #endif
