@@ -2,7 +2,7 @@
  * The library calls for a request's body and asks for the answer again and again; between those
  * calls the request is suspended, until its taker has done the next step.
  */
-#include "host/http/state.h"
+#include "host/http/request.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "host/fd.h"
+#include "host/http/state.h"
 #include "host/loop.h"
 
 #define PIECE_MAX (32 * 1024) /* bytes that the library asks for at once */

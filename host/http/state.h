@@ -5,7 +5,7 @@
 #include <ev.h>
 
 #include "host/http/library.h"
-#include "host/http/request.h"
+#include "host/stream.h"
 
 struct http_header {
     char *name, *value;
