@@ -123,7 +123,7 @@ describe("p2pd.http", function()
       for _, case in ipairs { { "", "address is missing" }, { "[]", "not of type object" }, { "{", "no JSON" },
         { '{"address":1}', "address is not of type string" }, { '{"address":"x","more":1}', "no property more" },
         { '{"address":"x","policy":"other"}', "none of race, sequence" },
-        { '{"address":"x","timeout":-1}', "timeout is not from" }, { '{"address":"x"}', "not a peer address" },
+        { '{"address":"x","timeout":-1}', "timeout is not from" }, { '{"address":"x"}', "neither an address" },
         { '{"address":"self","strategies":["none"]}', "none" }, { '{"address":"self","protocol":"a b"}', "protocol" },
         { ("["):rep(60000), "no JSON" }, { "null", "type object" }, { '{"address":null}', "type string" } } do
         local answer = near:call("POST", "/v1/pipes", case[1])
@@ -286,6 +286,23 @@ describe("p2pd.http", function()
         .. require("spec.nodes").new_id() .. '","timeout":0.3,"strategies":["direct"]}')
       assert.is_true(answer.status == 502 or answer.status == 504, answer.body)
       assert.matches("direct", answer.json.detail)
+    end))
+  end)
+
+  describe("contacts", function()
+    it("are named, dialed by name, and removed", served.two(world, function(near, far)
+      local body = ('{"name":"bob-of-http","address":"%s"}'):format(far.node.address)
+      assert.equal(201, near:call("POST", "/v1/contacts", body).status)
+      local list = near:call("GET", "/v1/contacts").json.contacts
+      local ids = {}
+      for _, contact in ipairs(list) do ids[contact.name] = contact.id end
+      assert.equal(far.node.id, ids["bob-of-http"])
+      assert.equal(201, near:call("POST", "/v1/pipes", '{"address":"bob-of-http"}').status)
+      local taken = ('{"name":"bob-of-http","address":"%s"}'):format(near.node.address)
+      assert.equal(409, near:call("POST", "/v1/contacts", taken).status)
+      assert.equal(204, near:call("DELETE", "/v1/contacts/bob-of-http").status)
+      assert.equal(404, near:call("DELETE", "/v1/contacts/bob-of-http").status)
+      assert.equal(400, near:call("POST", "/v1/contacts", '{"name":"x","address":"y"}').status)
     end))
   end)
 

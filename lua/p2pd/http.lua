@@ -39,6 +39,7 @@ local KNOWN = {
 function http.routes()
   local all = {}
   for _, list in ipairs { require "p2pd.http.v1.node", require "p2pd.http.v1.pipes",
+    require "p2pd.http.v1.contacts",
     require "p2pd.http.v1.events", rest.ROUTES, page.ROUTES } do
     for _, route in ipairs(list) do all[#all + 1] = route end
   end

@@ -1,7 +1,8 @@
 --- What a node, its sessions and pipes are, as JSON has it; and the schemas of that.
 -- @module p2pd.http.describe
-local address = require "p2pd.address"
 local clock = require "p2pd.clock"
+local contacts = require "p2pd.contacts"
+local peer = require "p2pd.peer"
 local port_mapping = require "p2pd.port_mapping"
 local version = require "p2pd.version"
 
@@ -193,19 +194,22 @@ describe.SCHEMAS = {
   Dial = object({ id = STRING, address = STRING, state = { type = "string",
     enum = { "running", "connected", "failed", "canceled" } }, seconds = NUMBER, pipe = STRING, error = STRING,
     code = STRING, attempts = array(ref "Attempt") }, { "id", "address", "state", "seconds", "attempts" }),
+  Contact = object({ name = STRING, address = STRING, id = STRING }, { "name", "address" }),
   Problem = object({ type = STRING, title = STRING, status = INTEGER, detail = STRING, code = STRING },
     { "type", "title", "status", "detail" }),
 }
 
---- Whether an address is this node's own.
+--- Whom a request means.
 -- @tparam node node
--- @tparam string whom an address, or "self"
--- @treturn string the address to dial
--- @treturn boolean
+-- @tparam string whom an address, a node id, a contact's name, or "self"
+-- @treturn string the address to dial; or nil, message, code
+-- @treturn boolean whether it is this node's own
 function describe.resolve(node, whom)
   if whom == "self" then return node.address, true end
-  local parsed = address.parse(whom, node.settings)
-  return whom, parsed ~= nil and parsed.node_id == node.id
+  local found, reason, code = peer.find(whom, { settings = node.settings, contacts = contacts,
+    insecure = node.insecure })
+  if not found then return nil, reason, code end
+  return found, found:match "[^-]+$" == node.id
 end
 
 return describe

@@ -107,7 +107,8 @@ end
 
 local function begin(self, body)
   if self.running >= dials.RUNNING_MAX then return problem.new(503, "too many dials run") end
-  local whom = describe.resolve(self.service.node, body.address)
+  local whom, reason, code = describe.resolve(self.service.node, body.address)
+  if not whom then return problem.new(400, reason, code) end
   local entry = { id = id.new(), address = whom, state = "running", started = core.clock.monotonic(),
     peer = whom:match "[^-]+$" }
   self.by_id[entry.id], self.running = entry, self.running + 1

@@ -101,7 +101,8 @@ end
 
 -- A connection to the node itself is a path of its own: so its two ends have addresses.
 local function dial(call, options)
-  local address, is_own = describe.resolve(call.service.node, call.params.address)
+  local address, is_own, code = describe.resolve(call.service.node, call.params.address)
+  if not address then return problem.new(400, is_own, code) end
   local protocol = options.protocol or rest.PROTOCOL
   if protocol == "none" then protocol = nil end
   local ok, pipe, failure = pcall(call.service.node.connect, call.service.node, address,

@@ -42,13 +42,17 @@ local function list_peers(call)
 end
 
 local function ask_address(call)
-  local found, reason, code = call.service.node:get_address(call.body.address, call.body.timeout)
+  local whom, fault = describe.resolve(call.service.node, call.body.address)
+  if not whom then return problem.new(400, fault, "EINVAL") end
+  local found, reason, code = call.service.node:get_address(whom, call.body.timeout)
   if not found then return problem.of(reason, code) end
   return call:send_json(200, { address = found })
 end
 
 local function echo(call)
-  local data, seconds, code = call.service.node:echo(call.body.address, call.body.data or "ping",
+  local whom, fault = describe.resolve(call.service.node, call.body.address)
+  if not whom then return problem.new(400, fault, "EINVAL") end
+  local data, seconds, code = call.service.node:echo(whom, call.body.data or "ping",
     call.body.timeout)
   if not data then return problem.of(seconds, code) end
   return call:send_json(200, { data = data, seconds = seconds })
