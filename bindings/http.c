@@ -16,6 +16,7 @@ that has taken it. Calls wait where they say so.
 #include "bindings/bind.h"
 #include "bindings/scheduler.h"
 #include "bindings/stream.h"
+#include "host/http/request.h"
 #include "host/inet.h"
 #include "host/tcp.h"
 

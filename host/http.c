@@ -11,7 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "host/http/state.h"
+#include "host/http/inside.h"
+#include "host/http/request.h"
 #include "host/loop.h"
 
 /* A connection, for as long as a head may take: the library only counts the seconds since the last

@@ -1,18 +1,17 @@
 /*
  * An HTTP server on the loop, by libmicrohttpd without threads of its own. It hands out requests;
- * whoever takes one reads its body, if it has one, and answers, at once or piece by piece. A
- * request that waits for that is suspended: it costs nothing but its connection.
+ * whoever takes one reads its body and answers, see host/http/request.h. A request that waits for
+ * that is suspended: it costs nothing but its connection.
  *
- * Loop thread only. A request is its taker's until http_request_free(), and may outlive the server.
+ * Loop thread only.
  */
 #ifndef P2PD_HOST_HTTP_H
 #define P2PD_HOST_HTTP_H
 
 #include <stdbool.h>
 
-#include "host/http/request.h"
-
 struct http_server;
+struct http_request;
 
 struct http_options {
     int fd;              /* of a listening socket; the server closes it */

@@ -13,14 +13,17 @@ local function endpoint(text)
 end
 
 local parser = cli.add_node_options(cli.parser("serve",
-  "Run a node that programs use over HTTP: JSON at /v1, and the paths of P2PD's REST API. The first line printed "
-  .. "is a URL; what comes behind its # is the token that /v1 asks for. docs/http.md tells the rest."))
+  "Run a node that programs use over HTTP: JSON at /v1, and the paths of P2PD's REST API. The first line "
+
+    .. "printed is a URL: behind its # is the token that /v1 asks for. docs/http.md tells the rest."))
 parser:option("--http", "Where to listen (127.0.0.1:12333; port 0: any free one)."):argname "IP:PORT"
   :convert(endpoint)
 parser:option("--http-socket", "Listen on this unix socket, too (mode 0600)."):argname "PATH"
-parser:option("--token-file", "Use the token in this file, which nobody else may read (without it: a new one, "
+parser:option("--token-file",
+  "Use the token in this file, which nobody else may read (without it: a new one, "
   .. "written to $XDG_RUNTIME_DIR/p2pd). An address that is not loopback needs it."):argname "FILE"
-parser:flag("--allow-null-origin", "Let pages that are files use P2PD's paths, as P2PD does. Any web page can "
+parser:flag("--allow-null-origin",
+  "Let pages that are files use P2PD's paths, as P2PD does. Any web page can "
   .. "have such an origin for a part of itself: it could then use your connections.")
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:flag("--force", "Run even if a node of that name runs on this machine.")

@@ -80,7 +80,8 @@ function Client:receive()
   elseif length and length > 0 then
     answer.body = self.stream:read(length)
   end
-  if (answer.headers["content-type"] or ""):find "json" then answer.json = json.decode(answer.body, 1, json.null) end
+  if (answer.headers["content-type"] or ""):find "json" then answer.json = json.decode(answer.body, 1,
+    json.null) end
   return answer
 end
 

@@ -76,7 +76,8 @@ describe("p2pd.core.http", function()
 
     it("are refused when they are malformed", helper.task(function()
       local served <close> = serve(hello, { idle = 1 })
-      for _, text in ipairs { "\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", ("\xff"):rep(100) .. "\r\n\r\n",
+      for _, text in ipairs { "\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", ("\xff"):rep(100)
+        .. "\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" } do
         local client <close> = http.connect(served.port)

@@ -30,7 +30,8 @@ end
 
 -- A shape's list shows one item; an empty one says nothing.
 local function run(command, env, folder)
-  local child <close> = assert(core.process.spawn { "sh", "-e", "-c", "cd " .. folder .. "; " .. command .. "\nwait",
+  local child <close> = assert(core.process.spawn { "sh", "-e", "-c", "cd " .. folder .. "; " .. command
+    .. "\nwait",
     stdout = "pipe", env = env })
   child:stdout():settimeout(15)
   local out = child:stdout():read "a"

@@ -9,7 +9,8 @@ describe("p2pd.http.url", function()
     assert.same({ { "a b", "c/d" }, "x=1" }, { url.split "/a%20b//c%2Fd?x=1" })
     assert.same({ a = "b c", d = "", ["e f"] = "&" }, url.query "a=b+c&d&e+f=%26&&")
     assert.same({}, url.query "")
-    for _, target in ipairs { "*", "", "http://a/", "/%", "/%g0", "/a%00" } do assert.is_nil((url.split(target))) end
+    for _, target in ipairs { "*", "", "http://a/", "/%", "/%g0",
+      "/a%00" } do assert.is_nil((url.split(target))) end
     assert.is_nil((url.query "a=%"))
   end)
 
@@ -23,7 +24,8 @@ end)
 
 describe("p2pd.http.router", function()
   local routes = router.new {
-    { method = "GET", path = "/" }, { method = "GET", path = "/a/accept" }, { method = "GET", path = "/a/{id}" },
+    { method = "GET", path = "/" }, { method = "GET", path = "/a/accept" }, { method = "GET",
+      path = "/a/{id}" },
     { method = "POST", path = "/a/{id}" }, { method = "GET", path = "/b/{x}/..." },
   }
 
@@ -46,11 +48,13 @@ end)
 
 describe("p2pd.http.schema", function()
   local ABOUT = { type = "object", required = { "a" }, additionalProperties = false, properties = {
-    a = { type = "integer", minimum = 1, maximum = 3 }, b = { type = "array", items = { type = "string" }, maxItems = 2 },
+    a = { type = "integer", minimum = 1, maximum = 3 }, b = { type = "array", items = { type = "string" },
+      maxItems = 2 },
     c = { type = { "string", "null" }, enum = { "x", "y" } }, d = { ["$ref"] = "#/x/Text" } } }
 
   local function fault_of(text)
-    return schema.find_fault(json.decode(text, 1, json.null), ABOUT, "it", { Text = { type = "string", minLength = 2 } })
+    return schema.find_fault(json.decode(text, 1, json.null), ABOUT, "it", { Text = { type = "string",
+      minLength = 2 } })
   end
 
   it("lets pass what is as described", function()
@@ -62,9 +66,11 @@ describe("p2pd.http.schema", function()
   it("says what is not", function()
     for text, fault in pairs { ["{}"] = "it.a is missing", ['{"a":0}'] = "it.a is not from 1 to 3",
       ['{"a":1.5}'] = "it.a is not of type integer", ['{"a":1,"e":1}'] = "it has no property e",
-      ['{"a":1,"b":[1]}'] = "it.b[0] is not of type string", ['{"a":1,"b":["","",""]}'] = "it.b has too many items",
+      ['{"a":1,"b":[1]}'] = "it.b[0] is not of type string",
+        ['{"a":1,"b":["","",""]}'] = "it.b has too many items",
       ['{"a":1,"b":{}}'] = "it.b is not of type array", ['{"a":1,"c":"z"}'] = "it.c is none of x, y",
-      ['{"a":1,"d":"a"}'] = "it.d is too short", ["[]"] = "it is not of type object", ["null"] = "it is not of type object" } do
+      ['{"a":1,"d":"a"}'] = "it.d is too short", ["[]"] = "it is not of type object",
+        ["null"] = "it is not of type object" } do
       assert.equal(fault, fault_of(text))
     end
   end)

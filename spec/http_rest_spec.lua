@@ -95,7 +95,8 @@ describe("p2pd.http.rest", function()
   end))
 
   it("sends and receives bytes", opened(function(near)
-    local sent = client.request(near.port, "POST", "/binary/con", { ["Content-Type"] = "application/octet-stream" }, TEST)
+    local sent = client.request(near.port, "POST", "/binary/con",
+      { ["Content-Type"] = "application/octet-stream" }, TEST)
     assert.same({ 29, "con" }, { sent.json.sent, sent.json.name })
     local got = client.request(near.port, "GET", "/binary/con/timeout/10")
     assert.same({ ANSWER, "application/octet-stream" }, { got.body, got.headers["content-type"] })

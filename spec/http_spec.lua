@@ -40,13 +40,15 @@ describe("p2pd.http", function()
     end))
 
     it("refuses names that are not loopback's, whatever they point to", one(function(near)
-      for _, host in ipairs { "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "1.2.3.4",
+      for _, host in ipairs { "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80",
+        "1.2.3.4",
         "[::2]", "", "localhost, evil.example", "127.0.0.1@evil.example", "localhost:80:80" } do
         local answer = near:call("GET", "/v1/node", nil, { Host = host })
         assert.equal(421, answer.status, host)
         assert.equal(421, client.request(near.port, "GET", "/version", { Host = host }).status, host)
       end
-      for _, host in ipairs { "localhost", "LOCALHOST:1", "127.0.0.1:" .. near.port, "127.9.9.9", "[::1]:5" } do
+      for _, host in ipairs { "localhost", "LOCALHOST:1", "127.0.0.1:" .. near.port, "127.9.9.9",
+        "[::1]:5" } do
         assert.equal(200, near:call("GET", "/v1/node", nil, { Host = host }).status, host)
       end
     end))
@@ -94,7 +96,8 @@ describe("p2pd.http", function()
         { answer.headers["x-content-type-options"], answer.headers["cache-control"] })
     end))
 
-    it("needs a token of one's own for an address that others reach, and asks for it everywhere", helper.task(function()
+    it("needs a token of one's own for an address that others reach, and asks for it everywhere",
+      helper.task(function()
       local node <close> = world:start()
       assert.has_error(function() http.serve(node, { ip = "0.0.0.0", port = 0 }) end)
       local near <close> = served.new(node, { ip = "0.0.0.0", token = "0123456789abcdef" })
@@ -120,11 +123,15 @@ describe("p2pd.http", function()
     end))
 
     it("with bodies that are not as described are told why", one(function(near)
-      for _, case in ipairs { { "", "address is missing" }, { "[]", "not of type object" }, { "{", "no JSON" },
-        { '{"address":1}', "address is not of type string" }, { '{"address":"x","more":1}', "no property more" },
+      for _, case in ipairs { { "", "address is missing" }, { "[]", "not of type object" }, { "{",
+        "no JSON" },
+        { '{"address":1}', "address is not of type string" }, { '{"address":"x","more":1}',
+          "no property more" },
         { '{"address":"x","policy":"other"}', "none of race, sequence" },
-        { '{"address":"x","timeout":-1}', "timeout is not from" }, { '{"address":"x"}', "neither an address" },
-        { '{"address":"self","strategies":["none"]}', "none" }, { '{"address":"self","protocol":"a b"}', "protocol" },
+        { '{"address":"x","timeout":-1}', "timeout is not from" }, { '{"address":"x"}',
+          "neither an address" },
+        { '{"address":"self","strategies":["none"]}', "none" }, { '{"address":"self","protocol":"a b"}',
+          "protocol" },
         { ("["):rep(60000), "no JSON" }, { "null", "type object" }, { '{"address":null}', "type string" } } do
         local answer = near:call("POST", "/v1/pipes", case[1])
         assert.equal(400, answer.status, case[1]:sub(1, 50))
@@ -152,7 +159,8 @@ describe("p2pd.http", function()
         local parts = { targets[math.random(#targets)] }
         for _ = 1, math.random(8) do parts[#parts + 1] = bytes[math.random(#bytes)] end
         local target = table.concat(parts)
-        local answer = near:call(math.random(2) == 1 and "GET" or "DELETE", target, nil, { Connection = "close" })
+        local answer = near:call(math.random(2) == 1 and "GET" or "DELETE", target, nil,
+          { Connection = "close" })
         assert.is_true(answer ~= nil and answer.status >= 400 and answer.status < 500, target)
       end
       local body = { "{", "}", '"address"', ":", ",", "[", "]", "1e999", "null", '"\\u0000"', "true", "\xff" }
@@ -170,13 +178,16 @@ describe("p2pd.http", function()
 
     local function answers_to(near)
       local id, other = served.join(near, near.far)
-      near.far:call("POST", "/v1/pipes/" .. other .. "/data", "x", { ["Content-Type"] = "application/octet-stream" })
+      near.far:call("POST", "/v1/pipes/" .. other .. "/data", "x",
+        { ["Content-Type"] = "application/octet-stream" })
       local dial = near:call("POST", "/v1/dials", ('{"address":"%s"}'):format(near.far.node.address))
       local session = near.node:sessions()[1].id
       return {
-        ["/v1/node"] = "", ["/v1/address"] = "", ["/v1/peers"] = "", ["/v1/sessions"] = "", ["/v1/pipes"] = "",
+        ["/v1/node"] = "", ["/v1/address"] = "", ["/v1/peers"] = "", ["/v1/sessions"] = "",
+          ["/v1/pipes"] = "",
         ["/v1/dials"] = "", ["/v1/sessions/{id}"] = session, ["/v1/pipes/{id}"] = id,
-        ["/v1/dials/{id}"] = dial.json.id, ["/v1/openapi.json"] = "", ["/version"] = "", ["/ifs"] = "", ["/addr"] = "",
+        ["/v1/dials/{id}"] = dial.json.id, ["/v1/openapi.json"] = "", ["/version"] = "", ["/ifs"] = "",
+          ["/addr"] = "",
       }
     end
 
@@ -334,19 +345,20 @@ describe("p2pd.http", function()
 
   describe("events", function()
     local function read_events(connection, wanted)
-      local events, one = {}, {}
+      local events, event = {}, {}
       while not events[wanted] do
         local size = tonumber(connection.stream:read():match "^%x+", 16)
         for line in connection.stream:read(size + 2):gmatch "([^\n]*)\n" do
           local key, value = line:match "^(%w+): (.*)$"
-          if key then one[key] = value end
-          if line == "" and one.event then events[one.event], one = one, {} end
+          if key then event[key] = value end
+          if line == "" and event.event then events[event.event], event = event, {} end
         end
       end
       return events
     end
 
-    it("tell the present state, and what happens; and go on where they were", served.two(world, function(near, far)
+    it("tell the present state, and what happens; and go on where they were", served.two(world,
+      function(near, far)
       local following <close> = near:begin("GET", "/v1/events")
       assert.equal("text/event-stream", following:head().headers["content-type"])
       local events = read_events(following, "address")

@@ -66,11 +66,13 @@ describe("p2pd.http.websocket_frame", function()
   end)
 
   it("refuses heads that break the rules", function()
-    for _, bytes in ipairs { "\xc2\x80", "\xa2\x80", "\x92\x80", "\x83\x80", "\x8b\x80", "\x82\x00", "\x09\x80",
+    for _, bytes in ipairs { "\xc2\x80", "\xa2\x80", "\x92\x80", "\x83\x80", "\x8b\x80", "\x82\x00",
+      "\x09\x80",
       "\x89\xfe" } do
       assert.is_nil((frame.begin(bytes)))
     end
-    local function complete(second, rest) return (frame.complete(assert(frame.begin("\x82" .. second)), rest)) end
+    local function complete(second, rest) return (frame.complete(assert(frame.begin("\x82" .. second)),
+      rest)) end
     assert.is_nil(complete("\xff", "\xff\0\0\0\0\0\0\0mask"))
     assert.is_nil(complete("\xff", "\0\0\0\0\0\0\0\1mask"))
     assert.is_nil(complete("\xfe", "\0\1mask"))
@@ -166,9 +168,12 @@ describe("p2pd.http.websocket", function()
   describe("closes with 1002", function()
     for name, bytes in pairs {
       ["a reserved bit"] = "\xc2\x80" .. MASK, ["a reserved opcode"] = "\x83\x80" .. MASK,
-      ["no mask"] = "\x82\x01x", ["a fragmented ping"] = "\x09\x80" .. MASK, ["a long ping"] = "\x89\xfe\1\0" .. MASK,
-      ["a length of 64 bits"] = "\x82\xff\xff\0\0\0\0\0\0\0" .. MASK, ["a continuation of nothing"] = "\x80\x80" .. MASK,
-      ["a message in a message"] = "\x02\x80" .. MASK .. "\x82\x80" .. MASK, ["a close of one byte"] = "\x88\x81" .. MASK .. "x",
+      ["no mask"] = "\x82\x01x", ["a fragmented ping"] = "\x09\x80" .. MASK, ["a long ping"] = "\x89\xfe\1\0"
+        .. MASK,
+      ["a length of 64 bits"] = "\x82\xff\xff\0\0\0\0\0\0\0" .. MASK,
+        ["a continuation of nothing"] = "\x80\x80" .. MASK,
+      ["a message in a message"] = "\x02\x80" .. MASK .. "\x82\x80" .. MASK,
+        ["a close of one byte"] = "\x88\x81" .. MASK .. "x",
     } do
       it(name, socket(function(one)
         one.stream:write(bytes)
@@ -192,7 +197,8 @@ describe("p2pd.http.websocket", function()
     for _ = 1, 100 do
       helper.wait_until(function() return near.server.pipes:find(id).reader == nil end)
       local again <close> = open(near, id)
-      again.stream:write((("."):rep(math.random(40)):gsub(".", function() return string.char(math.random(0, 255)) end)))
+      again.stream:write((("."):rep(math.random(40)):gsub(".", function() return string.char(math.random(0,
+        255)) end)))
       again.stream:shutdown()
       repeat local opcode = receive(again) until not opcode
     end

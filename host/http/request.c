@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #include "host/fd.h"
-#include "host/http/state.h"
+#include "host/http/inside.h"
 #include "host/loop.h"
+#include "host/stream.h"
 
 #define PIECE_MAX (32 * 1024) /* bytes that the library asks for at once */
 

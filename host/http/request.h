@@ -1,4 +1,9 @@
-/* A request of an HTTP server (host/http.h), as its taker sees it. */
+/*
+ * A request to an HTTP server, and its answer: its body is read piece by piece, and the answer
+ * given at once or piece by piece.
+ *
+ * Loop thread only. A request is its taker's until http_request_free(), and may outlive the server.
+ */
 #ifndef P2PD_HOST_HTTP_REQUEST_H
 #define P2PD_HOST_HTTP_REQUEST_H
 
@@ -6,11 +11,10 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "host/stream.h"
-
-#define HTTP_BODY_QUEUE (64 * 1024) /* bytes of a body that wait with us */
+#define HTTP_BODY_QUEUE (64 * 1024) /* bytes that wait of a request's or an answer's body */
 
 struct http_request;
+struct stream;
 
 /* Called with EV_READ when there is more of the body, or its end; with EV_WRITE when there is room
  * for more of the answer; both when the connection is gone. */

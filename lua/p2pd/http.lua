@@ -104,7 +104,8 @@ local function dispatch(service, request)
   call.route, call.params = route, params
   local failure = admit(service, call, route, params)
   if failure then return refuse(service, call, failure) end
-  if route.waits or type(route.body) == "table" then return service.tasks:detach(attend, service, call, query) end
+  if route.waits or type(route.body) == "table" then return service.tasks:detach(attend, service, call,
+    query) end
   handle_and_close(service, call, query)
 end
 
@@ -155,8 +156,8 @@ end
 -- @tparam[opt] table given ip ("127.0.0.1", when there is no path) and port (12333; 0: any), path (of a unix
 -- socket, mode 0600), token (of one's own), allow_null_origin (pages that are files may use P2PD's paths, and
 -- so may sandboxed frames of any page), connections, head, idle (see core.http.listen)
--- @treturn server `token`, `url`, `getsockname()`, `close()`; or nil, message, code (ELIBACC: libmicrohttpd is
--- not there)
+-- @treturn server `token`, `url`, `getsockname()`, `close()`; or nil, message, code (ELIBACC: libmicrohttpd
+-- is not there)
 -- @raise for an option that is not known or of a wrong kind; for an address that is not loopback without a
 -- token of one's own
 function http.serve(node, given)

@@ -49,7 +49,8 @@ end
 local function brokers_of(stats)
   local list = describe.list()
   for _, broker in ipairs(stats.signalling.brokers) do
-    list[#list + 1] = { name = broker.name, offset = broker.offset, state = broker.state, reason = broker.reason }
+    list[#list + 1] = { name = broker.name, offset = broker.offset, state = broker.state,
+      reason = broker.reason }
   end
   return list
 end
@@ -136,7 +137,8 @@ function describe.pipe(entry)
   local info = pipe:info() or {}
   return {
     id = entry.id, state = entry.state, peer = pipe.peer, protocol = pipe.protocol, secure = pipe.secure,
-    accepted = entry.accepted, strategy = info.strategy, interface = info.interface, ["local"] = info["local"],
+    accepted = entry.accepted, strategy = info.strategy, interface = info.interface,
+      ["local"] = info["local"],
     remote = info.remote, received = info.received, sent = info.sent, queued = info.queued,
     rtt = digits(info.rtt), age = digits(info.age), session = info.session and info.session.id,
     attempts = describe.attempts(pipe.attempts),
@@ -179,20 +181,24 @@ describe.SCHEMAS = {
     limits = array(object({ name = STRING, number = NUMBER, used = NUMBER, refused = INTEGER }, { "name" })),
     counts = object { accepted = INTEGER, turned_away = INTEGER, unverified = INTEGER, waiting = INTEGER,
       answering = INTEGER, sessions = INTEGER },
-  }, { "version", "address", "id", "ready", "interfaces", "brokers", "mappings", "clock", "limits", "counts" }),
+  }, { "version", "address", "id", "ready", "interfaces", "brokers", "mappings", "clock", "limits",
+    "counts" }),
   Path = object({ strategy = STRING, ["local"] = STRING, remote = STRING, interface = STRING,
     accepted = BOOLEAN, seconds = NUMBER, why = STRING }, { "strategy" }),
-  Session = object({ id = STRING, peer = STRING, secure = BOOLEAN, path = ref "Path", story = array(ref "Path"),
+  Session = object({ id = STRING, peer = STRING, secure = BOOLEAN, path = ref "Path",
+    story = array(ref "Path"),
     paths = INTEGER, resumed = INTEGER, kept = INTEGER, rtt = NUMBER, pipes = INTEGER, age = NUMBER },
     { "id", "peer", "secure", "story", "paths", "resumed", "pipes", "age" }),
   Attempt = object({ strategy = STRING, ok = BOOLEAN, running = BOOLEAN, reason = STRING, began = NUMBER,
     seconds = NUMBER }, { "strategy", "ok" }),
-  Pipe = object({ id = STRING, state = { type = "string", enum = { "open", "ended", "failed" } }, peer = STRING,
+  Pipe = object({ id = STRING, state = { type = "string", enum = { "open", "ended", "failed" } },
+    peer = STRING,
     protocol = STRING, secure = BOOLEAN, accepted = BOOLEAN, strategy = STRING, interface = STRING,
     ["local"] = STRING, remote = STRING, received = INTEGER, sent = INTEGER, queued = INTEGER, rtt = NUMBER,
     age = NUMBER, session = STRING, attempts = array(ref "Attempt") }, { "id", "state", "peer", "accepted" }),
   Dial = object({ id = STRING, address = STRING, state = { type = "string",
-    enum = { "running", "connected", "failed", "canceled" } }, seconds = NUMBER, pipe = STRING, error = STRING,
+    enum = { "running", "connected", "failed", "canceled" } }, seconds = NUMBER, pipe = STRING,
+      error = STRING,
     code = STRING, attempts = array(ref "Attempt") }, { "id", "address", "state", "seconds", "attempts" }),
   Contact = object({ name = STRING, address = STRING, id = STRING }, { "name", "address" }),
   Problem = object({ type = STRING, title = STRING, status = INTEGER, detail = STRING, code = STRING },

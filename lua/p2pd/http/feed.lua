@@ -58,7 +58,8 @@ end
 local function present(self)
   local parts = {}
   local listener <close> = self.node:events()
-  for event in function() return (listener:next(0)) end do parts[#parts + 1] = format(nil, event.type, event) end
+  for event in function() return (listener:next(0)) end do parts[#parts + 1] = format(nil, event.type,
+    event) end
   return table.concat(parts)
 end
 

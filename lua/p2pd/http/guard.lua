@@ -10,7 +10,8 @@ local problem = require "p2pd.http.problem"
 local guard = {}
 
 local function host_of(value)
-  return (value:match "^(%[[%x:.]+%])$" or value:match "^(%[[%x:.]+%]):%d+$" or value:match "^([^:]+):?%d*$" or "")
+  return (value:match "^(%[[%x:.]+%])$" or value:match "^(%[[%x:.]+%]):%d+$" or value:match "^([^:]+):?%d*$"
+    or "")
     :lower()
 end
 

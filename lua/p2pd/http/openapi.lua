@@ -47,7 +47,8 @@ end
 local function body_of(route)
   if not route.body then return nil end
   if route.body == "bytes" then return { content = BYTES } end
-  return { required = route.body.required ~= nil, content = { ["application/json"] = { schema = route.body } } }
+  return { required = route.body.required ~= nil,
+    content = { ["application/json"] = { schema = route.body } } }
 end
 
 local function operation(route)

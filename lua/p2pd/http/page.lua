@@ -12,7 +12,8 @@ local TEXT = [[
 <meta name="viewport" content="width=device-width">
 <title>p2pd</title>
 <h1>p2pd</h1>
-<p>A node runs here. Programs use it by <code>/v1</code>, which <a href="/v1/openapi.json">describes itself</a>.</p>
+<p>A node runs here. Programs use it by <code>/v1</code>,
+  which <a href="/v1/openapi.json">describes itself</a>.</p>
 </html>
 ]]
 

@@ -39,7 +39,7 @@ end
 --- Takes the right to read a pipe: one reads at a time.
 -- @tparam table entry
 -- @treturn closable; or a problem
-function Pipes:take_reader(entry)
+function Pipes.take_reader(_, entry)
   if entry.reader then return problem.new(409, "somebody else reads this pipe", "EBUSY") end
   local right = setmetatable({}, { __close = function() entry.reader = nil end })
   entry.reader = right

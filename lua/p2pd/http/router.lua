@@ -69,7 +69,8 @@ function Router:find(method, target)
     if params then allowed[#allowed + 1] = one.route.method end
   end
   if #allowed == 0 then return nil, problem.new(404, "nothing is there") end
-  return nil, problem.new(405, method .. " is not for this path", nil, { Allow = table.concat(allowed, ", ") })
+  return nil, problem.new(405, method .. " is not for this path", nil, { Allow = table.concat(allowed,
+    ", ") })
 end
 
 return router

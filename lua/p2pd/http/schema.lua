@@ -8,7 +8,8 @@ local schema = {}
 -- What the decoder has said it is; a table of our own that is empty may be either.
 local function json_type(value)
   local meta = getmetatable(value)
-  return type(meta) == "table" and meta.__jsontype or #value > 0 and "array" or next(value) ~= nil and "object"
+  return type(meta) == "table" and meta.__jsontype or #value > 0 and "array" or next(value) ~= nil
+    and "object"
 end
 
 local function is_array(value)
@@ -19,7 +20,8 @@ local IS = {
   string = function(value) return type(value) == "string" end,
   boolean = function(value) return type(value) == "boolean" end,
   number = function(value) return type(value) == "number" end,
-  integer = function(value) return math.type(value) == "integer" or type(value) == "number" and value % 1 == 0 end,
+  integer = function(value) return math.type(value) == "integer" or type(value) == "number"
+    and value % 1 == 0 end,
   object = function(value) return type(value) == "table" and value ~= json.null and not is_array(value) end,
   array = function(value)
     return type(value) == "table" and value ~= json.null and json_type(value) ~= "object"

@@ -14,7 +14,8 @@ end
 
 -- The XDG base directory specification has programs ignore a path that is not absolute.
 local function folder()
-  for _, place in ipairs { { "XDG_RUNTIME_DIR", "" }, { "XDG_STATE_HOME", "" }, { "HOME", "/.local/state" } } do
+  for _, place in ipairs { { "XDG_RUNTIME_DIR", "" }, { "XDG_STATE_HOME", "" }, { "HOME",
+    "/.local/state" } } do
     local path = os.getenv(place[1])
     if path and path:sub(1, 1) == "/" then return path .. place[2] end
   end

@@ -1,5 +1,5 @@
---- A pipe over a WebSocket (RFC 6455): binary messages are bytes for the peer, and what the peer sends comes as
--- binary messages. The WebSocket's end leaves the pipe open.
+--- A pipe over a WebSocket (RFC 6455): binary messages are bytes for the peer, and what the peer sends comes
+-- as binary messages. The WebSocket's end leaves the pipe open.
 -- @module p2pd.http.websocket
 local core = require "p2pd.core"
 local frame = require "p2pd.http.websocket_frame"
@@ -128,7 +128,8 @@ local function send_all(self)
   while true do
     local data, reason = self.service.pipes:recv(self.entry, PIECE)
     if not data then
-      say_close(self, reason and frame.INTERNAL_ERROR or frame.NORMAL, text.printable(reason or "the end", 100))
+      say_close(self, reason and frame.INTERNAL_ERROR or frame.NORMAL, text.printable(reason or "the end",
+        100))
       task.sleep(CLOSE_S) -- for the client's close frame
       return self.stream:abort()
     end

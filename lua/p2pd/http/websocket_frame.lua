@@ -49,8 +49,8 @@ end
 
 --- Reads the first two bytes of a frame's head.
 -- @tparam string bytes two
--- @treturn table opcode, is_final, more (bytes of the head that follow), length (when it is known already); or
--- nil, message
+-- @treturn table opcode, is_final, more (bytes of the head that follow), length (when it is known already);
+-- or nil, message
 function frame.begin(bytes)
   local first, second = bytes:byte(1, 2)
   local fault = find_fault(first, second)

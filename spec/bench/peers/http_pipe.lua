@@ -1,5 +1,6 @@
 -- http_pipe.lua sink SETTINGS: a node that reads pipes to their end, and then says "ok".
--- http_pipe.lua source SETTINGS ADDRESS BYTES: a node that writes a pipe, and prints the seconds until the "ok".
+-- http_pipe.lua source SETTINGS ADDRESS BYTES: a node that writes a pipe, and prints the seconds until the
+-- "ok".
 local core = require "p2pd.core"
 local p2pd = require "p2pd"
 

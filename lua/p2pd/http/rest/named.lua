@@ -187,7 +187,8 @@ end
 -- @treturn closable; or a problem
 function Named:reserve(name)
   if name == "" or #name > NAME_MAX then return problem.new(400, "the name is empty, or too long") end
-  if self.by_name[name] or self.opening[name] then return problem.new(409, "a connection has this name", "EEXIST") end
+  if self.by_name[name] or self.opening[name] then return problem.new(409, "a connection has this name",
+    "EEXIST") end
   if self.count >= named.MAX then return problem.new(503, "too many connections are open") end
   self.opening[name] = true
   return setmetatable({}, { __close = function() self.opening[name] = nil end })
@@ -206,7 +207,8 @@ function Named:add(name, pipe)
   local info = pipe:info() or {}
   self.serial = self.serial + 1
   local one = setmetatable({ name = name, pipe = pipe, serial = self.serial, subs = {}, sub_count = 0,
-    changed = task.condition(), tuple = tuple_of(info.remote), local_tuple = tuple_of(info["local"]) }, Connection)
+    changed = task.condition(), tuple = tuple_of(info.remote), local_tuple = tuple_of(info["local"]) },
+      Connection)
   one:subscribe(EVERYTHING)
   one.task = self.tasks:detach(pump, one)
   self.by_name[name], self.count = one, self.count + 1

@@ -91,7 +91,8 @@ local function connection_object(call, connection)
   return {
     name = connection.name, fd = connection.serial, laddr = describe.list(connection.local_tuple),
     raddr = describe.list(connection.tuple), strategy = STRATEGIES[strategy] or strategy,
-    ["if"] = { name = route and route.name or connection.pipe.interface or "", offset = route and route.interface or 0 },
+    ["if"] = { name = route and route.name or connection.pipe.interface or "", offset = route
+      and route.interface or 0 },
     route = route and route_object(route) or { af = 2, ext_ips = describe.list(), nic_ips = describe.list() },
     error = 0,
   }
@@ -193,7 +194,8 @@ end)
 
 -- -- subscriptions
 
-local subscribe = with_connection({ name = true, msg_p = true, addr_p = true }, function(call, connection, options)
+local subscribe = with_connection({ name = true, msg_p = true, addr_p = true }, function(call, connection,
+  options)
   if not options.name then return problem.new(400, "the subscription needs a name") end
   local sub = connection:subscribe(options.name, options.msg_p, options.addr_p)
   if problem.is(sub) then return sub end
@@ -231,7 +233,8 @@ local function route(method, path, id, handler, summary, more)
     answers = { [200] = { description = "An object with `error`.",
       schema = describe.object({ error = { type = { "integer", "string" } } }, { "error" }) } } }
   local params = {}
-  for name in path:gmatch "{([%w_]+)}" do params[name] = { type = "string", description = "The " .. name .. "." } end
+  for name in path:gmatch "{([%w_]+)}" do params[name] = { type = "string", description = "The " .. name
+    .. "." } end
   one.params = next(params) and params
   for key, value in pairs(more or {}) do one[key] = value end
   return one
@@ -243,7 +246,8 @@ rest.ROUTES = {
   route("GET", "/version", "p2pdVersion", show_version, "Title, author, version.", { waits = false }),
   route("GET", "/ifs", "p2pdInterfaces", list_interfaces, "The node's interfaces.", { waits = false }),
   route("GET", "/addr", "p2pdAddress", show_address, "The node's address.", { waits = false }),
-  route("GET", "/open/{name}/{address}/...", "p2pdOpen", open, "Connects to a peer, or to `self`, and names it."),
+  route("GET", "/open/{name}/{address}/...", "p2pdOpen", open,
+    "Connects to a peer, or to `self`, and names it."),
   route("GET", "/info/{name}", "p2pdInfo", show, "What a connection is.", { waits = false }),
   route("GET", "/send/{name}/{text}", "p2pdSend", send, "Sends a text."),
   route("GET", "/recv/{name}/...", "p2pdReceive", receive, "The next message: /name/SUB, /timeout/SECONDS."),

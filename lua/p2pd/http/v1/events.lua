@@ -13,8 +13,9 @@ local function send_events(call)
 end
 
 return {
-  { method = "GET", path = "/v1/events", id = "followEvents", tag = "node", handler = send_events, waits = true,
-    summary = "What happens, as server-sent events: those of node:events() and `dial`; the present state first. "
-      .. "With Last-Event-ID it goes on from there.",
+  { method = "GET", path = "/v1/events", id = "followEvents", tag = "node", handler = send_events,
+    waits = true,
+    summary = "What happens, as server-sent events: those of node:events() and `dial`; the present state "
+      .. "first. With Last-Event-ID it goes on from there.",
     answers = { [200] = { description = "Events.", type = "text/event-stream" } } },
 }

@@ -86,7 +86,8 @@ local function show_openapi(call)
   return call:send(200, "application/json", call.service.openapi_text)
 end
 
-local ASK = object({ address = STRING, timeout = { type = "number", minimum = 0, maximum = 600 } }, { "address" })
+local ASK = object({ address = STRING, timeout = { type = "number", minimum = 0, maximum = 600 } },
+  { "address" })
 local ECHO = object({ address = STRING, data = { type = "string", maxLength = 7000 },
   timeout = { type = "number", minimum = 0, maximum = 600 } }, { "address" })
 
@@ -105,7 +106,8 @@ return {
       { "peers" }) } } },
   { method = "POST", path = "/v1/peers/address", id = "askAddress", tag = "peers", handler = ask_address,
     waits = true, body = ASK, summary = "Asks a peer for its present address, over signalling.",
-    answers = { [200] = { description = "The address.", schema = object({ address = STRING }, { "address" }) } } },
+    answers = { [200] = { description = "The address.", schema = object({ address = STRING },
+      { "address" }) } } },
   { method = "POST", path = "/v1/peers/echo", id = "echo", tag = "peers", handler = echo, waits = true,
     body = ECHO, summary = "Sends a text to a peer and back, over signalling.",
     answers = { [200] = { description = "The text, and the round trip in seconds.",

@@ -1,11 +1,13 @@
-/* A request and what it shares with its server. */
-#ifndef P2PD_HOST_HTTP_STATE_H
-#define P2PD_HOST_HTTP_STATE_H
+/* A request, as its server and its own functions have it. */
+#ifndef P2PD_HOST_HTTP_INSIDE_H
+#define P2PD_HOST_HTTP_INSIDE_H
 
 #include <ev.h>
 
+#include "host/buffer.h"
 #include "host/http/library.h"
-#include "host/stream.h"
+
+struct stream;
 
 struct http_header {
     char *name, *value;
