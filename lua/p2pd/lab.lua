@@ -410,23 +410,42 @@ function Lab:mend(name, interface)
   return switch(self, MEND, lines_of(self, name, interface))
 end
 
+local function line_behind_nat(self, name, interface)
+  local line = interface_of(self, name, interface).line
+  if not line.wan then error(("the host %q has no NAT"):format(name), 3) end
+  return line
+end
+
+local function change(self, namespace)
+  local said, reason, code = core.task.run(self.keeper.run, self.keeper, script.change(namespace))
+  if not said then return nil, reason, code end
+  return true
+end
+
 --- Gives the outermost router of a host's line another address, as providers do over night. Nobody behind it
 -- is told; what it has translated until then is lost. Waits.
 -- @tparam string name
 -- @tparam[opt="eth0"] string interface
 -- @treturn string the new address, as @{external} tells it; or nil, message, code
 function Lab:renumber(name, interface)
-  local line = interface_of(self, name, interface).line
-  if not line.wan then error(("the host %q has no NAT"):format(name), 2) end
-  local change = script.change(topology.renumber(line))
-  local said, reason, code = core.task.run(self.keeper.run, self.keeper, change)
-  if not said then return nil, reason, code end
+  local line = line_behind_nat(self, name, interface)
+  local ok, reason, code = change(self, topology.renumber(line))
+  if not ok then return nil, reason, code end
   for _, host in pairs(self.plan.hosts) do
     for _, one in ipairs(host.interfaces) do
       if one.line == line and one.external then one.external = line.external end
     end
   end
   return line.external
+end
+
+--- Lets the outermost router of a host's line forget all that it has translated, as one that was switched off
+-- and on. It keeps its address; nobody is told. Waits.
+-- @tparam string name
+-- @tparam[opt="eth0"] string interface
+-- @treturn boolean true; or nil, message, code
+function Lab:reboot(name, interface)
+  return change(self, topology.reboot(line_behind_nat(self, name, interface)))
 end
 
 -- -- closing

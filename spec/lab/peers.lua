@@ -21,7 +21,8 @@ local START = [[
     for pipe in node:pipes() do
       task.spawn(function()
         local pipe <close> = pipe
-        for line in pipe:lines() do pipe:write(line, "\n") end
+        local line = pipe:read "L"
+        while line and pipe:write(line) do line = pipe:read "L" end
       end)
     end
   end)

@@ -266,6 +266,26 @@ local function mapping_chains(protocols)
   return (MAPPING_CHAINS:gsub("UNSPOKEN", table.concat(unspoken, "\n    ")))
 end
 
+-- Connections of another zone are not known, and one is begun by a SYN, not by what follows it.
+local FRESH_START = [[
+table inet fresh {
+  chain forgetting { type filter hook prerouting priority -300; ct zone set ZONE; }
+  chain forgetting_own { type filter hook output priority -300; ct zone set ZONE; }
+  chain beginning {
+    type filter hook forward priority -10;
+    ct state new tcp flags & (fin | syn | rst | ack) != syn drop
+    ct state invalid drop
+  }
+}
+]]
+
+--- Rules after which a router does not know the connections that have passed it until now.
+-- @tparam integer count how often that has happened to it, this time included
+-- @treturn string
+function nat_rules.fresh_start(count)
+  return (FRESH_START:gsub("ZONE", tostring(count)))
+end
+
 --- The rule-set of one router, whose interfaces are called `wan` and `lan`.
 -- @tparam table nat as @{p2pd.lab.description} completes it: `type`, `delta` (words), `value`,
 -- `ports`, `unsolicited`, `hairpin`, `udp`, `translates`, `tcp` (itself, or what differs for TCP),

@@ -388,6 +388,17 @@ function topology.renumber(line)
   }
 end
 
+--- What makes the router of a line forget all that it has translated; the line is changed.
+-- @tparam table line
+-- @treturn table a namespace as those of a plan: `name`, `ip`, `nft`
+function topology.reboot(line)
+  local wan = line.wan
+  wan.boots = (wan.boots or 0) + 1
+  local texts = nat_rules.texts(wan.nat, line.external)
+  texts[1] = "flush ruleset\n" .. nat_rules.fresh_start(wan.boots) .. texts[1]
+  return { name = wan.namespace, ip = {}, nft = texts, files = {} }
+end
+
 --- Plans a lab.
 -- @tparam table lab a checked description
 -- @tparam {string,...} addresses of the servers, in 11.1.0.0/16; none: no servers

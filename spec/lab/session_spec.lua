@@ -1,0 +1,133 @@
+-- Sessions in the lab: pipes through real NATs that outlive what happens to their paths.
+local config = require "p2pd.config"
+local helper = require "spec.helper"
+local lab = require "p2pd.lab"
+local peers = require "spec.lab.peers"
+local talk = require "spec.lab.talk"
+
+local HOME = { nats = { { type = "port-restricted" } }, latency = 0.005 }
+local TASK_S = 60
+
+local can, why = lab.is_possible()
+
+describe("p2pd.session, in the lab:", function()
+  if not can then
+    pending("needs namespaces: " .. why)
+    return
+  end
+
+  local function open(servers)
+    local wanted = { brokers = 1, stuns = 2, ntps = 1 }
+    for key, value in pairs(servers or {}) do wanted[key] = value end
+    return assert(lab.open { hosts = { a = HOME, b = HOME }, servers = wanted })
+  end
+
+  local function sh(l, host, ...)
+    local result = assert(l:run(host, { "sh", "-ec", (...):format(select(2, ...)) }))
+    assert.same({ "", 0 }, { result.err, result.status })
+  end
+
+  local function gateway(ip) return (ip:gsub("%d+$", "1")) end
+
+  local function move(l, host, number)
+    local old = l:address(host)
+    local net = old:match "^(.*%.)%d+$"
+    sh(l, host, "ip addr del %s/24 dev eth0; ip addr add %s%d/24 dev eth0; ip route add default via %s1", old,
+      net, number, net)
+    return net .. number
+  end
+
+  -- Two nodes, a pipe from a to b that is in use, and the lab: for a function that does something to it.
+  local function pair(fn, options)
+    options = options or {}
+    return helper.task(function()
+      local l <close> = open(options.servers)
+      local function node() return { node = options.node and options.node(l) } end
+      local a <close> = peers.start(l, "a", node())
+      local b <close> = peers.start(l, "b", node())
+      local said = talk.start(a, b.address, options.connect or { strategies = { "direct", "punch" } })
+      said:go_on()
+      fn(l, said, a, b)
+    end, TASK_S)
+  end
+
+  -- What was sent has come back, once and in order.
+  local function check_whole(said)
+    local found = said:finish()
+    assert.same({ "end" }, found.ended)
+    assert.equal(found.sent, found.got)
+    return found
+  end
+
+  for _, host in ipairs { "a", "b" } do
+    it("goes on when the address of " .. host .. " changes", pair(function(l, said)
+      move(l, host, 77)
+      said:await("info.session.resumed >= 1 and pipe.strategy")
+      said:go_on()
+      check_whole(said)
+    end))
+
+    it("goes on when the NAT of " .. host .. " has forgotten it", pair(function(l, said)
+      assert(l:reboot(host))
+      said:await("info.session.resumed >= 1 and pipe.strategy")
+      said:go_on()
+      local found = check_whole(said)
+      assert.matches("^the peer has not answered for", found.story[1].why)
+    end))
+
+    it("goes on when the link of " .. host .. " was down", pair(function(l, said)
+      sh(l, host, "ip link set eth0 down; sleep 3; ip link set eth0 up; ip route add default via %s",
+        gateway(l:address(host)))
+      said:await("info.session.resumed >= 1 and pipe.strategy")
+      said:go_on()
+      check_whole(said)
+    end))
+  end
+
+  it("goes on when the address changes, twice, under all the load there can be", pair(function(l, said)
+    said:go_on(500)
+    for i, number in ipairs { 77, 78 } do
+      sh(l, "a", "ip addr flush dev eth0; ip addr add %s/24 dev eth0; ip route add default via %s",
+        (l:address "a":gsub("%d+$", tostring(number))), gateway(l:address "a"))
+      said:await(("info.session.resumed >= %d and pipe.strategy"):format(i))
+      said:go_on(500)
+    end
+    check_whole(said)
+  end, { connect = { strategies = { "direct", "punch" }, length = 10000, pace = 0 } }))
+
+  it("goes on when a cut line is mended", pair(function(l, said)
+    assert(l:cut "b")
+    said:await "not pipe.strategy"
+    assert(l:mend "b")
+    said:await("info.session.resumed >= 1 and pipe.strategy")
+    said:go_on()
+    check_whole(said)
+  end))
+
+  it("ends when nothing is mended, with the reasons", pair(function(l, said)
+    assert(l:cut "b")
+    said:await "talk.ended"
+    local found = said:look()
+    assert.matches("^the peer vanished: no path for 3 s %(.+%)$", found.ended[1])
+    assert.equal("ETIMEDOUT", found.ended[2])
+    said:await "#node:sessions() == 0"
+  end, { node = function() return { resume = 3 } end }))
+
+  local function turn_settings(l)
+    return { settings = select(2, helper.settings { brokers = l.brokers, stuns = l.stuns, ntps = l.ntps,
+      turn = { l.turns[1]:turn "tcp" } }) }
+  end
+
+  it("begins with a relay, goes over to a punched path and gives the allocation back",
+    pair(function(l, said, a)
+      said:await 'pipe.strategy == "punch"'
+      said:go_on()
+      local found = check_whole(said)
+      assert.same({ "relay", "punch" }, { found.story[1].strategy, found.story[2].strategy })
+      assert.is_nil(found.story[3])
+      assert(a)
+    end, {
+      servers = { turns = 1 }, node = turn_settings,
+      connect = { strategies = { "relay", "punch" }, policy = "sequence" },
+    }))
+end)
