@@ -191,7 +191,7 @@ describe("p2pd.session", function()
       lost.tasks:cancel()
       local data, reason, code = near:read()
       assert.is_nil(data)
-      assert.matches("lost", reason)
+      assert.equal("the peer has lost the session", reason)
       assert.equal("ECONNRESET", code)
     end))
 

@@ -131,6 +131,17 @@ function handshake.refusal(line)
   return words and preamble.refusal(words)
 end
 
+--- Why a node refuses a path of a session that it does not have.
+handshake.LOST = "the session is lost"
+
+--- Whether a verdict on a path says that.
+-- @tparam string line
+-- @treturn boolean
+function handshake.is_lost(line)
+  local words = preamble.parse(line)
+  return words ~= nil and words[1] == "refused" and table.concat(words, " ", 2) == handshake.LOST
+end
+
 --- The dialer's part: reads what the answering node makes of the stream; waits.
 -- @treturn boolean|string true, or for a session's path what the other side calls the session; or nil,
 -- message, code (EACCES: it refuses)

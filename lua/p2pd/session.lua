@@ -195,12 +195,23 @@ function on.up(self, event)
   self.changed:broadcast()
 end
 
--- A path that the peer refuses is the session's end: there is none any more, or it was never wanted.
+-- A path that the peer refuses is the session's end when it has none any more, or never wanted it. One that
+-- it has no room for at the moment is just a path less.
+local function judge_refusal(self, path, line)
+  local refusal = handshake.refusal(line)
+  if not refusal then return end
+  if handshake.is_lost(line) then
+    self:fail("the peer has lost the session", "ECONNRESET")
+  elseif not (path and path.is_resumed) then
+    self:fail(refusal, "EACCES")
+  end
+  return refusal
+end
+
 function on.down(self, event)
   local path = self.paths:remove(event.path, event.reason)
-  local refusal = event.code == "EACCES" and handshake.refusal(event.reason)
-  if refusal then return self:fail(refusal, path and path.is_resumed and "ECONNRESET" or "EACCES") end
-  if path then self.why, self.why_code = event.reason, event.code end
+  local refusal = event.code == "EACCES" and judge_refusal(self, path, event.reason)
+  if path then self.why, self.why_code = refusal or event.reason, event.code end
   self.changed:broadcast()
 end
 

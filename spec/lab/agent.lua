@@ -10,7 +10,7 @@ local ANSWER_S = 20
 
 local function take_answers(self)
   for line in function() return (self.child:stdout():read "l") end do
-    local message = json.decode(line)
+    local message = json.decode(line, 1, json.null)
     self.answers[message.id] = message.results
     self.news:broadcast()
   end
@@ -50,10 +50,11 @@ function agent:call(code, ...)
   local results = self.answers[id]
   self.answers[id] = nil
   if not results[1] then error(("in %s: %s"):format(self.host, results[2]), 2) end
-  for i = 2, #results do
+  local n = #results
+  for i = 2, n do
     if results[i] == json.null then results[i] = nil end
   end
-  return table.unpack(results, 2, #results)
+  return table.unpack(results, 2, n)
 end
 
 function agent:close()

@@ -217,6 +217,35 @@ describe("p2pd.lab", function()
     end))
   end)
 
+  it("has routers that forget what they have translated", task(function()
+    local l <close> = assert(lab.open { hosts = { a = { nats = { { type = "port-restricted" } } }, c = {} } })
+    local a <close> = agent.start(l, "a")
+    local c <close> = agent.start(l, "c")
+    c:call([[
+      local listener = assert(core.tcp.listen { ip = "0.0.0.0", port = 7001 })
+      task.spawn(function()
+        for stream in function() return (listener:accept()) end do
+          table.insert(state, stream)
+          task.spawn(function() while stream:write(stream:read "L" or "") do end end)
+        end
+      end)]])
+    a:call('state.stream = assert(core.tcp.connect((...), 7001, nil, 5))', l:address "c")
+    local ECHO = [[
+      state.stream:settimeout((...))
+      assert(state.stream:write "hello\n")
+      local line, _, code = state.stream:read "l"
+      return line, code]]
+    assert.equal("hello", (a:call(ECHO, 5)))
+    for _ = 1, 2 do
+      assert(l:reboot "a")
+      local line, code = a:call(ECHO, 0.3)
+      assert.same({ nil, "ETIMEDOUT" }, { line, code })
+      a:call('state.stream = assert(core.tcp.connect((...), 7001, nil, 5))', l:address "c")
+      assert.equal("hello", (a:call(ECHO, 5)))
+    end
+    assert.error_matches(function() l:reboot "c" end, 'the host "c" has no NAT')
+  end))
+
   it("stops, starts and silences servers", task(function()
     local l <close> = assert(lab.open { hosts = { a = { nats = { { type = "port-restricted" } } } },
       servers = { brokers = 2, ntps = 1 } })

@@ -1,9 +1,9 @@
 -- Sessions in the lab: pipes through real NATs that outlive what happens to their paths.
-local config = require "p2pd.config"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
 local peers = require "spec.lab.peers"
 local talk = require "spec.lab.talk"
+local task = require "p2pd.task"
 
 local HOME = { nats = { { type = "port-restricted" } }, latency = 0.005 }
 local TASK_S = 60
@@ -118,16 +118,66 @@ describe("p2pd.session, in the lab:", function()
       turn = { l.turns[1]:turn "tcp" } }) }
   end
 
+  -- How many were allocated, and given back, as the server's log tells.
+  local function count_relays(l)
+    local log = l.turns[1]:log()
+    return select(2, log:gsub("ALLOCATE processed, success", "")), select(2, log:gsub(" delete: realm=", ""))
+  end
+
   it("begins with a relay, goes over to a punched path and gives the allocation back",
-    pair(function(l, said, a)
+    pair(function(l, said)
       said:await 'pipe.strategy == "punch"'
       said:go_on()
+      helper.wait_until(function() return select(2, count_relays(l)) == 1 end)
       local found = check_whole(said)
       assert.same({ "relay", "punch" }, { found.story[1].strategy, found.story[2].strategy })
       assert.is_nil(found.story[3])
-      assert(a)
+      assert.same({ 1, 1 }, { count_relays(l) })
     end, {
       servers = { turns = 1 }, node = turn_settings,
       connect = { strategies = { "relay", "punch" }, policy = "sequence" },
     }))
+
+  it("is over at once when the peer has been started anew", helper.task(function()
+    local l <close> = open()
+    local a <close> = peers.start(l, "a")
+    local first = peers.start(l, "b", { node = { name = "again" } })
+    local address = first.address
+    local said = talk.start(a, address, { strategies = { "punch" } })
+    said:go_on()
+    first:close()
+    local second <close> = peers.start(l, "b", { node = { name = "again" } })
+    assert.equal(address:match "[^-]+$", second.address:match "[^-]+$")
+    said:await "talk.ended"
+    assert.same({ "the peer has lost the session", "ECONNRESET" }, said:look().ended)
+    local anew = talk.start(a, second.address, { strategies = { "punch" } })
+    anew:go_on()
+    check_whole(anew)
+  end, TASK_S))
+
+  it("is one for two nodes that dial each other at once", helper.task(function()
+    local l <close> = open()
+    local a <close> = peers.start(l, "a")
+    local b <close> = peers.start(l, "b")
+    local there, back
+    task.all {
+      function()
+        there = talk.start(a, b.address, { strategies = { "punch" } })
+        return true
+      end,
+      function()
+        back = talk.start(b, a.address, { strategies = { "punch" } })
+        return true
+      end,
+    }
+    for _, said in ipairs { there, back } do
+      said:go_on(200)
+      said:await "#node:sessions() == 1"
+    end
+    local ids = {}
+    for i, node in ipairs { a, b } do ids[i] = node:call "return state.pipe:info().session.paths" end
+    assert.is_true(ids[1] <= 2 and ids[2] <= 2)
+    check_whole(there)
+    check_whole(back)
+  end, TASK_S))
 end)

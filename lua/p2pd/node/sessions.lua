@@ -2,6 +2,7 @@
 -- @classmod p2pd.node.sessions
 local acceptor = require "p2pd.node.acceptor"
 local dial = require "p2pd.dial"
+local handshake = require "p2pd.handshake"
 local id = require "p2pd.id"
 local session = require "p2pd.session"
 local task = require "p2pd.task"
@@ -160,7 +161,7 @@ end
 -- @treturn boolean true; or nil, reason: it is to be refused
 function Sessions:take_path(stream, found, about)
   local of = find_for(self, found, about)
-  if not of then return nil, "the session is lost" end
+  if not of then return nil, handshake.LOST end
   about.name, about.is_resumed = found.name, found.kind == "resume"
   of.address = of.address or about.address
   local number, reason, code = of:take_path(stream, about)
