@@ -37,6 +37,10 @@ local methods = {}
 for name, method in pairs(services) do methods[name] = method end
 local Node = { __name = "p2pd.node" }
 
+-- For people at a prompt.
+Node.__dir = { "accept", "address", "close", "connect", "describe", "echo", "events", "get_address", "id",
+  "is_allowed", "name", "pipes", "ready", "routes", "sessions", "settings", "stats" }
+
 function Node:__index(key)
   if key == "address" then return address.format(self:describe()) end
   if key == "routes" then return self.network.routes end

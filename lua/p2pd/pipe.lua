@@ -16,6 +16,10 @@ local pipe = {}
 local methods = {}
 local Pipe = { __name = "p2pd.pipe" }
 
+-- For people at a prompt.
+Pipe.__dir = { "close", "detach", "flush", "id", "info", "interface", "lines", "peer", "protocol", "read",
+  "recv", "secure", "settimeout", "shutdown", "strategy", "write" }
+
 -- What a pipe's session tells: the path that carries it may be another one at any moment.
 local OF_PATH = { strategy = true, interface = true }
 

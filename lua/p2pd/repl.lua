@@ -1,7 +1,10 @@
 --- The REPL: a prompt in front of a loop that never stops. Each input is a task of its own, so it can
 -- wait, be interrupted and fail, while tasks started earlier run on.
 -- @module p2pd.repl
+local colour = require "p2pd.cli.colour"
 local core = require "p2pd.core"
+local help = require "p2pd.repl.help"
+local show = require "p2pd.repl.show"
 local terminal = require "p2pd.repl.terminal"
 
 local repl = {}
@@ -11,7 +14,7 @@ local CHUNK = "=stdin"
 
 repl.BANNER = [[
 What you assign stays, `local` or not; waiting just works: p2pd.sleep(1).
-Ctrl-C interrupts, Ctrl-D ends, TAB completes.
+Ctrl-C interrupts, Ctrl-D ends, TAB completes, help() tells more.
 ]]
 
 local function is_incomplete(message)
@@ -57,6 +60,7 @@ local function read_chunk(self)
       text = text and text .. "\n" .. line or line
       local chunk, message, more = repl.compile(text, self.env)
       if not more then
+        self.reader:remember(text)
         return chunk, message
       end
     elseif what == "interrupt" then
@@ -69,15 +73,28 @@ end
 
 local function complain(text)
   io.stdout:flush()
-  io.stderr:write(text, "\n")
+  io.stderr:write(colour.paint(text, "red", 2), "\n")
 end
 
-local function show(self, values)
+-- How values are shown: no wider than the terminal, in its colours.
+local function layout()
+  local has_colours = colour.has(1)
+  return {
+    width = core.editline.columns(),
+    paint = has_colours and function(text, name) return colour.paint(text, name, 1) end or nil,
+  }
+end
+
+local function print_values(self, values)
   if values.n == 0 then
     return
   end
-  self.env._ = values[1]
-  local ok, message = pcall(self.env.print or print, table.unpack(values, 1, values.n))
+  self.env.__, self.env._ = self.env._, values[1]
+  local texts, how = {}, layout()
+  for i = 1, values.n do
+    texts[i] = show.text(values[i], how)
+  end
+  local ok, message = pcall(self.env.print or print, table.unpack(texts, 1, values.n))
   if not ok then
     message = type(message) == "string" and message or "no text"
     complain(("error calling 'print' (%s)"):format(message))
@@ -94,7 +111,7 @@ local function evaluate(self, chunk)
   local values = table.pack(task:join())
   local status = task:status()
   if status == "done" then
-    show(self, values)
+    print_values(self, values)
   elseif status == "cancelled" or is_interruption(values[2]) then
     complain "interrupted!"
     core.task.sleep(0) -- the signal is this input's, not the next prompt's
@@ -137,7 +154,16 @@ local function serve_input(self)
   return ended
 end
 
+--- Tells about a function, an object, a module, or a name as "pipe:read"; without anything what there is.
+local function print_help(...)
+  local text = help.text(core.editline.columns(), ...)
+  io.stdout:write(text or "nothing is known of that\n")
+end
+
 local function preload(env)
+  if env.help == nil then
+    env.help = print_help
+  end
   local ok, p2pd = pcall(require, "p2pd")
   if ok then
     env.p2pd = env.p2pd or p2pd

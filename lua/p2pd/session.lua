@@ -27,6 +27,9 @@ local GO_OVER_S = 10 -- until the peer follows to another path
 local Session = { __name = "p2pd.session" }
 Session.__index = Session
 
+-- For people at a prompt.
+Session.__dir = { "close", "id", "info", "is_open", "open", "path", "peer", "secure" }
+
 local function cost_of(self, name)
   for _, module in ipairs(self.node.strategies) do
     if module.name == name then return module.cost or strategy.COST end

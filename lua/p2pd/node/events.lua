@@ -16,6 +16,7 @@ end
 
 local Listener = { __name = "p2pd.node.listener" }
 Listener.__index = Listener
+Listener.__dir = { "close", "next" } -- for people at a prompt
 
 -- A slow listener loses the oldest ones, and is told how many those were.
 local function push(listener, event)

@@ -1,47 +1,11 @@
 --- What could follow what is typed at the prompt: names of globals and, after `.` or `:`, of fields.
--- Looking never calls anything: tables are read raw and only through `__index` tables.
+-- Looking calls nothing: tables are read raw and only through `__index` tables. Classes may say more, see
+-- @{p2pd.repl.members}.
 -- @module p2pd.repl.completion
+local keywords = require "p2pd.repl.keywords"
+local members = require "p2pd.repl.members"
+
 local completion = {}
-
-local KEYWORDS = {}
-local RESERVED = [[
-  and break do else elseif end false for function goto if in local nil not or repeat return then true
-  until while
-]]
-for word in RESERVED:gmatch "%a+" do
-  KEYWORDS[word] = true
-end
-
-local DEPTH_MAX = 16 -- of chained __index tables
-
-local function index_of(value)
-  local meta = debug.getmetatable(value)
-  local index = type(meta) == "table" and rawget(meta, "__index")
-  return type(index) == "table" and index or nil
-end
-
--- Calls visit(table) for the value, if it is a table, and for what its __index leads to.
-local function each_table(value, visit)
-  for _ = 1, DEPTH_MAX do
-    if type(value) == "table" then
-      visit(value)
-    end
-    value = index_of(value)
-    if not value then
-      return
-    end
-  end
-end
-
-local function field(value, key)
-  local found
-  each_table(value, function(t)
-    if found == nil then
-      found = rawget(t, key)
-    end
-  end)
-  return found
-end
 
 -- "a.b:c" -> the value of a.b, "c"
 local function resolve(env, path)
@@ -51,17 +15,30 @@ local function resolve(env, path)
     if not name then
       return value, rest
     end
-    value, rest = field(value, name), after
+    value, rest = members.field(value, name), after
     if value == nil then
       return nil, rest
     end
   end
 end
 
+local function add(names, key, prefix)
+  if type(key) == "string" and key:find "^[%a_][%w_]*$" and key:sub(1, #prefix) == prefix then
+    names[key] = true
+  end
+end
+
 local function collect(names, t, prefix)
   for key in next, t do
-    if type(key) == "string" and key:find "^[%a_][%w_]*$" and key:sub(1, #prefix) == prefix then
-      names[key] = true
+    add(names, key, prefix)
+  end
+end
+
+-- After `:` come functions only.
+local function collect_listed(names, value, listed, prefix, is_call)
+  for _, key in ipairs(listed) do
+    if not is_call or type(members.field(value, key)) == "function" then
+      add(names, key, prefix)
     end
   end
 end
@@ -96,9 +73,14 @@ function completion.complete(env, text)
   end
   local value, prefix = resolve(env, path)
   local names = {}
-  each_table(value, function(t) collect(names, t, prefix) end)
+  local listed = members.listed(value)
+  if listed then
+    collect_listed(names, value, listed, prefix, path:find ":[^.:]*$" ~= nil)
+  else
+    members.each_table(value, function(t) collect(names, t, prefix) end)
+  end
   if value == env then
-    collect(names, KEYWORDS, prefix)
+    collect(names, keywords, prefix)
   end
   local list = sorted(names)
   if #list == 0 then

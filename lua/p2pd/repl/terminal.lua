@@ -1,12 +1,12 @@
 --- Where the REPL reads its lines: an editor on a terminal, plain lines from anything else.
--- Both kinds have `read(prompt)`, `interrupt()` and `close()`.
+-- All kinds have `read(prompt)`, `interrupt()`, `remember(text)` and `close()`.
 -- @module p2pd.repl.terminal
 local completion = require "p2pd.repl.completion"
 local core = require "p2pd.core"
+local history = require "p2pd.repl.history"
 
 local terminal = {}
 
-local HISTORY_MAX = 1000 -- lines that are loaded
 local INDENT = "    "
 
 -- -- plain lines -----------------------------------------------------------------------------------------
@@ -15,7 +15,7 @@ local plain = { __name = "p2pd.repl.terminal.plain" }
 plain.__index = plain
 
 --- Reads a line.
--- @tparam string prompt shown by an editor only
+-- @tparam string prompt shown on a terminal only
 -- @treturn ?string the line; nil at the end of input
 -- @treturn ?string "interrupt" when the line was given up instead
 function plain:read(prompt) -- luacheck: ignore 212
@@ -25,45 +25,48 @@ end
 --- Gives up the line being typed.
 function plain:interrupt() end -- luacheck: ignore 212
 
+--- Takes note of an input, for an editor's history.
+function plain:remember() end -- luacheck: ignore 212
+
 --- Gives the terminal back.
 function plain:close()
   self.stream:close()
 end
 plain.__close = plain.close
 
+-- -- a terminal without an editor: it is dumb, or libedit is not there -----------------------------------
+
+local dumb = setmetatable({ __name = "p2pd.repl.terminal.dumb", __close = plain.close }, plain)
+dumb.__index = dumb
+
+-- The line discipline edits; it drops what it has on Ctrl-C, and so a cancelled read has lost nothing.
+function dumb:read(prompt)
+  io.stdout:write(prompt)
+  io.stdout:flush()
+  local reading <close> = core.task.spawn(self.stream.read, self.stream, "l")
+  self.reading = reading
+  local line = reading:join()
+  self.reading = nil
+  if line == nil then io.stdout:write "\n" end
+  return line, reading:status() == "cancelled" and "interrupt" or nil
+end
+
+function dumb:interrupt()
+  if self.reading then self.reading:cancel() end
+end
+
 -- -- an editor -------------------------------------------------------------------------------------------
 
 local edited = { __name = "p2pd.repl.terminal.edited" }
 edited.__index = edited
 
-local function history_path()
-  local home = os.getenv "HOME"
-  local data = os.getenv "XDG_DATA_HOME" or home and home .. "/.local/share"
-  return data and data .. "/p2pd/history"
-end
-
-local function load_history(editor, path)
-  local file <close> = path and io.open(path)
-  if not file then
-    return
-  end
-  local lines = {}
-  for line in file:lines() do
-    lines[#lines + 1] = line
-  end
-  for i = math.max(1, #lines - HISTORY_MAX + 1), #lines do
-    editor:add_history(lines[i])
-  end
-  return lines[#lines]
-end
-
-local function remember(self, line)
-  if line:find "%S" and line ~= self.latest then
-    self.latest = line
-    self.editor:add_history(line)
-    if self.history then
-      core.editline.save(self.history, line)
-    end
+--- Adds an input, however many lines it has, to the history.
+-- @tparam string text
+function edited:remember(text)
+  if text:find "%S" and text ~= self.latest then
+    self.latest = text
+    self.editor:add_history(text)
+    history.save(self.history, text)
   end
 end
 
@@ -106,7 +109,6 @@ function edited:read(prompt)
   self.editor:stop()
   release_held(self)
   if what == "line" then
-    remember(self, text)
     return text
   end
   if what == "end" then
@@ -166,15 +168,20 @@ end
 
 --- Opens the terminal behind stdin and stdout, or stdin as it is.
 -- @tparam table env whose names TAB completes
--- @treturn table a reader: `read(prompt)`, `interrupt()`, `close()`, `is_terminal`
+-- @treturn table a reader: `read(prompt)`, `interrupt()`, `remember(text)`, `close()`, `is_terminal`
 function terminal.open(env)
   local editor = core.editline.open()
   if not editor then
-    return setmetatable({ stream = core.stream.fd(0), is_terminal = false }, plain)
+    local is_terminal = core.editline.is_terminal(0) and core.editline.is_terminal(1)
+    local self = { stream = core.stream.fd(0), is_terminal = is_terminal }
+    return setmetatable(self, is_terminal and dumb or plain)
   end
   local self = setmetatable({ editor = editor, env = env, held = "", is_terminal = true }, edited)
-  self.history = history_path()
-  self.latest = load_history(editor, self.history)
+  self.history = history.path()
+  for _, entry in ipairs(history.load(self.history)) do
+    editor:add_history(entry)
+    self.latest = entry
+  end
   self.release_output = divert_output(self)
   return self
 end
