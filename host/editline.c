@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <locale.h>
 #include <poll.h>
 #include <pthread.h>
@@ -26,12 +27,15 @@
 #include <wchar.h>
 
 #include "host/editline/library.h"
+#include "host/editline/paste.h"
+#include "host/editline/search.h"
 #include "host/log.h"
 #include "host/loop.h"
 
 #define KEY_GAP_MS 50 /* between the bytes of one key: a terminal sends them at once */
 #define HISTORY_LINES 1000
 #define COLUMNS_DEFAULT 80
+#define ROWS_DEFAULT 24
 #define CTRL_D 4
 
 struct editline {
@@ -40,7 +44,10 @@ struct editline {
     locale_t locale;
     char *prompt, *text;
     enum editline_event event;
-    bool shown, tabbed, gone;
+    bool shown, tabbed, gone, pasting, searching;
+    wchar_t unread; /* a key that was read and is libedit's, or 0 */
+    struct editline_paste paste;
+    struct editline_search search;
     ev_io keys;
     ev_signal resized, stopped;
     void (*on_event)(void *owner);
@@ -55,9 +62,15 @@ static volatile sig_atomic_t touched;
 
 /* -- giving the terminal back -------------------------------------------------------------- */
 
+static void tell_terminal(const char *sequence) {
+    (void)!write(STDOUT_FILENO, sequence, strlen(sequence));
+}
+
 static void give_back(void) {
-    if (touched)
-        tcsetattr(STDIN_FILENO, TCSANOW, &found);
+    if (!touched)
+        return;
+    tell_terminal(PASTE_OFF);
+    tcsetattr(STDIN_FILENO, TCSANOW, &found);
 }
 
 void editline_leave(void) {
@@ -99,22 +112,70 @@ int editline_columns(void) {
     return known ? size.ws_col : COLUMNS_DEFAULT;
 }
 
-static size_t wide_width(const wchar_t *from, const wchar_t *to) {
+int editline_rows(void) {
+    struct winsize size;
+    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0;
+    return known ? size.ws_row : ROWS_DEFAULT;
+}
+
+static size_t character_width(wchar_t c) {
+    int columns = wcwidth(c);
+    return columns < 0 ? 2 : (size_t)columns; /* a control character is shown as ^X */
+}
+
+static size_t prompt_width(const char *prompt) {
     size_t width = 0;
-    for (; from < to; from++) {
-        int columns = wcwidth(*from);
-        width += columns < 0 ? 2 : (size_t)columns; /* a control character is shown as ^X */
+    mbstate_t state = {0};
+    wchar_t c;
+    for (size_t used; *prompt; prompt += used) {
+        used = mbrtowc(&c, prompt, MB_LEN_MAX, &state);
+        if (used == (size_t)-1 || used == (size_t)-2)
+            return width + strlen(prompt);
+        width += character_width(c);
     }
     return width;
 }
 
-static void erase(struct editline *e) {
+/* How many rows below the prompt's first one the cursor is. */
+static size_t rows_above(struct editline *e) {
     const LineInfoW *line = lib->wline(e->el);
-    size_t before = strlen(e->prompt) + wide_width(line->buffer, line->cursor);
-    size_t rows = before / (size_t)editline_columns();
+    size_t rows = 0, column = prompt_width(e->prompt), width = (size_t)editline_columns();
+    for (const wchar_t *c = line->buffer; c < line->cursor; c++) {
+        if (*c == L'\n') {
+            rows += column / width + 1;
+            column = 0;
+        } else {
+            column += character_width(*c);
+        }
+    }
+    rows += column / width;
+    size_t last = (size_t)editline_rows() - 1;
+    return rows < last ? rows : last;
+}
+
+static void erase(struct editline *e) {
+    size_t rows = rows_above(e);
     if (rows)
         fprintf(stdout, "\033[%zuA", rows);
     fputs("\r\033[J", stdout);
+}
+
+static void set_prompt(struct editline *e, const char *prompt) {
+    char *copy = strdup(prompt);
+    if (!copy)
+        abort();
+    free(e->prompt);
+    e->prompt = copy;
+}
+
+/* Puts another text in place of what is typed, the cursor at its end; no drawing. */
+static void replace_line(struct editline *e, const char *text) {
+    const LineInfoW *line = lib->wline(e->el);
+    lib->cursor(e->el, (int)(line->lastchar - line->cursor));
+    line = lib->wline(e->el);
+    lib->deletestr(e->el, (int)(line->lastchar - line->buffer));
+    if (*text)
+        lib->insertstr(e->el, text);
 }
 
 static void draw(struct editline *e) {
@@ -170,6 +231,22 @@ static unsigned char on_tab(EditLine *el, int key) {
     return CC_NORM;
 }
 
+static unsigned char on_paste(EditLine *el, int key) {
+    (void)key;
+    struct editline *e;
+    lib->get(el, EL_CLIENTDATA, &e);
+    e->pasting = true;
+    return CC_NORM;
+}
+
+static unsigned char on_search(EditLine *el, int key) {
+    (void)key;
+    struct editline *e;
+    lib->get(el, EL_CLIENTDATA, &e);
+    e->searching = true;
+    return CC_NORM;
+}
+
 static int read_byte(struct editline *e, char *byte) {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     if (poll(&input, 1, KEY_GAP_MS) <= 0)
@@ -183,6 +260,11 @@ static int read_byte(struct editline *e, char *byte) {
 static int read_character(EditLine *el, wchar_t *out) {
     struct editline *e;
     lib->get(el, EL_CLIENTDATA, &e);
+    if (e->unread) {
+        *out = e->unread;
+        e->unread = 0;
+        return 1;
+    }
     mbstate_t state = {0};
     for (char byte; read_byte(e, &byte);) {
         size_t used = mbrtowc(out, &byte, 1, &state);
@@ -230,11 +312,93 @@ static void serve_key(struct editline *e) {
         happen(e, EDITLINE_LINE, text, n - 1);
 }
 
+/* -- a paste: the terminal brackets it, and it is taken as it is ----------------------------- */
+
+static void serve_paste(struct editline *e) {
+    char byte;
+    while (!editline_paste_is_whole(&e->paste) && read_byte(e, &byte))
+        editline_paste_add(&e->paste, byte);
+    if (e->gone) {
+        happen(e, EDITLINE_END, "", 0);
+    } else if (editline_paste_is_whole(&e->paste)) {
+        e->pasting = false;
+        erase(e);
+        lib->insertstr(e->el, editline_paste_text(&e->paste));
+        editline_paste_clear(&e->paste);
+        draw(e);
+    }
+}
+
+/* -- the search of what was typed before --------------------------------------------------- */
+
+static void show_search(struct editline *e) {
+    const char *match = editline_search_match(&e->search);
+    erase(e);
+    set_prompt(e, editline_search_prompt(&e->search));
+    if (match)
+        replace_line(e, match);
+    draw(e);
+}
+
+/* From here on the line is edited, beginning with what was found or with what stood there. */
+static void end_search(struct editline *e, bool accepted) {
+    const char *match = editline_search_match(&e->search);
+    const char *original = editline_search_original(&e->search);
+    erase(e);
+    set_prompt(e, editline_search_former_prompt(&e->search));
+    replace_line(e, accepted && match ? match : original);
+    editline_search_end(&e->search);
+    e->searching = false;
+    draw(e);
+}
+
+static void begin_search(struct editline *e) {
+    editline_search_begin(&e->search, lib, e->history, lib->line(e->el), e->prompt);
+    show_search(e);
+}
+
+/* Keys that edit what is looked for; any other ends the search and does what it is for. */
+static void serve_search(struct editline *e) {
+    wchar_t key;
+    if (read_character(e->el, &key) != 1) {
+        if (e->gone)
+            happen(e, EDITLINE_END, "", 0);
+        return;
+    }
+    switch (editline_search_key(&e->search, key)) {
+    case SEARCH_GOES_ON:
+        show_search(e);
+        break;
+    case SEARCH_GIVEN_UP:
+        end_search(e, false);
+        break;
+    case SEARCH_ACCEPTED:
+        end_search(e, true);
+        e->unread = key;
+        serve_key(e);
+        break;
+    }
+}
+
+static void serve(struct editline *e) {
+    bool searched = e->searching;
+    if (e->pasting)
+        serve_paste(e);
+    else if (searched)
+        serve_search(e);
+    else
+        serve_key(e);
+    if (e->searching && !searched)
+        begin_search(e);
+    if (e->pasting)
+        serve_paste(e);
+}
+
 static void on_key(struct ev_loop *l, ev_io *w, int events) {
     (void)l, (void)events;
     struct editline *e = w->data;
     locale_t outside = uselocale(e->locale);
-    serve_key(e);
+    serve(e);
     uselocale(outside);
 }
 
@@ -259,6 +423,7 @@ static void on_stopped(struct ev_loop *l, ev_signal *w, int events) {
     give_back();
     raise(SIGSTOP);
     tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+    tell_terminal(PASTE_ON);
     redraw(w->data);
 }
 
@@ -282,7 +447,10 @@ static void set_up(struct editline *e) {
     lib->wset(e->el, EL_GETCFN, read_character);
     lib->wset(e->el, EL_ADDFN, L"p2pd-complete", L"Complete the name", on_tab); /* el_set() leaks */
     lib->set(e->el, EL_BIND, "^I", "p2pd-complete", NULL);
-    lib->set(e->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    lib->wset(e->el, EL_ADDFN, L"p2pd-search", L"Search what was typed before", on_search);
+    lib->set(e->el, EL_BIND, "^R", "p2pd-search", NULL);
+    lib->wset(e->el, EL_ADDFN, L"p2pd-paste", L"Take what is pasted as it is", on_paste);
+    lib->set(e->el, EL_BIND, PASTE_BEGIN, "p2pd-paste", NULL);
     lib->source(e->el, NULL);
 }
 
@@ -328,8 +496,7 @@ struct editline *editline_new(void (*on_event)(void *owner), void *owner) {
 
 void editline_start(struct editline *e, const char *prompt) {
     editline_stop(e);
-    free(e->prompt);
-    e->prompt = strdup(prompt);
+    set_prompt(e, prompt);
     e->event = EDITLINE_NONE;
     fflush(stdout);
     tcgetattr(STDIN_FILENO, &found);
@@ -338,10 +505,19 @@ void editline_start(struct editline *e, const char *prompt) {
     locale_t outside = uselocale(e->locale);
     lib->set(e->el, EL_UNBUFFERED, 1);
     uselocale(outside);
+    tell_terminal(PASTE_ON);
     ev_io_start(loop_get(), &e->keys);
     ev_signal_start(loop_get(), &e->resized);
     ev_signal_start(loop_get(), &e->stopped);
     log_redirect(on_log);
+}
+
+/* What a paste or a search has begun is of the line that is over. */
+static void forget_modes(struct editline *e) {
+    editline_paste_clear(&e->paste);
+    editline_search_end(&e->search);
+    e->pasting = e->searching = false;
+    e->unread = 0;
 }
 
 void editline_stop(struct editline *e) {
@@ -351,6 +527,7 @@ void editline_stop(struct editline *e) {
     ev_io_stop(loop_get(), &e->keys);
     ev_signal_stop(loop_get(), &e->resized);
     ev_signal_stop(loop_get(), &e->stopped);
+    forget_modes(e);
     locale_t outside = uselocale(e->locale);
     lib->set(e->el, EL_UNBUFFERED, 0);
     uselocale(outside);
@@ -387,6 +564,8 @@ void editline_interrupt(struct editline *e) {
     if (!e->shown || e->event != EDITLINE_NONE)
         return;
     locale_t outside = uselocale(e->locale);
+    if (e->searching)
+        end_search(e, false);
     const LineInfoW *line = lib->wline(e->el);
     erase(e);
     lib->cursor(e->el, (int)(line->lastchar - line->cursor));

@@ -42,6 +42,7 @@ void editline_print(struct editline *e, const char *text, size_t len);
 
 void editline_add_history(struct editline *e, const char *line);
 int editline_columns(void);
+int editline_rows(void);
 
 void editline_free(struct editline *e); /* gives the terminal back as it was found */
 

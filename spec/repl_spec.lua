@@ -26,14 +26,17 @@ local session = {}
 session.__index = session
 
 local CTRL_C, CTRL_D, UP, TAB, ESCAPE = "\3", "\4", "\27[A", "\t", "\27"
+local CTRL_A, CTRL_G, CTRL_R, BACKSPACE = "\1", "\7", "\18", "\127"
+local PASTE = "\27[200~%s\27[201~"
 
-local function start(folder)
+local function start(folder, env)
   local self = setmetatable({ folder = folder, seen = "" }, session)
   self.child = assert(core.process.spawn {
     -- A shell without a trap ends with the Ctrl-C that it shares with its child.
     "script", "-qfec", "trap : INT; stty columns 80; " .. EXE .. "; echo status $?; stty -a", "/dev/null",
     stdin = "pipe", stdout = "pipe",
-    env = { XDG_DATA_HOME = self.folder, HOME = self.folder, TERM = "xterm" },
+    env = { XDG_DATA_HOME = self.folder, HOME = self.folder, TERM = env and env.TERM or "xterm",
+      NO_COLOR = env and env.NO_COLOR or "" },
   })
   self.child:stdout():settimeout(PATIENCE)
   return self:expect "\n[^\n]*> $"
@@ -63,8 +66,8 @@ end
 session.__close = session.close
 
 -- A session for fn, ended by Ctrl-D if fn does not end it.
-local function on_terminal(fn, folder)
-  local s <close> = start(folder or helper.scratch())
+local function on_terminal(fn, folder, env)
+  local s <close> = start(folder or helper.scratch(), env)
   fn(s)
   if not s.seen:find "status %d" then
     s:type(CTRL_C):expect "> $"
@@ -74,8 +77,8 @@ local function on_terminal(fn, folder)
   s.child:wait()
 end
 
-local function terminal(fn)
-  return task(function() on_terminal(fn) end)
+local function terminal(fn, env)
+  return task(function() on_terminal(fn, nil, env) end)
 end
 
 local SPAWN = "background = require 'p2pd.core'.task.spawn(function() %s end) "
@@ -221,6 +224,131 @@ describe("p2pd.repl", function()
       assert.equal("'remember' .. ' me'\n", helper.read(folder .. "/p2pd/history"))
       assert.equal("rw-------", lfs.attributes(folder .. "/p2pd/history", "permissions"))
       on_terminal(function(s) s:type(UP):expect "> 'remember' .. ' me'$" end, folder)
+    end))
+
+    it("remembers an input of several lines as one", task(function()
+      local folder = helper.scratch()
+      on_terminal(function(s)
+        s:type("for i = 1, 2 do\r"):expect "\n>> $"
+        s:type("print(i * 7)\r"):expect "\n>> $"
+        s:type("end\r"):expect "\n7\n14\n> $"
+        s:type(UP .. "\r"):expect "> for i = 1, 2 do\nprint%(i %* 7%)\nend\n7\n14\n> $"
+      end, folder)
+      assert.equal("for i = 1, 2 do\\\nprint(i * 7)\\\nend\n", helper.read(folder .. "/p2pd/history"))
+      on_terminal(function(s) s:type(UP .. "\r"):expect "\nend\n7\n14\n> $" end, folder)
+    end))
+
+    describe("Ctrl-R", function()
+      local function search(what, fn)
+        it(what, terminal(function(s)
+          s:type("'one' .. 1\r"):expect "\none1\n> $"
+          s:type("'two' .. 2\r"):expect "\ntwo2\n> $"
+          s:type("'one' .. 3\r"):expect "\none3\n> $"
+          fn(s)
+        end))
+      end
+
+      search("shows what it finds at each key", function(s)
+        s:type(CTRL_R .. "tw"):expect "%(search `tw'%) 'two' %.%. 2$"
+        s:type(BACKSPACE .. BACKSPACE .. "one"):expect "%(search `one'%) 'one' %.%. 3$"
+        s:type(CTRL_R):expect "%(search `one'%) 'one' %.%. 1$"
+        s:type("\r"):expect "\none1\n> $"
+      end)
+      search("lets one go on editing what was found", function(s)
+        s:type(CTRL_R .. "two" .. CTRL_A):expect "> 'two' %.%. 2"
+        s:type("#\r"):expect "\n32\n> $"
+      end)
+      search("says that there is none, and keeps the last match", function(s)
+        s:type(CTRL_R .. "two"):expect "'two' %.%. 2$"
+        s:type(CTRL_R):expect "%(not found `two'%) 'two' %.%. 2$"
+      end)
+      search("gives the line back at Ctrl-G", function(s)
+        s:type("'my' "):expect "'my' $"
+        s:type(CTRL_R .. "two"):expect "'two' %.%. 2$"
+        s:type(CTRL_G):expect "> 'my' $"
+        s:type(".. 'own'\r"):expect "\nmyown\n> $"
+      end)
+      search("gives the line up at Ctrl-C", function(s)
+        s:type(CTRL_R .. "two"):expect "'two' %.%. 2$"
+        s:type(CTRL_C):expect "%^C\n> $"
+        s:type("7\r"):expect "\n7\n> $"
+      end)
+      search("lets tasks run, and print above", function(s)
+        s:type(SPAWN:format(SLEEP:format "0.2" .. "print('be' .. 'hind')") .. "\r"):expect "\n> $"
+        s:type(CTRL_R .. "two"):expect "'two' %.%. 2$"
+        s:expect "behind\n%(search `two'%) 'two' %.%. 2$"
+        s:type("\r"):expect "\ntwo2\n> $"
+      end)
+    end)
+
+    describe("a paste", function()
+      it("is taken as it is: lines and tabs are text", terminal(function(s)
+        local text = "for i = 1, 2 do\r\tprint(i * 7)\rend\r"
+        s:type(PASTE:format(text)):expect "> for i = 1, 2 do\n +print%(i %* 7%)\nend$"
+        s:type("\r"):expect "\n7\n14\n> $"
+      end))
+      it("goes where the cursor is", terminal(function(s)
+        s:type("'ad'" .. "\27[D\27[D" .. PASTE:format "bc" .. "\r"):expect "\nabcd\n> $"
+      end))
+      it("may come in parts", terminal(function(s)
+        s:type "\27[200~'split"
+        core.task.sleep(0.2)
+        s:type("ted'\27[201~\r"):expect "\nsplitted\n> $"
+      end))
+      it("is long", terminal(function(s)
+        local lines = {}
+        for i = 1, 300 do lines[i] = ("total = (total or 0) + %d -- %s"):format(i, ("x"):rep(100)) end
+        s:type(PASTE:format(table.concat(lines, "\r")) .. "\r"):expect "\n> $"
+        s:type("total\r"):expect "\n45150\n> $"
+      end))
+      it("is asked for while a prompt is shown, and only then", terminal(function(s)
+        s:type("1\r"):expect "\n1\n> $"
+        assert.matches("\27%[%?2004l.*1.*\27%[%?2004h", s.seen)
+      end))
+    end)
+
+    describe("that is dumb", function()
+      local DUMB = { TERM = "dumb" }
+
+      it("has a prompt", terminal(function(s)
+        s:type("1 + 1\n"):expect "\n2\n> $"
+        s:type("for i = 1, 2 do\n"):expect "\n>> $"
+        s:type("print(i * 7) end\n"):expect "\n7\n14\n> $"
+        s:type(CTRL_D):expect "\nstatus 0\n"
+      end, DUMB))
+      it("has no sequences", terminal(function(s)
+        s:type("{ 1 }, 'x'\n"):expect "\n{ 1 }\tx\n> $"
+        assert.is_nil(s.seen:find "\27")
+      end, DUMB))
+      it("gives up a line at Ctrl-C", terminal(function(s)
+        s:type("for i = 1, 2 do\n"):expect "\n>> $"
+        s:type(CTRL_C):expect "%^C\n> $"
+        s:type("7\n"):expect "\n7\n> $"
+      end, DUMB))
+      it("ends a wait at Ctrl-C", terminal(function(s)
+        s:type("print 'go' " .. SLEEP:format "100" .. "\n"):expect "\ngo\n"
+        s:type(CTRL_C):expect "interrupted!\n> $"
+      end, DUMB))
+      it("lets tasks run behind the prompt", terminal(function(s)
+        s:type(SPAWN:format(SLEEP:format "0.1" .. "print('be' .. 'hind')") .. "\n"):expect "behind\n$"
+      end, DUMB))
+    end)
+
+    describe("with colours", function()
+      it("paints values and errors", terminal(function(s)
+        s:type("{ 'x', 1 }\r"):expect '{ "x", 1 }\n> $'
+        assert.is_truthy(s.seen:find('\27[32m"x"\27[0m', 1, true))
+        s:type("error 'no'\r"):expect "no\n.*> $"
+        assert.is_truthy(s.seen:find("\27[31mstdin:1: no", 1, true))
+      end))
+      it("does not when NO_COLOR is set", terminal(function(s)
+        s:type("{ 'x', 1 }\r"):expect '{ "x", 1 }\n> $'
+        assert.is_nil(s.seen:find '\27%[%d*m"x"')
+      end, { NO_COLOR = "1" }))
+    end)
+
+    it("fits tables into the terminal's width", terminal(function(s)
+      s:type("{ ('x'):rep(50), ('y'):rep(50) }\r"):expect '\n{\n  "x+",\n  "y+",\n}\n> $'
     end))
 
     for _, name in ipairs { "TERM", "QUIT", "HUP" } do
