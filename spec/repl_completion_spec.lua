@@ -26,6 +26,20 @@ describe("p2pd.repl.completion", function()
       local object = setmetatable({}, { __index = error })
       assert.same({ "", {} }, { complete({ object = object }, "object.x.y") })
     end)
+    it("offers what a class lists, after a colon its methods", function()
+      local class = { __dir = { "close", "connect", "size" } }
+      class.__index = function(_, key) return key == "size" and 7 or error end
+      local object = setmetatable({ hidden = 1 }, class)
+      assert.same({ "", { "close", "connect", "size" } }, { complete({ object = object }, "object.") })
+      assert.same({ "c", { "close", "connect" } }, { complete({ object = object }, "object:") })
+      assert.same({ "ose", { "close" } }, { complete({ object = object }, "object:cl") })
+    end)
+    it("goes on behind what a class lists", function()
+      local class = { __dir = { "inner" }, __index = function() return { deep = 1 } end }
+      local object = setmetatable({}, class)
+      assert.equal("eep", (complete({ object = object }, "object.inner.d")))
+      assert.equal("", (complete({ object = object }, "object.other.d")))
+    end)
     it("ends although __index leads in a circle", function()
       local object = {}
       setmetatable(object, { __index = object })

@@ -20,7 +20,7 @@ local function add_tag(item, tag, rest)
   elseif name == "module" or name == "classmod" then
     item.module = rest
   elseif name == "function" then
-    item.name = rest
+    item.name, item.is_function = rest, true
   elseif name == "local" then
     item.is_local = true
   end
@@ -94,7 +94,7 @@ local function define(item, line, number, module)
   item.name, item.line = item.name or defined.name, number
   if not item.name then return end
   item.owner, item.mark = defined.owner, defined.mark
-  item.is_function = defined.arguments ~= nil or #item.params + #item.returns > 0 or item.owner ~= nil
+  item.is_function = item.is_function or defined.arguments ~= nil or #item.params + #item.returns > 0
   item.arguments = arguments_of(item, defined)
   item.call = call_of(item, module)
 end

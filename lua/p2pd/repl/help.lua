@@ -21,6 +21,7 @@ typed before, Ctrl-C interrupts, Ctrl-D ends.
 
 -- The executable carries its sources; a checkout's own come first.
 local function source_of_module(name)
+  if not name:find "^p2pd%f[.\0]" or name:find "%.$" or name:find "%.%." then return nil end
   local path = package.searchpath(name, package.path)
   local file <close> = path and io.open(path, "rb")
   if file then return file:read "a" end
@@ -100,13 +101,16 @@ end
 local function find_named(name)
   local owner, last = name:match "^(.-)[.:]([%w_]+)$"
   if not owner then return nil end
+  local found
   for _, module in ipairs { owner, "p2pd." .. owner } do
-    local item = documented(module) and find_item(documented(module), last)
-    if item then return item end
+    local item = find_item(documented(module), last)
+    if item and item.is_function then return item end
+    found = found or item
   end
   local loaded = package.loaded[owner]
-  local value = type(loaded) == "table" and loaded[last]
-  if type(value) == "function" then return find_by_line(value) or find_by_field(value) end
+  local value = type(loaded) == "table" and rawget(loaded, last)
+  local of_value = type(value) == "function" and (find_by_line(value) or find_by_field(value))
+  return of_value or found
 end
 
 -- -- telling

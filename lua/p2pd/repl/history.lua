@@ -36,7 +36,7 @@ function history.decode(text)
       entries[#entries + 1], begun = begun, nil
     end
   end
-  entries[#entries + 1] = begun
+  entries[#entries + 1] = begun and begun:gsub("\n$", "") or nil
   return table.move(entries, math.max(1, #entries - ENTRIES_MAX + 1), #entries, 1, {})
 end
 
