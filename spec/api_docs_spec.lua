@@ -25,7 +25,8 @@ describe("the API's pages", function()
 
   test("start with what is public", function()
     local at = 0
-    for _, name in ipairs { "p2pd", "node", "session", "pipe", "task", "contacts", "clock", "address", "policy", "code",
+    for _, name in ipairs { "p2pd", "node", "session", "pipe", "task", "contacts", "clock", "address",
+      "policy", "code",
       "transfer", "strategy" } do
       local id = name == "p2pd" and name or "p2pd." .. name
       at = assert(start:find(('<section id="%s">'):format(id), at + 1, true), name)
