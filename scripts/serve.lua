@@ -1,6 +1,7 @@
 -- p2pd serve: a node for programs in any language, over HTTP.
 local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
+local footprint = require "p2pd.cli.footprint"
 local http = require "p2pd.http"
 local token = require "p2pd.http.token"
 
@@ -72,6 +73,7 @@ local function main(args)
   if not file then return fail(no_file) end
   cli.print(server.url and server.url .. (own_token and "" or "#" .. server.token) or args.http_socket)
   if file.path then cli.print("token: " .. file.path) end
+  p2pd.spawn(footprint.keep_small, node)
   node:ready()
   cli.print("address: " .. node.address)
   p2pd.condition():wait()

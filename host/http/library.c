@@ -7,7 +7,7 @@
 static struct http_library library;
 
 static bool load(void) {
-    void *handle = dlopen(HTTP_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    void *handle = dlopen(HTTP_LIBRARY, RTLD_LAZY | RTLD_LOCAL);
     bool complete = handle != NULL;
     void *symbol;
 /* ISO C has no cast from an object's pointer to a function's. */

@@ -1,9 +1,12 @@
 --- Routes of /v1 about the node, its peers and its sessions.
 -- @module p2pd.http.v1.node
+local core = require "p2pd.core"
 local describe = require "p2pd.http.describe"
 local json = require "dkjson"
 local metrics = require "p2pd.http.metrics"
 local problem = require "p2pd.http.problem"
+
+local NODE_AGE_S = 0.02
 
 local STRING = { type = "string" }
 local array, object, ref = describe.array, describe.object, describe.ref
@@ -17,8 +20,13 @@ local function find_session(call)
   return problem.new(404, "no session has this id")
 end
 
+-- It is made anew when it is older than that: many may ask at once.
 local function show_node(call)
-  return call:send_json(200, describe.node(call.service.node))
+  local service, now = call.service, core.clock.monotonic()
+  if not service.node_text or now - service.node_text_at > NODE_AGE_S then
+    service.node_text, service.node_text_at = json.encode(describe.node(service.node)) .. "\n", now
+  end
+  return call:send(200, "application/json", service.node_text)
 end
 
 local function show_address(call)
