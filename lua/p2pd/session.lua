@@ -215,6 +215,7 @@ function on.down(self, event)
   local path = self.paths:remove(event.path, event.reason)
   local refusal = event.code == "EACCES" and judge_refusal(self, path, event.reason)
   if path then self.why, self.why_code = refusal or event.reason, event.code end
+  if event.code == "ETIMEDOUT" then self.node.signal:doubt() end -- a router that forgets one forgets all
   self.changed:broadcast()
 end
 

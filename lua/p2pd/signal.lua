@@ -143,6 +143,11 @@ function Signal:reconnect(find_fault)
   self.brokers:reconnect(find_fault)
 end
 
+--- Connections to brokers may be dead, as something else is; see `brokers:doubt`.
+function Signal:doubt()
+  self.brokers:doubt()
+end
+
 --- Whether a broker of our address answers.
 function Signal:is_online()
   return self.brokers:is_online()

@@ -157,7 +157,7 @@ local function try_fresh(self, broker)
   local present = broker.client
   client:subscribe(self.topic)
   if client:wait_online(FRESH_MOST_S) and broker.client == present and self.joined[broker.offset] == broker
-    and (present:state() ~= "online" or broker.stale == present) then
+    and (present:state() ~= "online" or broker.stale == present or broker.doubted == present) then
     replace_client(self, broker, held:release())
   end
 end
@@ -202,6 +202,20 @@ function Brokers:urge(list)
     end
   end
   return setmetatable(table.move(list, 1, #list, 1, {}), Urge)
+end
+
+--- Something else that went the same way has gone silent: a fresh connection takes the place of each that is
+-- online, as soon as it is there. The last one is used until then.
+function Brokers:doubt()
+  for _, broker in ipairs(self:online()) do
+    if broker.doubted ~= broker.client then
+      broker.doubted = broker.client
+      self.tasks:detach(function()
+        try_fresh(self, broker)
+        broker.doubted = nil
+      end)
+    end
+  end
 end
 
 --- The broker of an offset if it has been joined, or nil.
