@@ -322,7 +322,7 @@ LUADIR = $(PREFIX)/share/lua/$(LUA_VERSION)
 MANDIR = $(PREFIX)/share/man
 COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
 DOCDIR = $(PREFIX)/share/doc/p2pd
-DOCUMENTS = README.md LICENSE CHANGELOG.md $(wildcard docs/*.md)
+DOCUMENTS = README.md LICENSE CHANGELOG.md $(wildcard docs/*.md docs/guide/*.md)
 EXAMPLES = $(wildcard examples/*.*)
 
 install: all man

@@ -1,0 +1,76 @@
+-- docs/guide/repl.md: what follows `>` is typed, and what is shown is what the page shows.
+local helper = require "spec.helper"
+local task = helper.task
+
+local PATH = "docs/guide/repl.md"
+local MARK = "-- next --"
+local COMPLETE = "do local c = require 'p2pd.repl.completion' " ..
+  "io.write(c.columns(select(2, c.complete(_G, %q)), 80)) end"
+
+-- Inputs of a block, each with the output that the page shows.
+local function parse(block)
+  local list = {}
+  for line in block:gmatch "([^\n]*)\n" do
+    local first, more = line:match "^> (.*)$", line:match "^>> (.*)$"
+    local last = list[#list]
+    if first then
+      list[#list + 1] = { input = first, shown = "" }
+    elseif more then
+      last.input = last.input .. "\n" .. more
+    else
+      last.shown = last.shown .. line .. "\n"
+    end
+  end
+  return list
+end
+
+-- `...` stands for anything.
+local function pattern_of(shown)
+  local pattern = shown:gsub("{%.%.%.}", "\1"):gsub("%p", "%%%0"):gsub("%%%.%%%.%%%.\n", ".*")
+  return "^" .. pattern:gsub("%%%.%%%.%%%.", ".*"):gsub("\1", "{%%.%%.%%.}") .. "$"
+end
+
+local function typed(input)
+  local completed = input:match "^(.*)<TAB>$"
+  if completed then return COMPLETE:format(completed) end
+  return (input:gsub("p2pd%.node *{", "p2pd.node { interfaces = { 'lo' }, ")
+    :gsub("p2pd%.node%(%)", "p2pd.node { interfaces = { 'lo' } }"))
+end
+
+local function outputs(text)
+  local list = {}
+  for output in text:gmatch("(.-)" .. MARK:gsub("%p", "%%%0") .. "\n") do list[#list + 1] = output end
+  return list
+end
+
+describe(PATH, function()
+  local env, broker, stun
+
+  setup(function()
+    broker, stun = helper.mosquitto {}, helper.coturn {}
+    local path = helper.settings { brokers = { broker }, stuns = { stun } }
+    env = { P2PD_SETTINGS = path, XDG_DATA_HOME = helper.scratch() }
+  end)
+  teardown(function()
+    helper.close_all()
+    broker, stun = nil, nil
+  end)
+
+  local n = 0
+  for block in helper.read(PATH):gmatch "```p2pd\n(.-)```" do
+    n = n + 1
+    local list = parse(block)
+    it(("block %d: %s"):format(n, list[1].input), task(function()
+      local child <close> = helper.p2pd { "-i", env = env }
+      local inputs = {}
+      for i, one in ipairs(list) do inputs[i] = ("%s\nprint %q\n"):format(typed(one.input), MARK) end
+      child:stdin():write(table.concat(inputs))
+      child:stdin():close()
+      local shown = outputs(child:stdout():read "a")
+      assert.equal("", child:stderr():read "a")
+      for i, one in ipairs(list) do assert.matches(pattern_of(one.shown), shown[i] or "(nothing)", one.input) end
+    end))
+  end
+
+  it("has examples", function() assert.is_true(n >= 8) end)
+end)
