@@ -245,7 +245,7 @@ function lua_main.help()
 end
 
 local function show_version()
-  io.stdout:write(("p2pd %s (%s)\n"):format(require("p2pd").VERSION, _VERSION))
+  io.stdout:write(("p2pd %s (%s)\n"):format(require "p2pd.version", _VERSION))
   return 0
 end
 

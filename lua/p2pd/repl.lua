@@ -3,7 +3,6 @@
 -- @module p2pd.repl
 local colour = require "p2pd.cli.colour"
 local core = require "p2pd.core"
-local help = require "p2pd.repl.help"
 local show = require "p2pd.repl.show"
 local terminal = require "p2pd.repl.terminal"
 
@@ -156,14 +155,12 @@ end
 
 --- Tells about a function, an object, a module, or a name as "pipe:read"; without anything what there is.
 local function print_help(...)
-  local text = help.text(core.editline.columns(), ...)
+  local text = require("p2pd.repl.help").text(core.editline.columns(), ...)
   io.stdout:write(text or "nothing is known of that\n")
 end
 
-local function preload(env)
-  if env.help == nil then
-    env.help = print_help
-  end
+-- It takes time: at a terminal the prompt is shown meanwhile.
+local function load_p2pd(env)
   local ok, p2pd = pcall(require, "p2pd")
   if ok then
     env.p2pd = env.p2pd or p2pd
@@ -176,7 +173,9 @@ end
 -- @tparam[opt=_G] table env the inputs' globals
 function repl.run(env)
   local self = { env = env or _G }
-  preload(self.env)
+  if self.env.help == nil then
+    self.env.help = print_help
+  end
   local reader <close> = terminal.open(self.env)
   self.reader = reader
   -- Without a terminal nobody could end the program by Ctrl-D: there an interrupt does.
@@ -184,8 +183,10 @@ function repl.run(env)
   local interrupts <close> = reader.is_terminal and core.task.spawn(keep_calling, serve_interrupt, self)
     or nil
   if reader.is_terminal then
+    core.task.spawn(load_p2pd, self.env)
     keep_calling(serve_input, self)
   else
+    load_p2pd(self.env)
     repeat
     until serve_input(self)
   end

@@ -22,7 +22,10 @@ local function start(program, folder)
     seen = seen .. assert(out:recv())
     began = began or tonumber(seen:match "^(%d+%.%d+)")
   until began and without_sequences(seen):find "> $"
-  return (core.clock.realtime() - began) * 1000
+  local taken = (core.clock.realtime() - began) * 1000
+  child:stdin():write "\4"
+  child:wait(10)
+  return taken
 end
 
 return function()
