@@ -5,13 +5,12 @@
  * and it works under the user's character set without setlocale(), which would change Lua's
  * patterns.
  *
- * The terminal is raw only while a prompt is shown. Whatever ends the process meanwhile, exit() or
- * a deadly signal, puts it back first.
+ * The terminal is raw only while a prompt is shown; host/editline/terminal.c puts it back. Keys go
+ * to libedit, but for those of a paste and of a search, which would make it wait for more of them.
  */
 #include "host/editline.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <locale.h>
 #include <poll.h>
@@ -20,8 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
@@ -29,14 +26,14 @@
 #include "host/editline/library.h"
 #include "host/editline/paste.h"
 #include "host/editline/search.h"
+#include "host/editline/terminal.h"
 #include "host/log.h"
 #include "host/loop.h"
 
 #define KEY_GAP_MS 50 /* between the bytes of one key: a terminal sends them at once */
 #define HISTORY_LINES 1000
-#define COLUMNS_DEFAULT 80
-#define ROWS_DEFAULT 24
 #define CTRL_D 4
+#define TAB_STOP 8
 
 struct editline {
     EditLine *el;
@@ -57,66 +54,8 @@ struct editline {
 static const struct editline_library *lib; /* set while there is an editor */
 static struct editline *current;
 static pthread_t loop_thread;
-static struct termios found; /* the terminal's state before we touched it */
-static volatile sig_atomic_t touched;
-
-/* -- giving the terminal back -------------------------------------------------------------- */
-
-static void tell_terminal(const char *sequence) {
-    (void)!write(STDOUT_FILENO, sequence, strlen(sequence));
-}
-
-static void give_back(void) {
-    if (!touched)
-        return;
-    tell_terminal(PASTE_OFF);
-    tcsetattr(STDIN_FILENO, TCSANOW, &found);
-}
-
-void editline_leave(void) {
-    give_back();
-    if (touched)
-        (void)!write(STDOUT_FILENO, "\n", 1);
-}
-
-static const int DEADLY[] = {SIGQUIT, SIGHUP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-#define DEADLY_COUNT (sizeof DEADLY / sizeof *DEADLY)
-static struct sigaction former[DEADLY_COUNT];
-
-static void on_deadly(int number) {
-    editline_leave();
-    signal(number, SIG_DFL);
-    raise(number);
-}
-
-/* Signals that somebody handles or ignores are theirs. */
-static void catch_deadly(void) {
-    struct sigaction ours = {.sa_handler = on_deadly};
-    for (size_t i = 0; i < DEADLY_COUNT; i++) {
-        sigaction(DEADLY[i], NULL, &former[i]);
-        if (former[i].sa_handler == SIG_DFL)
-            sigaction(DEADLY[i], &ours, NULL);
-    }
-}
-
-static void release_deadly(void) {
-    for (size_t i = 0; i < DEADLY_COUNT; i++)
-        sigaction(DEADLY[i], &former[i], NULL);
-}
 
 /* -- the screen: libedit draws from where it believes the prompt's first column to be ------ */
-
-int editline_columns(void) {
-    struct winsize size;
-    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-    return known ? size.ws_col : COLUMNS_DEFAULT;
-}
-
-int editline_rows(void) {
-    struct winsize size;
-    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0;
-    return known ? size.ws_row : ROWS_DEFAULT;
-}
 
 static size_t character_width(wchar_t c) {
     int columns = wcwidth(c);
@@ -139,17 +78,19 @@ static size_t prompt_width(const char *prompt) {
 /* How many rows below the prompt's first one the cursor is. */
 static size_t rows_above(struct editline *e) {
     const LineInfoW *line = lib->wline(e->el);
-    size_t rows = 0, column = prompt_width(e->prompt), width = (size_t)editline_columns();
+    size_t rows = 0, column = prompt_width(e->prompt), width = (size_t)terminal_columns();
     for (const wchar_t *c = line->buffer; c < line->cursor; c++) {
         if (*c == L'\n') {
             rows += column / width + 1;
             column = 0;
+        } else if (*c == L'\t') {
+            column += TAB_STOP - column % width % TAB_STOP;
         } else {
             column += character_width(*c);
         }
     }
     rows += column / width;
-    size_t last = (size_t)editline_rows() - 1;
+    size_t last = (size_t)terminal_rows() - 1;
     return rows < last ? rows : last;
 }
 
@@ -420,20 +361,14 @@ static void on_stopped(struct ev_loop *l, ev_signal *w, int events) {
     (void)l, (void)events;
     struct termios raw;
     tcgetattr(STDIN_FILENO, &raw);
-    give_back();
+    terminal_put_back();
     raise(SIGSTOP);
     tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-    tell_terminal(PASTE_ON);
+    terminal_bracket_pastes();
     redraw(w->data);
 }
 
 /* -- the editor ---------------------------------------------------------------------------- */
-
-static bool is_possible(void) {
-    const char *term = getenv("TERM");
-    return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && term && *term &&
-           strcmp(term, "dumb") != 0;
-}
 
 static void set_up(struct editline *e) {
     HistEvent ignored;
@@ -461,17 +396,18 @@ static void watch(struct editline *e) {
     e->keys.data = e->resized.data = e->stopped.data = e;
 }
 
+int editline_columns(void) {
+    return terminal_columns();
+}
+
 struct editline *editline_new(void (*on_event)(void *owner), void *owner) {
-    static bool registered;
     errno = current ? EBUSY : ENOTTY;
-    if (current || !is_possible() || tcgetattr(STDIN_FILENO, &found) < 0)
+    if (current || !terminal_is_usable())
         return NULL;
     errno = ELIBACC;
     lib = editline_library();
     if (!lib)
         return NULL;
-    if (!registered)
-        registered = atexit(editline_leave) == 0;
     struct editline *e = calloc(1, sizeof *e);
     if (!e)
         abort();
@@ -499,13 +435,12 @@ void editline_start(struct editline *e, const char *prompt) {
     set_prompt(e, prompt);
     e->event = EDITLINE_NONE;
     fflush(stdout);
-    tcgetattr(STDIN_FILENO, &found);
-    touched = e->shown = true;
-    catch_deadly();
+    terminal_take();
+    e->shown = true;
     locale_t outside = uselocale(e->locale);
     lib->set(e->el, EL_UNBUFFERED, 1);
     uselocale(outside);
-    tell_terminal(PASTE_ON);
+    terminal_bracket_pastes();
     ev_io_start(loop_get(), &e->keys);
     ev_signal_start(loop_get(), &e->resized);
     ev_signal_start(loop_get(), &e->stopped);
@@ -534,9 +469,9 @@ void editline_stop(struct editline *e) {
     if (e->event == EDITLINE_NONE)
         editline_leave();
     else
-        give_back();
-    release_deadly();
-    touched = e->shown = false;
+        terminal_put_back();
+    terminal_forget();
+    e->shown = false;
 }
 
 enum editline_event editline_event(const struct editline *e) {
@@ -592,28 +527,4 @@ void editline_free(struct editline *e) {
     free(e->prompt);
     free(e->text);
     free(e);
-}
-
-/* -- the history's file -------------------------------------------------------------------- */
-
-static void make_folders(char *path) {
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(path, 0700);
-        *slash = '/';
-    }
-}
-
-int editline_save(const char *path, const char *line) {
-    char *copy = strdup(path);
-    if (copy)
-        make_folders(copy);
-    free(copy);
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    int written = dprintf(fd, "%s\n", line);
-    int err = written < 0 ? -errno : 0;
-    close(fd);
-    return err;
 }

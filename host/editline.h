@@ -42,14 +42,13 @@ void editline_print(struct editline *e, const char *text, size_t len);
 
 void editline_add_history(struct editline *e, const char *line);
 int editline_columns(void);
-int editline_rows(void);
 
 void editline_free(struct editline *e); /* gives the terminal back as it was found */
 
 /* Gives the terminal back without ending the editor: for a process that dies. Async-signal-safe. */
 void editline_leave(void);
 
-/* Appends a line to a file that only its owner may read; makes it and its folders. 0 or -errno. */
+/* Appends lines to a file that only its owner may read; makes it and its folders. 0 or -errno. */
 int editline_save(const char *path, const char *line);
 
 #endif

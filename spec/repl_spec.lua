@@ -159,6 +159,20 @@ describe("p2pd.repl", function()
     end))
     it("says that help knows nothing", task(function() shows("nothing is known of that\n", "help(7)") end))
     it("has p2pd", task(function() shows("true\n", "p2pd == require 'p2pd'") end))
+    it("runs after a file, whose globals are there", task(function()
+      local path = helper.write(helper.scratch() .. "/first.lua", "x, args = 7, { ... } print 'first'")
+      local child <close> = helper.p2pd("-i", path, "a")
+      child:stdin():write "x, args[1]\n"
+      child:stdin():close()
+      assert.equal("first\n7\ta\n", child:stdout():read "a")
+    end))
+    it("does not run after a file that failed", task(function()
+      local path = helper.write(helper.scratch() .. "/first.lua", "error 'no'")
+      local child <close> = helper.p2pd("-i", path)
+      child:stdin():close()
+      assert.equal("", child:stdout():read "a")
+      assert.same({ "exit", 1 }, { child:wait() })
+    end))
     it("runs after a script", task(function()
       local child <close> = helper.p2pd("-i", "-e", "x = 1")
       child:stdin():write "x\n"
@@ -207,6 +221,11 @@ describe("p2pd.repl", function()
     it("completes names", terminal(function(s)
       s:type("string.rev" .. TAB):expect "string%.reverse$"
       s:type("('ab')\r"):expect "\nba\n> $"
+    end))
+
+    it("completes what p2pd has", terminal(function(s)
+      s:type("p2pd.slee" .. TAB):expect "p2pd%.sleep$"
+      s:type("(0)\r"):expect "\n> $"
     end))
 
     it("lists candidates", terminal(function(s)
