@@ -32,7 +32,7 @@ all: $(EXE) $(CORE) $(NETDELAY)
 # -- what has to be installed ---------------------------------------------------------------------------
 
 DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev libpaho-mqtt-dev libedit-dev \
-	libnetfilter-queue-dev libminiupnpc-dev libnatpmp-dev libmicrohttpd-dev libpcre2-dev lua-dkjson lua-argparse
+	libnetfilter-queue-dev libminiupnpc-dev libnatpmp-dev libmicrohttpd-dev libpcre2-dev libqrencode-dev lua-dkjson lua-argparse
 DEPS_demo := mosquitto coturn chrony openssl iproute2 nftables iptables
 DEPS_test := curl lua-busted lua-filesystem mosquitto-clients microsocks tinyproxy-bin miniupnpd-nftables \
 	tayga
@@ -101,6 +101,7 @@ OBJECTS := $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out host/main.c,$(SOURCES)))
 EXE_OBJECTS := $(OUT)/obj/host/main.o $(OUT)/obj/embedded.o
 LUA_SOURCES := $(sort $(wildcard lua/p2pd/*.lua lua/p2pd/*/*.lua lua/p2pd/*/*/*.lua scripts/*.lua))
 LUA_MODULES := dkjson argparse
+PAGE_FILES := $(sort $(wildcard lua/p2pd/http/page/*.*))
 
 # Rewritten only when its text changes, so that what depends on it is made anew just then.
 define keep
@@ -112,7 +113,7 @@ $(OUT)/flags: always | deps-build
 	$(call keep,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS) $(PAHO_CALLS))
 
 $(OUT)/sources: always
-	$(call keep,$(LUA_SOURCES) $(SOURCES))
+	$(call keep,$(LUA_SOURCES) $(PAGE_FILES) $(SOURCES))
 
 $(OUT)/obj/%.o: %.c $(OUT)/flags | deps-build
 	@mkdir -p $(@D)
@@ -127,8 +128,8 @@ $(OUT)/obj/embedded.o: $(OUT)/embedded.c $(OUT)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(OUT)/embedded.c: host/embed.lua $(LUA_SOURCES) $(OUT)/sources | deps-build
-	$(LUA) host/embed.lua $@ $(LUA_SOURCES) $(LUA_MODULES)
+$(OUT)/embedded.c: host/embed.lua $(LUA_SOURCES) $(PAGE_FILES) $(OUT)/sources | deps-build
+	$(LUA) host/embed.lua $@ $(LUA_SOURCES) $(PAGE_FILES) $(LUA_MODULES)
 
 $(CORE): $(OBJECTS) $(PAHO) $(OUT)/flags $(OUT)/sources
 	@mkdir -p $(@D)
@@ -329,7 +330,7 @@ install: all man
 	install -D -m 755 $(EXE) "$(DESTDIR)$(BINDIR)/p2pd"
 	install -D -m 755 $(NETDELAY) "$(DESTDIR)$(BINDIR)/p2pd-netdelay"
 	install -D -m 644 $(CORE) "$(DESTDIR)$(LIBDIR)/p2pd/core.so"
-	@cd lua && find p2pd -name '*.lua' -exec \
+	@cd lua && find p2pd -type f -exec \
 		sh -c 'for f; do install -D -m 644 "$$f" "$$0/$$f" || exit 1; done' "$(abspath_luadir)" {} +
 	install -D -m 644 $(MAN) "$(DESTDIR)$(MANDIR)/man1/p2pd.1"
 	install -D -m 644 $(COMPLETION) "$(DESTDIR)$(COMPLETIONDIR)/p2pd"

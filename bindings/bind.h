@@ -69,5 +69,6 @@ int bind_mux(lua_State *L);
 int bind_http(lua_State *L);
 int bind_websocket(lua_State *L);
 int bind_pattern(lua_State *L);
+int bind_qr(lua_State *L);
 
 #endif

@@ -41,6 +41,7 @@ static const struct {
     {"http", bind_http},
     {"websocket", bind_websocket},
     {"pattern", bind_pattern},
+    {"qr", bind_qr},
     {"mqtt", bind_mqtt},
     {"memory", bind_memory},
     {"folder", bind_folder},

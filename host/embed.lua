@@ -1,13 +1,20 @@
 --- Writes the C file that carries Lua sources inside the executable.
 --
---    lua5.4 host/embed.lua OUT.c lua/p2pd/init.lua scripts/chat.lua dkjson x.y=some/path.lua
+--    lua5.4 host/embed.lua OUT.c lua/p2pd/init.lua scripts/chat.lua dkjson x.y=some/path.lua lua/p2pd/a/b.css
 --
 -- A file under lua/ becomes the module that `require` would find there, a script `p2pd.scripts.NAME`,
--- and a bare word is a module that is installed here and has to travel along.
+-- and a bare word is a module that is installed here and has to travel along. Another file under lua/ becomes
+-- a module that returns its text: "p2pd.a/b.css", which `require` finds nowhere else.
 
 local INSIDE = "@[p2pd]/" -- no path on disk: nobody can mistake one for the other
 
+local function is_source(path)
+  return path:find "%.lua$" ~= nil
+end
+
 local function module_of(path)
+  local folder, file = path:match "^lua/(.+)/([^/]+)$"
+  if folder and not is_source(file) then return folder:gsub("/", ".") .. "/" .. file end
   local name = path:match("^lua/(.+)%.lua$")
   if name then
     return (name:gsub("/init$", ""):gsub("/", "."))
@@ -33,6 +40,7 @@ end
 local function contents(path)
   local file <close> = assert(io.open(path, "rb"))
   local text = file:read "a"
+  if not is_source(path) then return ("return %q"):format(text) end
   text = text:gsub("^#[^\n]*", "") -- the line stays, so that line numbers do
   assert(load(text, "=" .. path, "t"))
   return text

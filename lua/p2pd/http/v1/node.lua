@@ -5,6 +5,7 @@ local describe = require "p2pd.http.describe"
 local json = require "dkjson"
 local metrics = require "p2pd.http.metrics"
 local problem = require "p2pd.http.problem"
+local qr = require "p2pd.http.qr"
 
 local NODE_AGE_S = 0.02
 
@@ -31,6 +32,12 @@ end
 
 local function show_address(call)
   return call:send_json(200, { address = call.service.node.address, id = call.service.node.id })
+end
+
+local function show_qr(call)
+  local svg, reason, code = qr.svg(call.service.node.address)
+  if not svg then return problem.new(501, reason, code) end
+  return call:send(200, "image/svg+xml", svg)
 end
 
 -- One line for each peer with whom there is a session or a pipe.
@@ -107,6 +114,9 @@ return {
     summary = "The address by which peers reach the node.",
     answers = { [200] = { description = "Address and id.",
       schema = object({ address = STRING, id = STRING }, { "address", "id" }) } } },
+  { method = "GET", path = "/v1/address/qr", id = "getAddressQr", tag = "node", handler = show_qr,
+    summary = "The address as a QR code; status 501 where libqrencode is not installed.",
+    answers = { [200] = { description = "An SVG document.", type = "image/svg+xml" } } },
   { method = "GET", path = "/v1/peers", id = "listPeers", tag = "peers", handler = list_peers,
     summary = "The peers with whom there is a session or a pipe.",
     answers = { [200] = { description = "The peers.", schema = object({ peers = array(object({ id = STRING,
