@@ -326,14 +326,16 @@ end
 --- What is known of it.
 -- @treturn table peer, id, secure, path (see @{p2pd.session.paths:tell_current}), paths (that have carried it
 -- so far), story (see @{p2pd.session.paths:tell}), resumed (how often it went on by another path), kept
--- (bytes sent and not acknowledged), rtt (seconds), pipes (open now), age (seconds)
+-- (bytes sent and not acknowledged), sent and received (bytes of all its pipes), rtt (seconds), pipes (open now),
+-- age (seconds)
 function Session:info()
   local machine, mux = self.ended and {} or self.machine:info(), self.ended and {} or self.mux:info()
   return {
     peer = self.peer, id = self.id, secure = self.secure,
     path = self.paths:tell_current(), paths = self.paths.count, story = self.paths:tell(),
     resumed = math.max(0, self.paths.count - 1),
-    kept = machine and machine.kept, rtt = machine and machine.rtt, pipes = mux and mux.streams or 0,
+    kept = machine and machine.kept, sent = machine and machine.sent, received = machine and machine.received,
+    rtt = machine and machine.rtt, pipes = mux and mux.streams or 0,
     age = core.clock.monotonic() - self.since,
   }
 end

@@ -113,8 +113,8 @@ function describe.session(session)
   local story = describe.list()
   for i, path in ipairs(info.story) do story[i] = path_object(path) end
   return { id = info.id, peer = info.peer, secure = info.secure, path = path_object(info.path), story = story,
-    paths = info.paths, resumed = info.resumed, kept = info.kept, rtt = digits(info.rtt), pipes = info.pipes,
-    age = digits(info.age) }
+    paths = info.paths, resumed = info.resumed, kept = info.kept, sent = info.sent, received = info.received,
+    rtt = digits(info.rtt), pipes = info.pipes, age = digits(info.age) }
 end
 
 --- What tries a dial has made.
@@ -187,7 +187,8 @@ describe.SCHEMAS = {
     accepted = BOOLEAN, seconds = NUMBER, why = STRING }, { "strategy" }),
   Session = object({ id = STRING, peer = STRING, secure = BOOLEAN, path = ref "Path",
     story = array(ref "Path"),
-    paths = INTEGER, resumed = INTEGER, kept = INTEGER, rtt = NUMBER, pipes = INTEGER, age = NUMBER },
+    paths = INTEGER, resumed = INTEGER, kept = INTEGER, sent = INTEGER,
+    received = INTEGER, rtt = NUMBER, pipes = INTEGER, age = NUMBER },
     { "id", "peer", "secure", "story", "paths", "resumed", "pipes", "age" }),
   Attempt = object({ strategy = STRING, ok = BOOLEAN, running = BOOLEAN, reason = STRING, began = NUMBER,
     seconds = NUMBER }, { "strategy", "ok" }),

@@ -60,6 +60,7 @@ export function milliseconds(seconds) {
 }
 
 export function duration(seconds) {
+  if (seconds < 1) return milliseconds(seconds);
   if (seconds < 10) return `${seconds.toFixed(2)} s`;
   if (seconds < 120) return `${Math.round(seconds)} s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`;

@@ -127,8 +127,8 @@ function askUser(peer, name, size) {
     const offer = make("div", { class: "drop" },
       make("p", null, make("strong", null, nameOf(peer)), ` offers you ${name} (${bytes(size)}).`),
       make("div", { class: "row" },
-        make("button", { type: "button", "aria-label": `Take ${name}`, onclick: decide(true) }, "Take it"),
-        make("button", { type: "button", class: "quiet", "aria-label": `Refuse ${name}`, onclick: decide(false) }, "No")));
+        make("button", { type: "button", "aria-label": `Take it: ${name}`, onclick: decide(true) }, "Take it"),
+        make("button", { type: "button", class: "quiet", "aria-label": `No: ${name}`, onclick: decide(false) }, "No")));
     find("offers").append(offer);
     setTimeout(decide(false), ANSWER_S * 1000);
   });

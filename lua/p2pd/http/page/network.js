@@ -52,12 +52,12 @@ function verdict() {
 
 const PLACES = {
   wide: {
-    view: "0 0 720 240", you: [75, 150], router: [225, 150], servers: [360, 40], far: [495, 150], peer: [645, 150],
+    view: "0 0 720 240", alone: "0 10 720 170", you: [75, 150], router: [225, 150], servers: [360, 40], far: [495, 150], peer: [645, 150],
     beside: "M75 150 C180 265 540 265 645 150", size: [126, 50],
   },
   narrow: {
-    view: "0 0 320 420", you: [105, 390], router: [105, 295], servers: [245, 210], far: [105, 125], peer: [105, 30],
-    beside: "M105 390 C-25 330 -25 90 105 30", size: [136, 50],
+    view: "0 0 320 320", alone: "0 130 320 190", you: [105, 292], router: [105, 217], servers: [245, 160], far: [105, 103], peer: [105, 28],
+    beside: "M105 292 C-35 260 -35 60 105 28", size: [136, 50],
   },
 };
 
@@ -106,14 +106,14 @@ function describe(scene) {
 }
 
 function servers() {
-  const up = node.brokers.filter((one) => one.state === "connected").length;
+  const up = node.brokers.filter((one) => one.state === "online").length;
   return `${up} of ${node.brokers.length} connected`;
 }
 
 function redraw() {
   if (!node) return;
   const place = wide.matches ? PLACES.wide : PLACES.narrow, scene = findScene(), words = describe(scene);
-  const picture = draw("svg", { viewBox: place.view, role: "img", "aria-label": words });
+  const picture = draw("svg", { viewBox: shown ? place.view : place.alone, class: wide.matches ? "wide" : "", role: "img", "aria-label": words });
   picture.append(wire(place, scene.hasRouter ? ["you", "router", "servers"] : ["you", "servers"], false));
   if (shown) picture.append(wire(place, scene.far ? ["servers", "far", "peer"] : ["servers", "peer"], false));
   if (scene.path) {

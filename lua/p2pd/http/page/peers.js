@@ -83,17 +83,22 @@ function offerContact(id) {
 
 // -- dials
 
+const REUSED_S = 0.001; // a dial that was over sooner than what it tells of has used the session that was there
+
 const dials = new Map();
 let onPipe = () => {};
+
+const isReused = (dial) => dial.state === "connected" &&
+  dial.attempts.some((one) => one.ok && (one.began || 0) + (one.seconds || 0) > dial.seconds + REUSED_S);
 
 const STATES = { running: "trying", connected: "connected", failed: "failed", canceled: "canceled" };
 
 function attemptRows(dial) {
-  const whole = Math.max(dial.seconds, 0.001);
+  const whole = Math.max(dial.seconds, 0.001, ...dial.attempts.map((one) => (one.began || 0) + (one.seconds || 0)));
   return dial.attempts.flatMap((one) => {
     const began = Math.min(one.began || 0, whole), took = one.running ? whole - began : one.seconds || 0;
     const state = one.ok ? "good" : one.running ? "wait" : "";
-    const bar = make("div", { class: `bar ${state}` });
+    const bar = make("div", { class: `bar ${state}`, hidden: !one.ok && !one.running && !one.seconds });
     bar.style.left = `${(began / whole) * 100}%`;
     bar.style.width = `${Math.min(1 - began / whole, took / whole) * 100}%`;
     const words = one.ok ? `connected after ${duration(began + took)}` : one.running ? "trying" : one.reason || "not tried to the end";
@@ -121,9 +126,10 @@ function updateDial(item, dial) {
   item.shown = text;
   const [title, state, table, button] = item.children, name = nameOf(idOf(dial.address));
   say(title, name);
-  say(state, `${STATES[dial.state]}${dial.state === "running" ? "" : ` after ${duration(dial.seconds)}`}${dial.error ? `: ${dial.error}` : ""}`);
+  const after = isReused(dial) ? " by the session that was there" : dial.state === "running" ? "" : ` after ${duration(dial.seconds)}`;
+  say(state, `${STATES[dial.state]}${after}${dial.error ? `: ${dial.error}` : ""}`);
   state.className = `state ${dial.state === "connected" ? "good" : dial.state === "failed" ? "bad" : ""}`;
-  table.hidden = dial.attempts.length === 0;
+  table.hidden = dial.attempts.length === 0 || isReused(dial);
   table.tBodies[0].replaceChildren(...attemptRows(dial));
   say(button, dial.state === "running" ? "Cancel" : "Forget");
   button.setAttribute("aria-label", `${button.textContent} the attempt to connect to ${name}`);
@@ -184,31 +190,31 @@ function connect(event) {
     return find("whom").focus();
   }
   const chosen = [...document.querySelectorAll("[name=strategy]:checked")].map((one) => one.value);
+  find("whom").value = "";
   dial(address, { timeout: Number(find("seconds").value) || 30, ...(chosen.length ? { strategies: chosen } : {}) });
 }
 
 // -- sessions and pipes
 
-const history = new Map(); // by pipe: what it had sent and received at the last look
+const history = new Map(); // by session: what it had sent and received at the last look
 const graphs = new Map();  // by session: bytes a second, sent and received
-let selected = null, lastLook = 0;
+let selected = null, lastLook = -1;
 
-function sample(sessions, pipes) {
-  const now = performance.now() / 1000, passed = Math.max(now - lastLook, 0.1), rates = new Map();
-  for (const pipe of pipes) {
-    const before = history.get(pipe.id) || { sent: pipe.sent || 0, received: pipe.received || 0 };
-    const rate = rates.get(pipe.session) || { sent: 0, received: 0 };
-    for (const way of ["sent", "received"]) rate[way] += Math.max(0, (pipe[way] || 0) - before[way]) / passed;
-    rates.set(pipe.session, rate);
-    history.set(pipe.id, { sent: pipe.sent || 0, received: pipe.received || 0 });
+// Looks come sooner when something happens: a graph has one a second.
+function sample(sessions) {
+  const now = performance.now() / 1000, passed = now - lastLook;
+  if (passed < 0.9) return;
+  for (const { id, sent = 0, received = 0 } of sessions) {
+    const before = history.get(id) || { sent: 0, received: 0 };
+    const rate = { sent: Math.max(0, sent - before.sent) / passed, received: Math.max(0, received - before.received) / passed };
+    graphs.set(id, [...(graphs.get(id) || []), rate].slice(-SAMPLES));
+    history.set(id, { sent, received });
   }
-  for (const { id } of sessions) {
-    const graph = graphs.get(id) || [];
-    graph.push(rates.get(id) || { sent: 0, received: 0 });
-    graphs.set(id, graph.slice(-SAMPLES));
+  for (const id of graphs.keys()) {
+    if (sessions.some((one) => one.id === id)) continue;
+    graphs.delete(id);
+    history.delete(id);
   }
-  for (const id of history.keys()) if (!pipes.some((pipe) => pipe.id === id)) history.delete(id);
-  for (const id of graphs.keys()) if (!sessions.some((one) => one.id === id)) graphs.delete(id);
   lastLook = now;
 }
 
@@ -221,7 +227,7 @@ function graphOf(id) {
   const graph = graphs.get(id) || [], last = graph.at(-1) || { sent: 0, received: 0 };
   const most = Math.max(1000, ...graph.flatMap((one) => [one.sent, one.received]));
   const words = `Sending ${bytes(last.sent)}/s, receiving ${bytes(last.received)}/s; the highest in a minute ${bytes(most)}/s.`;
-  return [draw("svg", { class: "graph", viewBox: `0 0 ${SAMPLES - 1} 40`, preserveAspectRatio: "none", role: "img", "aria-label": `Throughput in the last minute. ${words}`, height: 60 },
+  return [draw("svg", { class: "graph", viewBox: `0 0 ${SAMPLES - 1} 40`, preserveAspectRatio: "none", role: "img", "aria-label": `Throughput in the last minute. ${words}` },
     line(graph, "sent", most), line(graph, "received", most)),
   make("p", { class: "hint" }, make("span", { class: "key sent" }, `↑ ${bytes(last.sent)}/s`), " ",
     make("span", { class: "key received" }, `↓ ${bytes(last.received)}/s`), ` · top of the graph ${bytes(most)}/s`)];
@@ -276,7 +282,7 @@ function updateSession(item, { session, pipes }) {
   graph.replaceChildren(...graphOf(session.id));
   details.lastElementChild.replaceChildren(...insideOf(session, pipes));
   row.children[0].setAttribute("aria-pressed", String(session.id === selected));
-  for (const [at, words] of [[0, `Show the path to ${name} in the drawing`], [1, `Add ${name} to the contacts`], [2, `Close the session with ${name}`]]) {
+  for (const [at, words] of [[0, `Show in the drawing: the path to ${name}`], [1, `Add to contacts: ${name}`], [2, `Close: the session with ${name}`]]) {
     row.children[at].setAttribute("aria-label", words);
   }
 }
@@ -290,7 +296,7 @@ function showSelected(sessions) {
 /** Looks at sessions and pipes; returns the pipes. */
 export async function refresh() {
   const [{ sessions }, { pipes }] = await Promise.all([ask("GET", "/v1/sessions"), ask("GET", "/v1/pipes")]);
-  sample(sessions, pipes);
+  sample(sessions);
   showSelected(sessions);
   find("no-sessions").hidden = sessions.length > 0;
   list(find("sessions"), sessions.map((session) => ({ session, pipes })), (one) => one.session.id,

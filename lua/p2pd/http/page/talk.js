@@ -17,7 +17,7 @@ function talkWith(peer) {
 
 function titleOf(talk) {
   const known = nameOf(talk.peer);
-  return talk.nick && known.endsWith("…") ? `${talk.nick} (${known})` : known;
+  return talk.nick && known.endsWith("…") && !known.startsWith(talk.nick) ? `${talk.nick} (${known})` : known;
 }
 
 function addLine(talk, who, text, isNote) {

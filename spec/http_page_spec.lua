@@ -1,0 +1,293 @@
+local browser = require "spec.browser"
+local client = require "spec.http"
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local lfs = require "lfs"
+local loopback = require "spec.loopback"
+local page = require "p2pd.http.page"
+local qr = require "p2pd.http.qr"
+local served = require "spec.served"
+
+local SCREENS = "build/screens"
+local SIZE_MAX = 150 * 1000 -- bytes, all files together
+local SECONDS = 110
+local TAB, ENTER = "\u{E004}", "\u{E007}" -- WebDriver's names of keys
+local AXE = "build/browser/node_modules/axe-core/axe.min.js"
+
+local function read(path)
+  local file <close> = io.open(path, "rb")
+  return file and file:read "a"
+end
+
+local function size_of_all()
+  local sum = 0
+  for name in pairs(page.FILES) do sum = sum + #page.text(name) end
+  return sum
+end
+
+describe("p2pd.http.page", function()
+  local world = loopback.new(setup, teardown)
+
+  describe("its files", function()
+    it("are there, in the folder and in nothing else", function()
+      for name in lfs.dir "lua/p2pd/http/page" do
+        if not name:find "^%." then assert.truthy(page.FILES[name], name) end
+      end
+      for name in pairs(page.FILES) do assert.truthy(page.text(name), name) end
+      assert.is_true(size_of_all() <= SIZE_MAX, size_of_all() .. " bytes")
+    end)
+
+    it("load nothing from elsewhere, and have no scripts or styles inside", function()
+      local html = page.text "index.html"
+      assert.is_nil(html:find "<script>")
+      assert.is_nil(html:find " style=")
+      assert.is_nil(html:find " on%w+=")
+      for name in pairs(page.FILES) do
+        for url in page.text(name):gmatch "https?://[^\"'`%s)]+" do
+          assert.equal("http://www.w3.org/2000/svg", url, name)
+        end
+      end
+    end)
+
+    it("are served without a token, with a policy, and no others are", served.one(world, function(near)
+      for name, kind in pairs(page.FILES) do
+        local answer = client.request(near.port, "GET", "/page/" .. name)
+        assert.same({ 200, kind, page.text(name) }, { answer.status, answer.headers["content-type"], answer.body })
+        assert.matches("default%-src 'none'; script%-src 'self'", answer.headers["content-security-policy"])
+      end
+      assert.equal(page.text "index.html", client.request(near.port, "GET", "/").body)
+      for _, name in ipairs { "nothing.js", "..%2fpage.lua", "%2e%2e", "app.js/more", "..%2f..%2f..%2f..%2fetc%2fpasswd" } do
+        assert.equal(404, client.request(near.port, "GET", "/page/" .. name).status, name)
+      end
+    end))
+
+    it("are inside the executable", helper.task(function()
+      local child <close> = helper.p2pd { "-e", 'package.path = "/nowhere/?.lua"; '
+        .. 'io.write(require "p2pd.http.page".text "app.js")', cwd = "/" }
+      assert.equal(page.text "app.js", child:stdout():read "a")
+    end))
+  end)
+
+  describe("QR code", function()
+    it("is an SVG document with a quiet zone", function()
+      local svg = assert(qr.svg "HELLO")
+      assert.matches('^<svg [^>]*viewBox="0 0 29 29"', svg) -- version 1 has 21 modules
+      assert.matches('d="M4 4h7v1h%-7z', svg) -- a finder pattern begins it
+    end)
+
+    it("is refused for nothing, and for too much", function()
+      assert.same({ nil, "the text is empty", "EINVAL" }, { qr.svg "" })
+      assert.same({ nil, "the text is too long for a QR code", "E2BIG" }, { qr.svg(("x"):rep(2049)) })
+      assert.truthy(qr.svg(("\xff"):rep(2048)))
+      assert.has_error(function() core.qr.encode() end)
+    end)
+
+    it("has a path, that asks for the token", served.one(world, function(near)
+      local answer = near:call("GET", "/v1/address/qr")
+      assert.same({ 200, "image/svg+xml" }, { answer.status, answer.headers["content-type"] })
+      assert.equal(qr.svg(near.node.address), answer.body)
+      assert.equal(401, client.request(near.port, "GET", "/v1/address/qr").status)
+    end))
+  end)
+
+  -- -- in a browser
+
+  local function url_of(one) return one.server.url .. "#" .. one.token end
+
+  -- Calls fn(browser, near, far) with alice's page open.
+  local function shown(fn)
+    return function()
+      if not browser.is_there() then return pending "there is no chromium" end
+      local folder = helper.scratch()
+      helper.in_task(function()
+        local alice <close> = world:start { allow = loopback.ALLOWING.allow }
+        local bob <close> = world:start { allow = loopback.ALLOWING.allow }
+        alice:ready()
+        bob:ready()
+        local near <close> = served.new(alice)
+        local far <close> = served.new(bob)
+        local one <close> = browser.start(folder)
+        one:open(url_of(near))
+        one:wait_text("#live", "Live")
+        fn(one, near, far, folder)
+      end, SECONDS)
+    end
+  end
+
+  -- The page of the other one, in another window.
+  local function open_other(one, far)
+    local first, second = one:window(), one:new_window()
+    one:switch(second)
+    one:open(url_of(far))
+    one:wait_text("#live", "Live")
+    one:switch(first)
+    return first, second
+  end
+
+  local function connect(one, address)
+    one:type("#whom", address)
+    one:click "#connect-form button"
+  end
+
+  local function check_accessible(one, where)
+    local axe = read(AXE)
+    if not axe then return end
+    one:run(axe .. "\nwindow.axe = axe")
+    local found = one:run_async [[
+      const done = arguments[arguments.length - 1];
+      axe.run().then(r => done(r.violations.filter(v => v.impact === "serious" || v.impact === "critical")
+        .map(v => v.id + ": " + v.nodes.map(n => n.html).slice(0, 3).join(" "))));
+    ]]
+    assert.same({}, { table.unpack(found) }, where)
+  end
+
+  local function shoot_all(one, name)
+    lfs.mkdir(SCREENS)
+    for _, width in ipairs { 360, 1440 } do
+      for _, scheme in ipairs { "light", "dark" } do
+        one:look(width, scheme)
+        assert.same({}, one:run [[
+          return [...document.body.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+            .map(e => e.outerHTML.slice(0, 80));
+        ]], width .. " is too narrow")
+        check_accessible(one, ("%s, %d, %s"):format(name, width, scheme))
+        one:shoot(("%s/%s-%d-%s.png"):format(SCREENS, name, width, scheme))
+      end
+    end
+    one:look(1440, "light")
+  end
+
+  describe("in a browser", function()
+    it("shows the node, and keeps the token out of the URL", shown(function(one, near)
+      assert.equal(near.node.address, one:run "return document.querySelector('#address').innerText")
+      one:wait "return document.querySelector('#qr').complete && document.querySelector('#qr').naturalWidth > 0"
+      assert.equal(near.server.url, one:run "return location.href")
+      assert.truthy(one:run "return document.querySelector('#verdict').innerText.length > 10")
+      assert.truthy(one:run "return document.querySelector('#drawing svg').getAttribute('aria-label').length > 10")
+      one:wait "return document.querySelectorAll('#events li').length > 0"
+      shoot_all(one, "alone")
+      one:command("POST", "/refresh")
+      one:wait_text("#live", "Live")
+      assert.same({}, one:complaints())
+    end))
+
+    it("asks for the token when it has none, or a wrong one", shown(function(one, near)
+      one:run "sessionStorage.clear()"
+      one:open(near.server.url)
+      one:wait "return !document.querySelector('#sign-in').hidden"
+      assert.equal("token", one:run "return document.activeElement.id")
+      check_accessible(one, "sign in")
+      one:type("#token", "wrong-wrong-wrong-wrong" .. ENTER)
+      one:wait_text("#token-fault", "wrong")
+      one:run "document.querySelector('#token').value = ''"
+      one:type("#token", near.token .. ENTER)
+      one:wait_text("#live", "Live")
+    end))
+
+    it("connects, chats, sends a file, and sees a path break", shown(function(one, near, far, folder)
+      local first, second = open_other(one, far)
+      connect(one, far.node.address)
+      one:wait_text("#dials .state", "connected after")
+      one:wait_text("#dials .waterfall", "direct")
+      one:wait_text("#log", "is here")
+      one:wait_text("#sessions", "direct by lo")
+      one:wait "return document.querySelector('#drawing .wire.used') !== null"
+      one:type("#say", "hello <b>bob</b>" .. ENTER)
+      one:wait_text("#log", "You: hello")
+      one:switch(second)
+      one:wait_text("#log", "hello <b>bob</b>")
+      one:type("#say", "hello alice" .. ENTER)
+      one:switch(first)
+      one:wait_text("#log", "hello alice")
+
+      one:run [[
+        const bytes = new Uint8Array(5e6);
+        for (let at = 0; at < bytes.length; at++) bytes[at] = (at * 7 + (at >> 8)) & 255;
+        const carried = new DataTransfer();
+        carried.items.add(new File([bytes], "five.bin"));
+        document.querySelector("#drop").dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true }));
+      ]]
+      one:wait_text("#transfers", "waits for an answer")
+      one:switch(second)
+      one:wait_text("#offers", "five.bin (5.0 MB)")
+      check_accessible(one, "offer")
+      one:click "#offers button"
+      one:wait_text("#transfers", "five.bin")
+      one:wait "return document.querySelector('#transfers a')"
+      one:click "#transfers a"
+      local path = folder .. "/downloads/five.bin"
+      helper.wait_until(function() return (lfs.attributes(path, "size") or 0) == 5000000 end)
+      local saved = read(path)
+      for at = 0, #saved - 1, 4999 do assert.equal((at * 7 + (at >> 8)) & 255, saved:byte(at + 1)) end
+      one:switch(first)
+      one:wait_text("#transfers", "has arrived")
+
+      local session = near.node:sessions()[1]
+      session:drop(session:path().number, "broken by the spec")
+      one:wait_text("#sessions", "1 time")
+      one:wait_text("#events", "goes by direct")
+      one:type("#say", "still there" .. ENTER)
+      one:switch(second)
+      one:wait_text("#log", "still there")
+      one:switch(first)
+      shoot_all(one, "connected")
+      one:switch(second)
+      one:open "about:blank"
+      one:switch(first)
+      one:wait_text("#log", "has left")
+      assert.same({}, one:complaints())
+    end))
+
+    it("tells why nobody was reached", shown(function(one, near, far)
+      connect(one, "nonsense")
+      one:wait_text("#connect-fault", "neither an address nor a contact")
+      one:run "document.querySelector('#whom').value = ''"
+      local gone = far.node.address
+      far.server:close()
+      far.node:close()
+      one:run "document.querySelector('#seconds').value = 2"
+      connect(one, "address: " .. gone)
+      one:wait_text("#dials .state", "failed after")
+      one:wait_text("#dials .waterfall", "refused")
+      shoot_all(one, "failed")
+      assert.same(0, #near.node:sessions())
+    end))
+
+    it("keeps contacts, and is used by keys alone", shown(function(one, _, far)
+      one:run "document.querySelector('#add-contact summary').focus()"
+      one:press(ENTER, TAB, "b", "o", "b", TAB)
+      assert.equal("contact-address", one:run "return document.activeElement.id")
+      one:type("#contact-address", far.node.address .. ENTER)
+      one:wait_text("#contacts", "bob")
+      one:command("POST", "/refresh")
+      one:wait_text("#contacts", "bob")
+      one:run "document.querySelector('#whom').focus()"
+      one:press("b", "o", "b", ENTER)
+      one:wait_text("#dials h3", "bob")
+      local reached = one:run [[
+        return [...document.querySelectorAll("button, input, summary, a[href]")].filter(e => e.tabIndex < 0 && !e.disabled).length
+      ]]
+      assert.equal(0, reached)
+      one:click "#contacts button.quiet"
+      one:wait "return document.querySelectorAll('#contacts li').length === 0"
+    end))
+
+    it("says when it lost the node, and goes on when it is there again", shown(function(one, near)
+      local port, token = near.port, near.token
+      near.server:close()
+      one:wait_text("#lost", "was lost at")
+      one:wait_text("#live", "Not connected")
+      shoot_all(one, "lost")
+      local again <close> = served.new(near.node, { port = port, token = token })
+      one:wait_text("#live", "Live")
+      one:wait "return document.querySelector('#lost').hidden"
+      assert.truthy(again)
+    end))
+
+    it("is painted soon", shown(function(one)
+      local paint = one:wait "return (performance.getEntriesByName('first-contentful-paint')[0] || {}).startTime"
+      print(("page: first paint %.0f ms, %d bytes"):format(paint, size_of_all()))
+      assert.is_true(paint > 0)
+    end))
+  end)
+end)
