@@ -7,6 +7,7 @@ local browser = { WAIT = 15 }
 
 local ELEMENT = "element-6066-11e4-a52e-4f735466cecf" -- W3C WebDriver, section 12
 local TURN_S = 0.02
+local LAB_PORT = 9515
 
 local function has(program)
   return os.execute(("command -v %s >/dev/null"):format(program)) or false
@@ -28,14 +29,20 @@ local FLAGS = { "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-de
 local Browser = {}
 Browser.__index = Browser
 
-local function send(self, method, path, body)
-  local client <close> = http.connect(self.port)
+-- How requests reach a driver on this host: the answer's status and JSON.
+local function exchange_here(port, method, path, body)
+  local client <close> = http.connect(port)
   client.stream:settimeout(60) -- it starts, and loads pages, meanwhile
-  client:send(method, path, { ["Content-Type"] = "application/json" }, body and json.encode(body))
+  client:send(method, path, { ["Content-Type"] = "application/json" }, body)
   local answer = assert(client:receive(), "the browser's driver hung up")
-  local value = answer.json and answer.json.value
-  if answer.status >= 300 then
-    error(("%s %s: %s"):format(method, path, value and value.message or answer.status), 0)
+  return answer.status, answer.json
+end
+
+local function send(self, method, path, body)
+  local status, answer = self.exchange(self.port, method, path, body and json.encode(body))
+  local value = answer and answer.value
+  if status >= 300 then
+    error(("%s %s: %s"):format(method, path, value and value.message or status), 0)
   end
   if value == json.null then return nil end
   return value
@@ -166,8 +173,27 @@ Browser.__close = function(self)
   self.driver:close()
 end
 
-local function start_driver()
-  local driver = assert(core.process.spawn { "chromedriver", "--port=0", stdout = "pipe", stderr = "null",
+-- The same in a host of the lab, where curl is sent.
+local function exchange_in(place, host, folder)
+  return function(port, method, path, body)
+    local command = { "curl", "-sS", "-m", "60", "-X", method, "-w", "\n%{http_code}",
+      ("http://127.0.0.1:%d%s"):format(port, path) }
+    if body then
+      local file <close> = assert(io.open(folder .. "/body", "wb"))
+      file:write(body)
+      table.move({ "-H", "Content-Type: application/json", "--data-binary", "@" .. folder .. "/body" }, 1, 4,
+        #command + 1, command)
+    end
+    local result = assert(place:run(host, command, 70))
+    assert(result.status == 0, ("curl in %s: status %d %s"):format(host, result.status, result.err))
+    local text, status = result.out:match "^(.*)\n(%d+)$"
+    return tonumber(status), json.decode(text, 1, json.null)
+  end
+end
+
+-- Where there is no IPv6 it does not tell which port it has chosen.
+local function start_driver(spawn, wanted)
+  local driver = assert(spawn { "chromedriver", "--port=" .. wanted, stdout = "pipe", stderr = "null",
     env = { LD_PRELOAD = "" } })
   driver:stdout():settimeout(browser.WAIT)
   for line in function() return (driver:stdout():read()) end do
@@ -180,10 +206,14 @@ end
 
 --- Starts one. Waits.
 -- @tparam string folder for what it keeps, and `downloads` in it
+-- @tparam[opt] lab place where it is to run, as `host` there
+-- @tparam[opt] string host
 -- @treturn browser to be closed
-function browser.start(folder)
-  local driver, port = start_driver()
-  local self = setmetatable({ driver = driver, port = port }, Browser)
+function browser.start(folder, place, host)
+  local driver, port = start_driver(place and function(command) return place:spawn(host, command) end
+    or core.process.spawn, place and LAB_PORT or 0)
+  local self = setmetatable({ driver = driver, port = port,
+    exchange = place and exchange_in(place, host, folder) or exchange_here }, Browser)
   local flags = arguments("--user-data-dir=" .. folder .. "/profile", table.unpack(FLAGS))
   local ok, made = pcall(send, self, "POST", "/session", { capabilities = { alwaysMatch = {
     browserName = "chrome",

@@ -150,6 +150,7 @@ describe("p2pd.http.page", function()
           return [...document.body.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
             .map(e => e.outerHTML.slice(0, 80));
         ]], width .. " is too narrow")
+        assert.is_false(one:run "return document.documentElement.scrollWidth > innerWidth", width .. " is too narrow")
         check_accessible(one, ("%s, %d, %s"):format(name, width, scheme))
         one:shoot(("%s/%s-%d-%s.png"):format(SCREENS, name, width, scheme))
       end

@@ -91,6 +91,9 @@ let onPipe = () => {};
 const isReused = (dial) => dial.state === "connected" &&
   dial.attempts.some((one) => one.ok && (one.began || 0) + (one.seconds || 0) > dial.seconds + REUSED_S);
 
+// The table tells what became of each attempt; the error repeats it in parentheses.
+const reasonOf = (dial) => (dial.attempts.length ? dial.error.replace(/ \(.*$/s, "") : dial.error);
+
 const STATES = { running: "trying", connected: "connected", failed: "failed", canceled: "canceled" };
 
 function attemptRows(dial) {
@@ -127,7 +130,7 @@ function updateDial(item, dial) {
   const [title, state, table, button] = item.children, name = nameOf(idOf(dial.address));
   say(title, name);
   const after = isReused(dial) ? " by the session that was there" : dial.state === "running" ? "" : ` after ${duration(dial.seconds)}`;
-  say(state, `${STATES[dial.state]}${after}${dial.error ? `: ${dial.error}` : ""}`);
+  say(state, `${STATES[dial.state]}${after}${dial.error ? `: ${reasonOf(dial)}` : ""}`);
   state.className = `state ${dial.state === "connected" ? "good" : dial.state === "failed" ? "bad" : ""}`;
   table.hidden = dial.attempts.length === 0 || isReused(dial);
   table.tBodies[0].replaceChildren(...attemptRows(dial));
