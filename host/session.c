@@ -440,12 +440,12 @@ static int session_leave(struct transport *t) {
     sm_close(s->machine, loop_now());
     send_all(s);
     bool over = is_over(s);
-    s->depth--; /* whoever asks is told by the result */
+    if (--s->depth) /* whoever is on the stack sees to the rest */
+        return over ? 0 : -EAGAIN;
     sweep(s);
     if (s->on_event && sm_has_event(s->machine))
         s->on_event(s);
-    if (!s->depth)
-        arm(s);
+    arm(s);
     return over ? 0 : -EAGAIN;
 }
 
