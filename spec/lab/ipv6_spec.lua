@@ -122,7 +122,7 @@ describe("IPv6 in the lab", function()
   end)
 
   it("is told by a netcheck, as is what servers have of it", helper.task(function()
-    local result = l:run("both", { "./p2pd", "nat", "--json" })
+    local result = l:run("both", { os.getenv "P2PD_EXE" or "./p2pd", "nat", "--json" })
     local found = assert(json.decode(result.out), result.err)
     local eth0, stun, turn = found.interfaces[1], found.stun[1], found.turn[1]
     assert.same({ 5, 2 }, { eth0.ipv4.nat.type, eth0.ipv6.nat.type })
@@ -350,7 +350,7 @@ describe("NAT64 in the lab", function()
   end, 30))
 
   it("is told by a netcheck, with both families", helper.task(function()
-    local result = l:run("six", { "./p2pd", "nat", "--json" })
+    local result = l:run("six", { os.getenv "P2PD_EXE" or "./p2pd", "nat", "--json" })
     local found = assert(json.decode(result.out), result.err)
     local eth0 = found.interfaces[1]
     assert.same({ EXTERNAL, 5 }, { eth0.ipv4.ext, eth0.ipv4.nat.type })
