@@ -39,7 +39,7 @@ end
 --- Takes the right to read a pipe: one reads at a time.
 -- @tparam table entry
 -- @treturn closable; or a problem
-function Pipes.take_reader(_, entry)
+function pipes.take_reader(entry)
   if entry.reader then return problem.new(409, "somebody else reads this pipe", "EBUSY") end
   local right = setmetatable({}, { __close = function() entry.reader = nil end })
   entry.reader = right
@@ -50,7 +50,7 @@ end
 -- @tparam table entry
 -- @tparam[opt] integer max
 -- @return as pipe:recv
-function Pipes.recv(_, entry, max)
+function pipes.recv(entry, max)
   local data, reason, code = entry.pipe:recv(max)
   if not data and code ~= "ETIMEDOUT" then entry.state = reason and "failed" or "ended" end
   return data, reason, code

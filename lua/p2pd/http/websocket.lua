@@ -3,6 +3,7 @@
 -- @module p2pd.http.websocket
 local core = require "p2pd.core"
 local frame = require "p2pd.http.websocket_frame"
+local pipes = require "p2pd.http.pipes"
 local problem = require "p2pd.http.problem"
 local task = require "p2pd.task"
 local text = require "p2pd.text"
@@ -126,7 +127,7 @@ end
 
 local function send_all(self)
   while true do
-    local data, reason = self.service.pipes:recv(self.entry, PIECE)
+    local data, reason = pipes.recv(self.entry, PIECE)
     if not data then
       say_close(self, reason and frame.INTERNAL_ERROR or frame.NORMAL, text.printable(reason or "the end",
         100))
@@ -150,11 +151,10 @@ end
 
 --- Carries a pipe over an upgraded connection, until either ends. Waits.
 -- @tparam stream stream taken over
--- @tparam table service
 -- @tparam table entry of @{p2pd.http.pipes}; whoever calls has the right to read it
-function websocket.run(stream, service, entry)
+function websocket.run(stream, entry)
   local held <close> = stream
-  local self = { stream = held, service = service, entry = entry }
+  local self = { stream = held, entry = entry }
   local children <close> = task.group()
   children:spawn(send_all, self)
   children:spawn(watch, self)

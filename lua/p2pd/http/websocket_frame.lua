@@ -9,7 +9,7 @@ frame.CONTINUATION, frame.TEXT, frame.BINARY, frame.CLOSE, frame.PING, frame.PON
 local CONTROL_MAX = 125 -- bytes, section 5.5
 local KNOWN = { [0] = true, [1] = true, [2] = true, [8] = true, [9] = true, [10] = true }
 
---- Why a connection is closed, section 7.4.1.
+-- Why a connection is closed, section 7.4.1.
 frame.NORMAL, frame.GOING_AWAY, frame.PROTOCOL_ERROR, frame.UNSUPPORTED = 1000, 1001, 1002, 1003
 frame.NOT_UTF8, frame.INTERNAL_ERROR = 1007, 1011
 

@@ -1,6 +1,7 @@
 --- Routes of /v1 about pipes: dialing, accepting, sending, receiving.
 -- @module p2pd.http.v1.pipes
 local describe = require "p2pd.http.describe"
+local pipes = require "p2pd.http.pipes"
 local problem = require "p2pd.http.problem"
 local task = require "p2pd.task"
 local websocket = require "p2pd.http.websocket"
@@ -94,7 +95,7 @@ end)
 
 local function receive_some(call, entry)
   local data, reason, code =
-    task.timeout(call.query.wait, call.service.pipes.recv, call.service.pipes, entry, call.query.max)
+    task.timeout(call.query.wait, pipes.recv, entry, call.query.max)
   if data then return call:send(200, "application/octet-stream", data) end
   if code == "ETIMEDOUT" then return call:send_nothing(204) end
   if reason then return problem.of(reason, code) end
@@ -105,7 +106,7 @@ end
 local function receive_all(call, entry)
   call:begin(200, "application/octet-stream")
   while true do
-    local data, reason = call.service.pipes:recv(entry, PIECE)
+    local data, reason = pipes.recv(entry, PIECE)
     if not data then
       if not reason then call.request:finish() end
       return
@@ -115,7 +116,7 @@ local function receive_all(call, entry)
 end
 
 local receive_data = with_pipe(function(call, entry)
-  local right <close> = call.service.pipes:take_reader(entry)
+  local right <close> = pipes.take_reader(entry)
   if problem.is(right) then return right end
   if call.query.wait then return receive_some(call, entry) end
   return receive_all(call, entry)
@@ -124,12 +125,12 @@ end)
 local open_socket = with_pipe(function(call, entry)
   local fault = websocket.find_fault(call.headers)
   if fault then return fault end
-  local right <close> = call.service.pipes:take_reader(entry)
+  local right <close> = pipes.take_reader(entry)
   if problem.is(right) then return right end
   call.status = 101
   local stream, reason, code = call.request:upgrade(websocket.answer(call.headers), 10)
   if not stream then return problem.of(reason, code) end
-  websocket.run(stream, call.service, entry)
+  websocket.run(stream, entry)
 end)
 
 -- -- dials
