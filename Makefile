@@ -32,7 +32,8 @@ all: $(EXE) $(CORE) $(NETDELAY)
 # -- what has to be installed ---------------------------------------------------------------------------
 
 DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev libpaho-mqtt-dev libedit-dev \
-	libnetfilter-queue-dev libminiupnpc-dev libnatpmp-dev libmicrohttpd-dev libpcre2-dev libqrencode-dev lua-dkjson lua-argparse
+	libnetfilter-queue-dev libminiupnpc-dev libnatpmp-dev libmicrohttpd-dev libpcre2-dev libqrencode-dev \
+	lua-dkjson lua-argparse
 DEPS_demo := mosquitto coturn chrony openssl iproute2 nftables iptables
 DEPS_test := curl lua-busted lua-filesystem mosquitto-clients microsocks tinyproxy-bin miniupnpd-nftables \
 	tayga
@@ -43,14 +44,18 @@ DEPS_all := openssh-client openssh-server lua-check clang-format cppcheck lua-ld
 DEPS_interop := golang-go golang-github-hashicorp-yamux-dev \
 	$(if $(shell command -v npm 2>/dev/null),,nodejs npm)
 
+# For the page's specs in a browser: some 400 MB, so `make test` goes without, skips and counts them.
+DEPS_browser := chromium chromium-driver fonts-dejavu-core
+
 # `DEPS=check` names what is missing instead of installing it: for builds that are nobody's to change
 # the machine with, such as LuaRocks'. One at a time, so that two apt-gets never meet under -j.
 deps-demo: deps-build
 deps-test: deps-demo
 deps-all: deps-test
-deps: deps-all
+deps: deps-all deps-browser
+deps-browser: deps-test
 
-deps-build deps-demo deps-test deps-all deps-interop: deps-%:
+deps-build deps-demo deps-test deps-all deps-browser deps-interop: deps-%:
 	@command -v dpkg-query >/dev/null || exit 0; \
 	have=" $$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(DEPS_$*) 2>/dev/null | \
 		sed -n 's/ installed$$//p' | tr '\n' ' ') "; \
@@ -158,8 +163,8 @@ $(NETDELAY): $(NETDELAY_OBJECTS) $(OUT)/flags
 
 # -- running --------------------------------------------------------------------------------------------
 
-# The specs' keys are theirs, never the user's.
-RUN_ENV := P2PD_EXE=$(abspath $(EXE)) XDG_DATA_HOME=$(abspath $(OUT))/data \
+# The specs' keys and contacts are theirs, never the user's.
+RUN_ENV := P2PD_EXE=$(abspath $(EXE)) XDG_DATA_HOME=$(abspath $(OUT))/data XDG_CONFIG_HOME=$(abspath $(OUT))/config \
 	XDG_STATE_HOME=$(abspath $(OUT))/state LUA_PATH="lua/?.lua;lua/?/init.lua;./?.lua;;" LUA_CPATH="$(OUT)/?.so;;"
 SPECS = $(wildcard spec/*_spec.lua spec/lab/*_spec.lua spec/regress/*_spec.lua)
 JOBS ?=
@@ -223,6 +228,15 @@ interop: all | deps-test
 		npm install --prefix $(INTEROP) --no-audit --no-fund --no-save --ignore-scripts $(INTEROP_PACKAGE)@8
 	@cp spec/interop/yamux_peer.mjs $(INTEROP)
 	@$(RUN_ENV) $(SAN_ENV) P2PD_INTEROP=$(INTEROP) $(LUA) spec/run.lua -o spec/report.lua spec/interop/yamux_spec.lua
+
+# The page in a real browser, here and behind NATs; screenshots in build/screens. axe looks at it, too, where npm can
+# be had.
+BROWSER := $(OUT)/browser
+browser: all | deps-browser
+	@-[ -d $(BROWSER)/node_modules/axe-core ] || ! command -v npm >/dev/null || \
+		npm install --prefix $(BROWSER) --no-audit --no-fund --no-save --ignore-scripts axe-core@4
+	@$(RUN_ENV) $(SAN_ENV) P2PD_AXE=$(BROWSER)/node_modules/axe-core/axe.min.js $(LUA) spec/run.lua \
+		-o spec/report.lua spec/http_page_spec.lua spec/lab/page_spec.lua
 
 # Every cycle of the collector starts as soon as the last one has ended, and moves with each few bytes. That
 # needs a processor for each file.
@@ -378,6 +392,7 @@ help:
 	@echo 'make histories       HISTORIES=100000 sessions whose paths break at random, in virtual time'
 	@echo 'make gcstress        the specs with the garbage collector always at work'
 	@echo 'make interop         the mux with implementations of yamux that others wrote (Go, JavaScript)'
+	@echo 'make browser         the web page in Chromium (installs it first); screenshots in build/screens'
 	@echo 'make matrix          every NAT dials every NAT by punching; resumable; table in build/matrix.html'
 	@echo 'make matrix-nat      every NAT of the lab recognised, P2PD_RUNS=20 times at two latencies'
 	@echo 'make rungs           connect and 200 kB there and back on lines of nine kinds, P2PD_TRIES=20 times each'
@@ -396,6 +411,6 @@ always:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all always bench clean deb demo deps deps-all deps-build deps-demo deps-test dist docs format \
+.PHONY: all always bench browser clean deb demo deps deps-all deps-browser deps-build deps-demo deps-test dist docs format \
 	fuzz gcstress help histories install interop lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat \
 	rungs test test-threads

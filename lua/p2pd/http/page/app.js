@@ -13,7 +13,7 @@ const ACCEPT_S = 60;
 // -- events, in words
 
 const WORDS = {
-  address: () => "Your address is another one now.",
+  address: (event) => (event.was ? "Your address is another one now." : "Your address is known."),
   interface: (event) => `Interface ${event.name}: ${event.gone ? "gone" : [...(event.ipv4 || []), ...(event.ipv6 || [])].join(", ")}.`,
   nat: (event) => `The router of ${event.interface} was looked at${event.external ? `: from outside you are ${event.external}` : ""}.`,
   broker: (event) => `Server ${event.name}: ${event.state}${event.reason ? ` (${event.reason})` : ""}.`,

@@ -123,7 +123,7 @@ function redraw() {
   if (scene.hasRouter) picture.append(box(place, "router", "Your router", scene.route.external));
   picture.append(box(place, "servers", "Servers", servers()));
   if (scene.far) picture.append(box(place, "far", "Their router", scene.far.external));
-  if (shown) picture.append(box(place, "peer", shown.name, scene.remote || "no path", scene.path ? "" : "absent"));
+  if (shown) picture.append(box(place, "peer", shown.name, scene.path ? (scene.far ? scene.far.internal : scene.remote) : "no path", scene.path ? "" : "absent"));
   find("drawing").replaceChildren(picture);
   say(find("drawing-words"), words);
 }

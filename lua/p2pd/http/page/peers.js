@@ -3,13 +3,12 @@ import { ask } from "/page/api.js";
 import { bytes, draw, duration, find, list, make, milliseconds, say } from "/page/dom.js";
 import { ownId, showPath } from "/page/network.js";
 
-const STORE = "p2pd.contacts";
 const SAMPLES = 60; // of a graph, one a second
 const DIALS_SHOWN = 5;
 
-// -- contacts: names for addresses, kept by this browser
+// -- contacts: names for addresses, the user's own file
 
-let contacts = {};
+let contacts = {}; // addresses by name
 const addresses = new Map(); // by node id: the last one that we were told
 
 export const idOf = (address) => (address.match(/(?:^|-)([A-Za-z0-9]{1,64})$/) || [])[1];
@@ -34,17 +33,21 @@ export function addressOf(id) {
   return addresses.get(id) || Object.values(contacts).find((address) => idOf(address) === id) || id;
 }
 
-function load() {
+async function load() {
   try {
-    contacts = JSON.parse(localStorage.getItem(STORE)) || {};
-  } catch {
-    contacts = {};
+    const found = (await ask("GET", "/v1/contacts")).contacts;
+    contacts = Object.fromEntries(found.map((one) => [one.name, one.address]));
+    say(find("contacts-fault"), "");
+  } catch (failure) {
+    say(find("contacts-fault"), failure.message);
   }
+  showContacts();
 }
 
-function store() {
-  localStorage.setItem(STORE, JSON.stringify(contacts));
-  showContacts();
+async function removeContact(name) {
+  await ask("DELETE", `/v1/contacts/${encodeURIComponent(name)}`).catch(() => {});
+  await load();
+  find("add-contact").firstElementChild.focus(); // the button that had the focus is gone
 }
 
 function showContacts() {
@@ -54,22 +57,21 @@ function showContacts() {
     make("h3", null, name), make("p", { class: "hint mono" }, contacts[name]),
     make("div", { class: "row" },
       make("button", { type: "button", "aria-label": `Connect to ${name}`, onclick: () => dial(contacts[name]) }, "Connect"),
-      make("button", { type: "button", class: "quiet", "aria-label": `Remove ${name}`, onclick: () => {
-        delete contacts[name];
-        store();
-        find("contacts-title").scrollIntoView({ block: "nearest" });
-      } }, "Remove"))), () => {});
+      make("button", { type: "button", class: "quiet", "aria-label": `Remove ${name}`, onclick: () => removeContact(name) }, "Remove"))), () => {});
   find("whom-list").replaceChildren(...names.map((name) => make("option", { value: name })));
 }
 
-function addContact(event) {
+async function addContact(event) {
   event.preventDefault();
   const name = find("contact-name").value.trim(), address = clean(find("contact-address").value);
-  const fault = !isAddress(address) ? "That is not an address." : contacts[name] !== undefined ? `There is a ${name} already.` : "";
-  say(find("contact-fault"), fault);
-  if (fault) return find(fault.startsWith("That") ? "contact-address" : "contact-name").focus();
-  contacts[name] = address;
-  store();
+  try {
+    await ask("POST", "/v1/contacts", { name, address });
+  } catch (failure) {
+    say(find("contact-fault"), failure.message);
+    return find(isAddress(address) ? "contact-name" : "contact-address").focus();
+  }
+  say(find("contact-fault"), "");
+  await load();
   find("contact-form").reset();
   find("contact-name").focus();
 }
@@ -310,8 +312,7 @@ export async function refresh() {
 /** `given` is called with each pipe that a dial of ours has made. */
 export async function start(given) {
   onPipe = given;
-  load();
-  showContacts();
+  await load();
   find("contact-form").addEventListener("submit", addContact);
   find("connect-form").addEventListener("submit", connect);
   for (const report of (await ask("GET", "/v1/dials")).dials) {
