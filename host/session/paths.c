@@ -143,8 +143,10 @@ void paths_up(struct session_machine *m, struct session_path *p, double now) {
     session_tell(
         m, &(struct session_event){.type = SESSION_UP, .path = p->number, .remote = p->remote},
         NULL);
-    if (!m->tx)
+    if (!m->tx) {
+        m->again_now = m->broken_at >= 0; /* what the peer has sent by the others is lost */
         take(m, p, "resumed", now);
+    }
     paths_settle(m, now);
 }
 

@@ -88,14 +88,16 @@ end
 --- Ends a path, without a word to the other side but its end.
 -- @tparam integer number
 -- @tparam string why
-function Session:drop(number, why)
-  self.machine:drop(number, why)
+-- @tparam[opt=false] boolean at_once nothing can come by it any more
+function Session:drop(number, why, at_once)
+  self.machine:drop(number, why, at_once)
 end
 
 -- It goes on by a path from now on.
 local function note_move(self, number, pause)
   local to, from = self.paths:move(number)
   if not to then return end
+  self.is_broken_here = false
   self.on_path(self, { why = to.reason or from and "resumed" or "first", from = from and from.strategy,
     to = to.strategy, pause = from and pause })
   self.changed:broadcast()
@@ -308,7 +310,10 @@ end
 function Session:on_network(find_fault, is_sudden)
   for number, path in pairs(self.paths.live) do
     local fault = path.ip and path.remote_ip and find_fault(path.ip, path.remote_ip)
-    if fault then self:drop(number, fault) end
+    if fault then
+      self.is_broken_here = true
+      self:drop(number, fault, true)
+    end
   end
   if is_sudden then self.machine:doubt() end
   self.news = self.news + 1

@@ -1,9 +1,10 @@
 --- When a session looks for another path, and by which strategies: after a break, and for a cheaper one.
 --
--- After a break who has proposed the session dials first, the other side 2 s later, again and again for the
--- session's `resume` seconds. For a cheaper path dials who has proposed it: at once when a relay carries it,
--- then after 5 s, 30 s, 2 min and 10 min, and from the beginning again when either side's network has
--- changed. The new path is verified before the old one is left.
+-- After a break who has proposed the session dials first, the other side 2 s later, or at once when the break
+-- is its own network's, which the other side does not see; again and again for the session's `resume` seconds.
+-- For a cheaper path dials who has proposed it: at once when a relay carries it, then after 5 s, 30 s, 2 min
+-- and 10 min, and from the beginning again when either side's network has changed. The new path is verified
+-- before the old one is left.
 -- @module p2pd.session.keeper
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
@@ -81,7 +82,7 @@ local function reconnect(self)
   local limit = deadline.after(self.is_confirmed and not self.node.closed and self.resume or 0)
   local pause, reason = PAUSE_S, nil
   local function is_missing() return self:lives() and not is_carried(self) and not self.node.closed end
-  if not self.is_dialer then wait_for_news(self, limit:left(OTHER_SIDE_S)) end
+  if not self.is_dialer and not self.is_broken_here then wait_for_news(self, limit:left(OTHER_SIDE_S)) end
   while is_missing() and not limit:has_passed() do
     if self.address then
       local _, why = dial_while(self, self.strategies, limit:left(DIAL_S), is_missing)
