@@ -331,8 +331,8 @@ end
 --- What is known of it.
 -- @treturn table peer, id, secure, path (see @{p2pd.session.paths:tell_current}), paths (that have carried it
 -- so far), story (see @{p2pd.session.paths:tell}), resumed (how often it went on by another path), kept
--- (bytes sent and not acknowledged), sent and received (bytes of all its pipes), rtt (seconds), pipes (open now),
--- age (seconds)
+-- (bytes sent and not acknowledged), sent and received (bytes of all its pipes), rtt (seconds), pipes (open
+-- now), age (seconds)
 function Session:info()
   local machine, mux = self.ended and {} or self.machine:info(), self.ended and {} or self.mux:info()
   return {

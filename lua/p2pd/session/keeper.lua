@@ -1,10 +1,10 @@
 --- When a session looks for another path, and by which strategies: after a break, and for a cheaper one.
 --
 -- After a break who has proposed the session dials first, the other side 2 s later, or at once when the break
--- is its own network's, which the other side does not see; again and again for the session's `resume` seconds.
--- For a cheaper path dials who has proposed it: at once when a relay carries it, then after 5 s, 30 s, 2 min
--- and 10 min, and from the beginning again when either side's network has changed. The new path is verified
--- before the old one is left.
+-- is its own network's, which the other side does not see; again and again for the session's `resume`
+-- seconds. For a cheaper path dials who has proposed it: at once when a relay carries it, then after 5 s, 30
+-- s, 2 min and 10 min, and from the beginning again when either side's network has changed. The new path is
+-- verified before the old one is left.
 -- @module p2pd.session.keeper
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
