@@ -424,7 +424,7 @@ describe("p2pd.http", function()
       local server <close> = assert(http.serve(node, { path = path }))
       assert.equal("rw-------", lfs.attributes(path, "permissions"))
       local child <close> = assert(core.process.spawn { "curl", "-s", "--unix-socket", path,
-        "http://localhost/version", stdout = "pipe" })
+        "http://localhost/version", stdout = "pipe", env = { LD_PRELOAD = "" } })
       assert.matches("P2PD", child:stdout():read "a")
       assert.equal(path, server:getsockname())
     end))
