@@ -18,7 +18,8 @@ cli.add_resume_option(parser)
 parser:flag("--retry", "Try until it succeeds.")
 parser:flag("-v --verbose", "Say on standard error when the peer is connected.")
 parser:flag("--json", "Say on standard error, as a JSON object, how the connection was made.")
-parser:flag("--explain", "Say on standard error what was tried, when, and what came of it.")
+parser:flag("--explain", "Say on standard error what was tried, when, and what came of it; and at the end "
+  .. "by which paths the pipe went.")
 
 -- Copies until the source ends; what went wrong, if anything did.
 local function copy(from, to)
@@ -77,7 +78,10 @@ local function main(args)
     return cli.FAILED
   end
   local pipe <close> = connect_at_last(node, args, address, name)
-  return pipe and exchange(node, pipe) or cli.FAILED
+  if not pipe then return cli.FAILED end
+  local status = exchange(node, pipe)
+  connection.tell_story(args, pipe)
+  return status
 end
 
 local args, status = cli.parse(parser, ...)

@@ -43,4 +43,19 @@ describe("p2pd.cli.connection", function()
       .. "p2pd: no connection to you\n$", listen { explain = true })
     assert.matches("^{.*}\n$", listen { json = true })
   end)
+
+  it("story() tells the paths, and what was between them", function()
+    local function path(strategy, since, seconds, why)
+      return { strategy = strategy, ["local"] = "192.0.2.1:2", remote = "192.0.2.2:4", since = since,
+        seconds = seconds, why = why }
+    end
+    assert.same({}, connection.story {})
+    assert.same({
+      "     0.00 s  relay    192.0.2.1:2 > 192.0.2.2:4", "             for 2.00 s: another path",
+      "     2.00 s  punch    192.0.2.1:2 > 192.0.2.2:4", "             for 4.00 s: silence",
+      "     6.00 s  no path for 1.50 s",
+      "     7.50 s  direct   192.0.2.1:2 > 192.0.2.2:4", "             to the end",
+    }, connection.story { path("relay", 10, 2, "another path"), path("punch", 8, 4, "silence"),
+      path("direct", 2.5, 2.5) })
+  end)
 end)

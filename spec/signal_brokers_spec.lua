@@ -97,4 +97,31 @@ describe("p2pd.signal.brokers", function()
       assert.equal(1, way.count)
     end))
   end)
+
+  describe("doubt()", function()
+    it("replaces what is online by a fresh connection, once at a time", helper.task(function()
+      local children <close> = task.group()
+      local way, server = gate(children, 1)
+      local _ <close> = way.kept
+      local set <close> = open(server)
+      local joined = assert(set:join(0))
+      local first = joined.client
+      assert(first:wait_online(WAIT))
+      for _ = 1, 5 do set:doubt() end
+      while joined.client == first do set.changed:wait(WAIT) end
+      assert.same({ "online", "online", 2 }, { joined.client:state(), first:state(), way.count })
+      helper.wait_until(function() return not joined.doubted end)
+    end))
+
+    it("leaves alone what is not online", helper.task(function()
+      local children <close> = task.group()
+      local way, server = gate(children, 1000)
+      local _ <close> = way.kept
+      local set <close> = open(server)
+      local joined = assert(set:join(0))
+      helper.wait_until(function() return way.count == 1 end)
+      set:doubt()
+      assert.is_nil(joined.doubted)
+    end))
+  end)
 end)

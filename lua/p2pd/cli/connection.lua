@@ -76,6 +76,43 @@ function connection.tell(args, name, seconds, pipe, failure)
   end
 end
 
+-- -- the story of its paths
+
+local GAP_S = 0.01 -- without a path that is worth a line
+
+local function add_path(lines, one, began)
+  local how = one.why and ("for %.2f s: %s"):format(one.seconds, one.why) or "to the end"
+  lines[#lines + 1] = ("%9.2f s  %-8s %s > %s"):format(began, one.strategy, one["local"] or "?",
+    one.remote or "?")
+  lines[#lines + 1] = (" "):rep(13) .. how
+end
+
+--- The paths that have carried a session, for people.
+-- @tparam {table,...} story see @{p2pd.session.paths:tell}
+-- @treturn {string,...} lines; none for a session without a path
+function connection.story(story)
+  local lines, ended = {}, nil
+  for _, one in ipairs(story) do
+    local began = story[1].since - one.since
+    if ended and began - ended > GAP_S then
+      lines[#lines + 1] = ("%9.2f s  no path for %.2f s"):format(ended, began - ended)
+    end
+    add_path(lines, one, began)
+    ended = one.why and began + one.seconds
+  end
+  return lines
+end
+
+--- Says on stderr by which paths a pipe went, how long and why no longer.
+-- @tparam table args `explain`: whether; `json`: then not
+-- @tparam pipe pipe
+function connection.tell_story(args, pipe)
+  if not args.explain or args.json or not pipe.session then return end
+  local lines = connection.story(pipe.session:info().story)
+  if lines[1] then cli.say "by these paths:" end
+  for _, line in ipairs(lines) do io.stderr:write(line, "\n") end
+end
+
 --- Says when a pipe has lost its path, and when it goes on by another one. Waits for ever.
 -- @tparam pipe pipe
 function connection.watch(pipe)

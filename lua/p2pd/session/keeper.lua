@@ -2,9 +2,10 @@
 --
 -- After a break who has proposed the session dials first, the other side 2 s later, or at once when the break
 -- is its own network's, which the other side does not see; again and again for the session's `resume`
--- seconds. For a cheaper path dials who has proposed it: at once when a relay carries it, then after 5 s, 30
--- s, 2 min and 10 min, and from the beginning again when either side's network has changed. The new path is
--- verified before the old one is left.
+-- seconds.
+-- For a cheaper path dials who has proposed it: at once when a relay carries it, then after 5 s, 30 s, 2 min
+-- and 10 min, and from the beginning again when either side's network has changed. The new path is verified
+-- before the old one is left.
 -- @module p2pd.session.keeper
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
