@@ -396,6 +396,10 @@ static void watch(struct editline *e) {
     e->keys.data = e->resized.data = e->stopped.data = e;
 }
 
+void editline_leave(void) {
+    terminal_leave();
+}
+
 int editline_columns(void) {
     return terminal_columns();
 }
@@ -467,7 +471,7 @@ void editline_stop(struct editline *e) {
     lib->set(e->el, EL_UNBUFFERED, 0);
     uselocale(outside);
     if (e->event == EDITLINE_NONE)
-        editline_leave();
+        terminal_leave();
     else
         terminal_put_back();
     terminal_forget();

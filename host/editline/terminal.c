@@ -7,7 +7,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "host/editline.h"
 #include "host/editline/paste.h"
 
 #define COLUMNS_DEFAULT 80
@@ -33,7 +32,7 @@ void terminal_put_back(void) {
     tcsetattr(STDIN_FILENO, TCSANOW, &found);
 }
 
-void editline_leave(void) {
+void terminal_leave(void) {
     terminal_put_back();
     if (touched)
         tell_terminal("\n");
@@ -44,7 +43,7 @@ static const int DEADLY[] = {SIGQUIT, SIGHUP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, 
 static struct sigaction former[DEADLY_COUNT];
 
 static void on_deadly(int number) {
-    editline_leave();
+    terminal_leave();
     signal(number, SIG_DFL);
     raise(number);
 }
@@ -67,7 +66,7 @@ static void release_deadly(void) {
 void terminal_take(void) {
     static bool registered;
     if (!registered)
-        registered = atexit(editline_leave) == 0;
+        registered = atexit(terminal_leave) == 0;
     tcgetattr(STDIN_FILENO, &found);
     touched = true;
     catch_deadly();

@@ -18,6 +18,9 @@ void terminal_bracket_pastes(void);
 /* Puts the state back, as a stop needs it that is not the end. Async-signal-safe. */
 void terminal_put_back(void);
 
+/* The same for a process that ends: what it still says begins on a line of its own. */
+void terminal_leave(void);
+
 /* Ends what terminal_take() began; the state has been put back. */
 void terminal_forget(void);
 
