@@ -133,8 +133,15 @@ $(OUT)/obj/embedded.o: $(OUT)/embedded.c $(OUT)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(OUT)/embedded.c: host/embed.lua $(LUA_SOURCES) $(PAGE_FILES) $(OUT)/sources | deps-build
-	$(LUA) host/embed.lua $@ $(LUA_SOURCES) $(PAGE_FILES) $(LUA_MODULES)
+# What C comments say of p2pd.core, for help() at the prompt.
+CORE_DOCS := $(OUT)/core_docs.lua
+
+$(CORE_DOCS): host/core_docs.lua $(wildcard bindings/*.c) | deps-build
+	@mkdir -p $(@D)
+	$(LUA) host/core_docs.lua $(wildcard bindings/*.c) >$@
+
+$(OUT)/embedded.c: host/embed.lua $(LUA_SOURCES) $(PAGE_FILES) $(CORE_DOCS) $(OUT)/sources | deps-build
+	$(LUA) host/embed.lua $@ $(LUA_SOURCES) $(PAGE_FILES) $(LUA_MODULES) p2pd.core.docs=$(CORE_DOCS)
 
 $(CORE): $(OBJECTS) $(PAHO) $(OUT)/flags $(OUT)/sources
 	@mkdir -p $(@D)

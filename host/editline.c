@@ -441,10 +441,10 @@ void editline_start(struct editline *e, const char *prompt) {
     fflush(stdout);
     terminal_take();
     e->shown = true;
+    terminal_bracket_pastes();
     locale_t outside = uselocale(e->locale);
     lib->set(e->el, EL_UNBUFFERED, 1);
     uselocale(outside);
-    terminal_bracket_pastes();
     ev_io_start(loop_get(), &e->keys);
     ev_signal_start(loop_get(), &e->resized);
     ev_signal_start(loop_get(), &e->stopped);

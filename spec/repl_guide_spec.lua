@@ -68,7 +68,9 @@ describe(PATH, function()
       child:stdin():close()
       local shown = outputs(child:stdout():read "a")
       assert.equal("", child:stderr():read "a")
-      for i, one in ipairs(list) do assert.matches(pattern_of(one.shown), shown[i] or "(nothing)", one.input) end
+      for i, one in ipairs(list) do
+        assert.matches(pattern_of(one.shown), shown[i] or "(nothing)", one.input)
+      end
     end))
   end
 

@@ -91,7 +91,9 @@ end
 
 local function define(item, line, number, module)
   local defined = parse_definition(line)
-  item.name, item.line = item.name or defined.name, number
+  if item.name and item.name:find "[.:]" then defined = parse_definition("function " .. item.name .. "()") end
+  if defined.arguments == "()" and item.name then defined.arguments = nil end
+  item.name, item.line = defined.name or item.name, number
   if not item.name then return end
   item.owner, item.mark = defined.owner, defined.mark
   item.is_function = item.is_function or defined.arguments ~= nil or #item.params + #item.returns > 0

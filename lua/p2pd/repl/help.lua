@@ -25,6 +25,8 @@ local function source_of_module(name)
   local path = package.searchpath(name, package.path)
   local file <close> = path and io.open(path, "rb")
   if file then return file:read "a" end
+  local has_core, core = pcall(require, "p2pd.core.docs") -- what the C sources say, made with the executable
+  if has_core and core[name] then return core[name] end
   local ok, embedded = pcall(require, "p2pd.embedded")
   return ok and embedded.source(name) or nil
 end
@@ -88,13 +90,49 @@ local function find_by_field(value)
   end
 end
 
+-- "p2pd.task" -> "p2pd.core.task", "p2pd.tcp.listener" -> "p2pd.core.tcp"
+local function core_module_of(class)
+  local name = class:gsub("^p2pd%.", "p2pd.core.")
+  if documented(name) then return name end
+  name = name:gsub("%.[^.]*$", "")
+  return name ~= "p2pd.core" and documented(name) and name or nil
+end
+
+-- A method of an object that C makes: by the class that has it.
+local function find_core_method(value)
+  for class, meta in next, debug.getregistry() do
+    local methods = type(class) == "string" and class:find "^p2pd%." and type(meta) == "table"
+      and rawget(meta, "__index")
+    for name, method in next, type(methods) == "table" and methods or {} do
+      local module = method == value and core_module_of(class)
+      local item = module and find_item(documented(module), name)
+      if item then return item end
+    end
+  end
+end
+
+-- A function of p2pd.core.
+local function find_core_function(value)
+  for part, functions in next, package.loaded["p2pd.core"] or {} do
+    for name, fn in next, type(functions) == "table" and functions or {} do
+      local item = fn == value and find_item(documented("p2pd.core." .. tostring(part)), name)
+      if item then return item end
+    end
+  end
+end
+
+local function find_function(fn)
+  return find_by_line(fn) or find_by_field(fn) or find_core_method(fn) or find_core_function(fn)
+end
+
 local function find_module(value)
   for _, name in ipairs(loaded_modules()) do
     if package.loaded[name] == value then return name end
   end
   local meta = debug.getmetatable(value)
   local name = type(meta) == "table" and rawget(meta, "__name")
-  return type(name) == "string" and documented(name) and name or nil
+  if type(name) ~= "string" then return nil end
+  return type(value) == "userdata" and core_module_of(name) or documented(name) and name or nil
 end
 
 -- "pipe:read", "p2pd.task.race", "node.connect", "p2pd.sleep"
@@ -102,14 +140,14 @@ local function find_named(name)
   local owner, last = name:match "^(.-)[.:]([%w_]+)$"
   if not owner then return nil end
   local found
-  for _, module in ipairs { owner, "p2pd." .. owner } do
+  for _, module in ipairs { owner, "p2pd." .. owner, "p2pd.core." .. owner } do
     local item = find_item(documented(module), last)
     if item and item.is_function then return item end
     found = found or item
   end
   local loaded = package.loaded[owner]
   local value = type(loaded) == "table" and rawget(loaded, last)
-  local of_value = type(value) == "function" and (find_by_line(value) or find_by_field(value))
+  local of_value = type(value) == "function" and find_function(value)
   return of_value or found
 end
 
@@ -219,7 +257,7 @@ function help.text(width, ...)
   local value = ...
   if type(value) == "string" then return tell_named(value, width) end
   if type(value) == "function" then
-    local item = find_by_line(value) or find_by_field(value)
+    local item = find_function(value)
     return item and tell_item(item, width)
   end
   local module = find_module(value)
