@@ -19,16 +19,26 @@ typed before, Ctrl-C interrupts, Ctrl-D ends.
 
 -- -- where the sources are
 
+local function inside(name)
+  local ok, embedded = pcall(require, "p2pd.embedded")
+  return ok and embedded.source(name) or nil
+end
+
+local core_docs
+
+-- What the C sources say, by module.
+local function docs_of_core()
+  core_docs = core_docs or load(inside "p2pd.core.docs" or "return {}", "=core docs", "t", {})()
+  return core_docs
+end
+
 -- The executable carries its sources; a checkout's own come first.
 local function source_of_module(name)
   if not name:find "^p2pd%f[.\0]" or name:find "%.$" or name:find "%.%." then return nil end
   local path = package.searchpath(name, package.path)
   local file <close> = path and io.open(path, "rb")
   if file then return file:read "a" end
-  local has_core, core = pcall(require, "p2pd.core.docs") -- what the C sources say, made with the executable
-  if has_core and core[name] then return core[name] end
-  local ok, embedded = pcall(require, "p2pd.embedded")
-  return ok and embedded.source(name) or nil
+  return inside(name) or docs_of_core()[name]
 end
 
 local function module_of_chunk(chunk)
