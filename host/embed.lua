@@ -3,8 +3,8 @@
 --    lua5.4 host/embed.lua OUT.c lua/p2pd/init.lua scripts/chat.lua dkjson x.y=some/path.lua lua/p2pd/a/b.css
 --
 -- A file under lua/ becomes the module that `require` would find there, a script `p2pd.scripts.NAME`,
--- and a bare word is a module that is installed here and has to travel along. Another file under lua/ becomes
--- a module that returns its text: "p2pd.a/b.css", which `require` finds nowhere else.
+-- and a bare word is a module that is installed here and has to travel along. Another file under lua/ is
+-- carried as it is, for `embedded.source "p2pd.a/b.css"`.
 
 local INSIDE = "@[p2pd]/" -- no path on disk: nobody can mistake one for the other
 
@@ -40,7 +40,7 @@ end
 local function contents(path)
   local file <close> = assert(io.open(path, "rb"))
   local text = file:read "a"
-  if not is_source(path) then return ("return %q"):format(text) end
+  if not is_source(path) then return text end
   text = text:gsub("^#[^\n]*", "") -- the line stays, so that line numbers do
   assert(load(text, "=" .. path, "t"))
   return text

@@ -14,9 +14,9 @@ local function endpoint(text)
 end
 
 local parser = cli.add_node_options(cli.parser("serve",
-  "Run a node that programs use over HTTP: JSON at /v1, and the paths of P2PD's REST API. The first line "
-
-    .. "printed is a URL: behind its # is the token that /v1 asks for. docs/http.md tells the rest."))
+  "Run a node that programs use over HTTP: JSON at /v1, and the paths of P2PD's REST API; and a page for "
+    .. "browsers. The first line printed is its URL: behind its # is the token that /v1 asks for. "
+    .. "docs/http.md tells the rest."))
 parser:option("--http", "Where to listen (127.0.0.1:12333; port 0: any free one)."):argname "IP:PORT"
   :convert(endpoint)
 parser:option("--http-socket", "Listen on this unix socket, too (mode 0600)."):argname "PATH"

@@ -1,4 +1,5 @@
---- A browser for specs: Chromium without a window, driven by WebDriver (W3C), which chromedriver speaks over HTTP.
+--- A browser for specs: Chromium without a window, driven by WebDriver (W3C), which chromedriver speaks over
+-- HTTP.
 local core = require "p2pd.core"
 local http = require "spec.http"
 local json = require "dkjson"
@@ -20,7 +21,8 @@ function browser.is_there()
 end
 
 -- Root can have no sandbox. Nothing but loopback is to be reached.
-local FLAGS = { "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+local FLAGS = { "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+  "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
   "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
   "--disable-backgrounding-occluded-windows", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
@@ -51,7 +53,8 @@ end
 local EMPTY = setmetatable({}, { __jsontype = "object" })
 
 function Browser:command(method, path, body)
-  return send(self, method, ("/session/%s%s"):format(self.session, path), method == "POST" and (body or EMPTY) or nil)
+  local target = ("/session/%s%s"):format(self.session, path)
+  return send(self, method, target, method == "POST" and (body or EMPTY) or nil)
 end
 
 --- A command of the browser's own protocol.
@@ -88,7 +91,8 @@ function Browser:wait(script, ...)
     local value = self:run(script, ...)
     if value then return value end
     if core.clock.monotonic() > limit then
-      error(("it does not come true: %s\nthe page: %s"):format(script, self:run "return document.body.innerText"), 2)
+      local shown = self:run "return document.body.innerText"
+      error(("it does not come true: %s\nthe page: %s"):format(script, shown), 2)
     end
     core.task.sleep(TURN_S)
   end
@@ -96,8 +100,9 @@ end
 
 --- Waits until an element has a text.
 function Browser:wait_text(selector, text)
-  return self:wait("return [...document.querySelectorAll(arguments[0])].some(e => e.innerText.includes(arguments[1]))",
-    selector, text)
+  return self:wait([[
+    return [...document.querySelectorAll(arguments[0])].some(e => e.innerText.includes(arguments[1]));
+  ]], selector, text)
 end
 
 local function find(self, selector)
@@ -139,7 +144,8 @@ end
 
 --- From now on the page is so wide, and its reader likes this scheme of colours.
 function Browser:look(width, scheme)
-  self:cdp("Emulation.setDeviceMetricsOverride", { width = width, height = 800, deviceScaleFactor = 1, mobile = false })
+  self:cdp("Emulation.setDeviceMetricsOverride",
+    { width = width, height = 800, deviceScaleFactor = 1, mobile = false })
   self:cdp("Emulation.setEmulatedMedia", { features = { { name = "prefers-color-scheme", value = scheme } } })
 end
 

@@ -1,4 +1,5 @@
 local browser = require "spec.browser"
+local chat = require "p2pd.chat"
 local client = require "spec.http"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
@@ -7,6 +8,7 @@ local loopback = require "spec.loopback"
 local page = require "p2pd.http.page"
 local qr = require "p2pd.http.qr"
 local served = require "spec.served"
+local task = require "p2pd.task"
 
 local SCREENS = "build/screens"
 local SIZE_MAX = 150 * 1000 -- bytes, all files together
@@ -52,11 +54,13 @@ describe("p2pd.http.page", function()
     it("are served without a token, with a policy, and no others are", served.one(world, function(near)
       for name, kind in pairs(page.FILES) do
         local answer = client.request(near.port, "GET", "/page/" .. name)
-        assert.same({ 200, kind, page.text(name) }, { answer.status, answer.headers["content-type"], answer.body })
+        assert.same({ 200, kind }, { answer.status, answer.headers["content-type"] })
+        assert.equal(page.text(name), answer.body)
         assert.matches("default%-src 'none'; script%-src 'self'", answer.headers["content-security-policy"])
       end
       assert.equal(page.text "index.html", client.request(near.port, "GET", "/").body)
-      for _, name in ipairs { "nothing.js", "..%2fpage.lua", "%2e%2e", "app.js/more", "..%2f..%2f..%2f..%2fetc%2fpasswd" } do
+      for _, name in ipairs { "nothing.js", "..%2fpage.lua", "%2e%2e", "app.js/more",
+        "..%2f..%2f..%2f..%2fetc%2fpasswd" } do
         assert.equal(404, client.request(near.port, "GET", "/page/" .. name).status, name)
       end
     end))
@@ -147,10 +151,12 @@ describe("p2pd.http.page", function()
       for _, scheme in ipairs { "light", "dark" } do
         one:look(width, scheme)
         assert.same({}, one:run [[
-          return [...document.body.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+          return [...document.body.querySelectorAll("*")]
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
             .map(e => e.outerHTML.slice(0, 80));
         ]], width .. " is too narrow")
-        assert.is_false(one:run "return document.documentElement.scrollWidth > innerWidth", width .. " is too narrow")
+        local is_broader = one:run "return document.documentElement.scrollWidth > innerWidth"
+        assert.is_false(is_broader, width .. " is too narrow")
         check_accessible(one, ("%s, %d, %s"):format(name, width, scheme))
         one:shoot(("%s/%s-%d-%s.png"):format(SCREENS, name, width, scheme))
       end
@@ -161,10 +167,10 @@ describe("p2pd.http.page", function()
   describe("in a browser", function()
     it("shows the node, and keeps the token out of the URL", shown(function(one, near)
       assert.equal(near.node.address, one:run "return document.querySelector('#address').innerText")
-      one:wait "return document.querySelector('#qr').complete && document.querySelector('#qr').naturalWidth > 0"
+      one:wait "const qr = document.querySelector('#qr'); return qr.complete && qr.naturalWidth > 0"
       assert.equal(near.server.url, one:run "return location.href")
       assert.truthy(one:run "return document.querySelector('#verdict').innerText.length > 10")
-      assert.truthy(one:run "return document.querySelector('#drawing svg').getAttribute('aria-label').length > 10")
+      assert.matches("connected to nobody", one:run "return document.querySelector('#drawing svg').ariaLabel")
       one:wait "return document.querySelectorAll('#events li').length > 0"
       shoot_all(one, "alone")
       one:command("POST", "/refresh")
@@ -206,7 +212,8 @@ describe("p2pd.http.page", function()
         for (let at = 0; at < bytes.length; at++) bytes[at] = (at * 7 + (at >> 8)) & 255;
         const carried = new DataTransfer();
         carried.items.add(new File([bytes], "five.bin"));
-        document.querySelector("#drop").dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true }));
+        const drop = new DragEvent("drop", { dataTransfer: carried, bubbles: true });
+        document.querySelector("#drop").dispatchEvent(drop);
       ]]
       one:wait_text("#transfers", "waits for an answer")
       one:switch(second)
@@ -237,6 +244,75 @@ describe("p2pd.http.page", function()
       one:switch(first)
       one:wait_text("#log", "has left")
       assert.same({}, one:complaints())
+    end))
+
+    it("tells the sender that a file is not wanted", shown(function(one, _, far)
+      local first, second = open_other(one, far)
+      connect(one, far.node.address)
+      one:wait_text("#log", "is here")
+      local path = helper.scratch() .. "/empty"
+      helper.write(path, "")
+      for _, wanted in ipairs { false, true } do
+        one:type("#file", path)
+        one:switch(second)
+        one:wait_text("#offers", "empty (0 B)")
+        one:click(wanted and "#offers button" or "#offers button.quiet")
+        one:wait_text("#offers", "")
+        one:switch(first)
+        one:wait_text("#transfers", wanted and "has arrived" or "does not want it")
+      end
+      one:type("#file", path)
+      one:wait_text("#transfers", "waits for an answer")
+      one:click "#transfers button"
+      one:wait_text("#transfers", "canceled")
+    end))
+
+    it("chats with p2pd chat", shown(function(one, _, far)
+      local heard, children <close> = {}, task.group()
+      local talk = chat.new(far.node, { name = "bob", on_event = function(kind, _, text)
+        heard[#heard + 1] = kind .. " " .. text
+      end })
+      children:spawn(talk.serve, talk)
+      connect(one, far.node.address)
+      one:wait_text("#who", "bob (")
+      one:type("#say", "hello bob" .. ENTER)
+      helper.wait_until(function() return heard[2] end)
+      assert.same({ "joined direct", "said hello bob" }, heard)
+      talk:say "hello page"
+      one:wait_text("#log", "hello page")
+      talk:leave()
+      one:wait_text("#log", "has left")
+    end))
+
+    -- What the page makes of a node behind such a router.
+    it("says what each kind of router means, and draws the path", shown(function(one)
+      local show = [[
+        const [type, delta, strategy, done] = arguments;
+        const node = { version: "", address: "0-0-0-x", id: "abcdefgh", name: "n", ready: true, mappings: [],
+          brokers: [{ name: "b", offset: 0, state: "online" }], clock: { now: 0, source: "ntp" }, limits: [],
+          counts: {}, interfaces: [{ name: "eth0", number: 0, routes: [{ family: "ipv4", nic: "10.0.0.2",
+            external: "192.0.2.1", nat: { type, delta, value: 0 } }] }] };
+        const real = window.fetch;
+        window.fetch = async (path, more) => path === "/v1/node" ? new Response(JSON.stringify(node))
+          : real(path, more);
+        import("/page/network.js").then(async (network) => {
+          await network.refresh();
+          network.showPath({ name: "bob", address: "0-[0,198.51.100.7,10.0.0.9,1,5,2,0]-0-bob",
+            session: { path: { strategy, local: "10.0.0.2:1", remote: "198.51.100.7:2" } } });
+          const used = document.querySelector("#drawing .used").getAttribute("d").split("L").length;
+          window.fetch = real;
+          const text = (id) => document.querySelector(id).innerText;
+          done([text("#verdict") + text("#verdict-more"), text("#drawing-words"), used]);
+        });
+      ]]
+      local seen = {}
+      for kind = 1, 7 do
+        local shows = one:run_async(show, kind, 6, kind == 6 and "relay" or "punch")
+        assert.is_nil(seen[shows[1]], shows[1])
+        seen[shows[1]] = true
+        assert.equal(kind == 6 and 5 or 4, shows[3]) -- you, router, (servers,) their router, peer
+        assert.matches(kind == 6 and "relay" or "punch", shows[2])
+      end
     end))
 
     it("tells why nobody was reached", shown(function(one, near, far)
@@ -270,7 +346,8 @@ describe("p2pd.http.page", function()
       one:press("z", "z", "b", "o", "b", ENTER)
       one:wait_text("#dials h3", "zzbob")
       local reached = one:run [[
-        return [...document.querySelectorAll("button, input, summary, a[href]")].filter(e => e.tabIndex < 0 && !e.disabled).length
+        return [...document.querySelectorAll("button, input, summary, a[href]")]
+          .filter(e => e.tabIndex < 0 && !e.disabled).length
       ]]
       assert.equal(0, reached)
       one:click "#contacts button[aria-label='Remove zzbob']"
@@ -290,7 +367,9 @@ describe("p2pd.http.page", function()
     end))
 
     it("is painted soon", shown(function(one)
-      local paint = one:wait "return (performance.getEntriesByName('first-contentful-paint')[0] || {}).startTime"
+      local paint = one:wait [[
+        return (performance.getEntriesByName("first-contentful-paint")[0] || {}).startTime;
+      ]]
       print(("page: first paint %.0f ms, %d bytes"):format(paint, size_of_all()))
       assert.is_true(paint > 0)
     end))

@@ -339,7 +339,8 @@ function Session:info()
     peer = self.peer, id = self.id, secure = self.secure,
     path = self.paths:tell_current(), paths = self.paths.count, story = self.paths:tell(),
     resumed = math.max(0, self.paths.count - 1),
-    kept = machine and machine.kept, sent = machine and machine.sent, received = machine and machine.received,
+    kept = machine and machine.kept, sent = machine and machine.sent,
+    received = machine and machine.received,
     rtt = machine and machine.rtt, pipes = mux and mux.streams or 0,
     age = core.clock.monotonic() - self.since,
   }

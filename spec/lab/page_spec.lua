@@ -13,8 +13,10 @@ local can, why = lab.is_possible()
 
 local function serve(l, host)
   local folder = helper.scratch()
-  local child = assert(l:p2pd(host, { "serve", "--http", "127.0.0.1:12333", "--no-port-mapping", "--name", "page-" .. host,
-    env = { XDG_DATA_HOME = folder, XDG_RUNTIME_DIR = folder } }))
+  local child = assert(l:p2pd(host, { "serve", "--http", "127.0.0.1:12333", "--no-port-mapping",
+    "--name", "page-" .. host,
+    env = { XDG_DATA_HOME = folder, XDG_CONFIG_HOME = folder,
+      XDG_RUNTIME_DIR = folder } }))
   child:stdout():settimeout(20)
   local url = assert(child:stdout():read(), "p2pd serve does not start")
   child:stdout():read() -- the token's place

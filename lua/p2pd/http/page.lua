@@ -1,5 +1,6 @@
 --- The page in the browser: files of this folder, or of the executable.
 -- @module p2pd.http.page
+local embedded = package.preload["p2pd.embedded"] and require "p2pd.embedded"
 local problem = require "p2pd.http.problem"
 
 local page = {}
@@ -33,8 +34,9 @@ end
 function page.text(name)
   if not page.FILES[name] then return nil end
   local own = package.searchpath("p2pd.http.page", package.path)
-  local text = own and read(own:gsub("%.lua$", "/" .. name))
-  return text or require("p2pd.http.page/" .. name)
+  local text = own and read((own:gsub("%.lua$", "/" .. name)))
+  if text or not embedded then return text end
+  return (embedded.source("p2pd.http.page/" .. name))
 end
 
 local function send_file(call, name)

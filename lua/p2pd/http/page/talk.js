@@ -107,12 +107,12 @@ async function send(event) {
   event.preventDefault();
   const field = find("say"), text = field.value, talk = current;
   if (!text || !talk) return;
-  const find_open = () => [...talk.pipes.values()].find((socket) => socket.readyState === WebSocket.OPEN);
-  if (!find_open()) await dial(addressOf(talk.peer));
-  for (let tries = 0; !find_open() && talk.pipes.size && tries < 50; tries++) {
+  const findOpen = () => [...talk.pipes.values()].find((socket) => socket.readyState === WebSocket.OPEN);
+  if (!findOpen()) await dial(addressOf(talk.peer));
+  for (let tries = 0; !findOpen() && talk.pipes.size && tries < 50; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  const socket = find_open();
+  const socket = findOpen();
   if (!socket) return addLine(talk, null, "Not sent: the peer can't be reached.", true);
   socket.send(encode(`say ${text}`));
   if (field.value === text) field.value = "";
