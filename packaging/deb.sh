@@ -22,7 +22,7 @@ depends=$(sed -n 's/^shlibs:Depends=//p' "$work/substvars")
 
 # Libraries that are loaded when they are used: packages by the names that the program knows.
 recommends=
-for soname in $(strings "$root/usr/bin/p2pd" | grep -E '^lib(edit|miniupnpc|natpmp|microhttpd|pcre2-8)\.so\.[0-9]+$' | sort -u); do
+for soname in $(strings "$root/usr/bin/p2pd" | grep -E '^lib(edit|miniupnpc|natpmp|microhttpd|pcre2-8|qrencode)\.so\.[0-9]+$' | sort -u); do
 	package=$(dpkg -S "*/$soname" | sed -n '1s/:.*//p')
 	recommends="$recommends${recommends:+, }$package"
 done
