@@ -178,6 +178,12 @@ describe("p2pd.http.page", function()
       assert.same({}, one:complaints())
     end))
 
+    it("has nothing that axe calls serious", shown(function(one)
+      if not read(AXE) then return pending "there is no axe: make browser" end
+      one:run "document.querySelectorAll('details').forEach(e => e.open = true)"
+      check_accessible(one, "all open")
+    end))
+
     it("asks for the token when it has none, or a wrong one", shown(function(one, near)
       one:run "sessionStorage.clear()"
       one:open(near.server.url)
@@ -312,6 +318,11 @@ describe("p2pd.http.page", function()
         seen[shows[1]] = true
         assert.equal(kind == 6 and 5 or 4, shows[3]) -- you, router, (servers,) their router, peer
         assert.matches(kind == 6 and "relay" or "punch", shows[2])
+      end
+      lfs.mkdir(SCREENS)
+      for _, width in ipairs { 360, 600, 1440 } do
+        one:look(width, "light")
+        one:shoot(("%s/routers-%d-light.png"):format(SCREENS, width))
       end
     end))
 
