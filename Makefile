@@ -346,6 +346,8 @@ COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
 DOCDIR = $(PREFIX)/share/doc/p2pd
 DOCUMENTS = README.md LICENSE CHANGELOG.md $(wildcard docs/*.md docs/guide/*.md)
 EXAMPLES = $(wildcard examples/*.*)
+GUIDE = $(wildcard docs/guide/*.md)
+CONTRIB = $(wildcard contrib/*.*)
 
 install: all man
 	install -D -m 755 $(EXE) "$(DESTDIR)$(BINDIR)/p2pd"
@@ -357,6 +359,8 @@ install: all man
 	install -D -m 644 $(COMPLETION) "$(DESTDIR)$(COMPLETIONDIR)/p2pd"
 	install -D -m 644 -t "$(DESTDIR)$(DOCDIR)" $(DOCUMENTS)
 	$(if $(EXAMPLES),install -D -m 644 -t "$(DESTDIR)$(DOCDIR)/examples" $(EXAMPLES))
+	$(if $(GUIDE),install -D -m 644 -t "$(DESTDIR)$(DOCDIR)/guide" $(GUIDE))
+	$(if $(CONTRIB),install -D -m 644 -t "$(DESTDIR)$(DOCDIR)/contrib" $(CONTRIB))
 
 abspath_luadir = $(abspath $(DESTDIR)$(LUADIR))
 
