@@ -1,0 +1,239 @@
+--- Runs the examples of a Markdown page: programs in Lua, and what is typed into terminals.
+--
+-- A block of `lua` that begins with `-- NAME.lua` is that file; any other one is run by `p2pd`, and has to end
+-- with status 0 (one that begins with `return {` is settings). A block of `text` behind it is what it prints.
+-- A block of `console` has prompts (`$ `, `home$ `): each names a terminal with a home of its own, in which one
+-- command runs at a time, beside those of the others. The lines below a command are what it says, before the
+-- next one is typed; `...` stands for anything, and numbers, ids and codes may be others.
+local config = require "p2pd.config"
+local core = require "p2pd.core"
+local helper = require "spec.helper"
+local lfs = require "lfs"
+
+local guide = {}
+
+local WAIT = 15
+local WITH_NODE = "chat|connect|expose|forward|listen|nat|node|ping|recv|send|serve"
+local CODE, ID = "%d+%-%l+%-%l+%-%l+", ("[1-9A-HJ-NP-Za-km-z]"):rep(40) .. "[1-9A-HJ-NP-Za-km-z]*"
+
+-- Nodes of scripts are on loopback, too.
+local PRELUDE = [[
+io.stdout:setvbuf "line"
+local p2pd = require "p2pd"
+local start = p2pd.node
+p2pd.node = function(options)
+  options = options or {}
+  options.interfaces = { "lo" }
+  return start(options)
+end
+]]
+
+local WRAPPER = [[
+#!/bin/sh
+case "$1" in
+%s) command=$1; shift; exec %s "$command" --interface=lo "$@";;
+esac
+exec %s "$@"
+]]
+
+local World = {}
+World.__index = World
+
+-- LUA_PATH and the like with absolute paths.
+local function absolute(name)
+  local here = lfs.currentdir()
+  return (("\0" .. (os.getenv(name) or ";")):gsub("([%z;])([%w.][^;]*)", function(separator, path)
+    return separator .. here .. "/" .. path
+  end):gsub("%z", "")) .. ";" .. here .. "/?.lua"
+end
+
+local function make_folders(...)
+  for _, path in ipairs { ... } do lfs.mkdir(path) end
+end
+
+-- A terminal's folder, with files to send; its home is inside.
+function World:terminal(name)
+  local folder = self.folder .. "/" .. name
+  if lfs.attributes(folder, "mode") then return folder end
+  make_folders(folder, folder .. "/.home", folder .. "/.home/p2pd", folder .. "/photos")
+  if name ~= "office" then
+    helper.write(folder .. "/photos/1.jpg", "one")
+    helper.write(folder .. "/photos/2.jpg", "two")
+    helper.write(folder .. "/notes.txt", "a note\n")
+  end
+  for file, text in pairs(self.files) do helper.write(folder .. "/" .. file, text) end
+  return folder
+end
+
+--- Starts a command in a terminal.
+-- @treturn p2pd.process whose stdout has its stderr as well
+function World:start(name, line)
+  local folder = self:terminal(name)
+  local home = folder .. "/.home"
+  local child = assert(core.process.spawn { "bash", "-c", line, cwd = folder, stdin = "pipe", stdout = "pipe",
+    stderr = "stdout", env = { P2PD_SETTINGS = self.settings, XDG_CONFIG_HOME = home, XDG_DATA_HOME = home,
+      XDG_STATE_HOME = home, LUA_INIT = "@" .. self.folder .. "/prelude.lua", USER = name,
+      LUA_PATH = absolute "LUA_PATH", LUA_CPATH = absolute "LUA_CPATH",
+      PATH = self.folder .. "/bin:" .. os.getenv "PATH" } })
+  child:stdout():settimeout(WAIT)
+  return child
+end
+
+local function escape(text)
+  return (text:gsub("%p", "%%%0"))
+end
+
+-- What a line of the page says, as a pattern; `seen` gets what stands for its ids and codes.
+local function pattern_of(line)
+  local names, pattern = {}, escape(line):gsub("%%%.%%%.%%%.", "\1"):gsub("%s+", "%%s+")
+  local function token(text)
+    names[#names + 1] = text
+    return "\2"
+  end
+  pattern = pattern:gsub("%d+%%%-%l+%%%-%l+%%%-%l+", function(text) return token((text:gsub("%%", ""))) and "\3" end)
+    :gsub(ID, function(text) return token(text) end)
+    :gsub("%d+", "%%d+"):gsub("\1", ".-"):gsub("\2", "(%%w+)"):gsub("\3", "(" .. CODE .. ")")
+  return "^" .. pattern .. "$", names
+end
+
+-- Reads until a line says what it should.
+local function expect(child, line, seen, command)
+  local pattern, names = pattern_of(line)
+  local said = {}
+  while true do
+    local got, reason = child:stdout():read "l"
+    if not got then
+      error(("%s\nwas to say: %s\nsaid: %s\n%s"):format(command, line, table.concat(said, "\n"), reason or ""), 0)
+    end
+    said[#said + 1] = got
+    local found = table.pack(got:match(pattern))
+    if found[1] then
+      for i, name in ipairs(names) do seen[name] = found[i] end
+      return
+    end
+  end
+end
+
+-- Waits for the end of what runs in a terminal.
+local function finish(one)
+  local rest, reason = one.child:stdout():read "a"
+  if not rest then error(one.command .. "\ndoes not end: " .. reason, 0) end
+  local how, status = one.child:wait(WAIT)
+  one.child:close()
+  if how ~= "exit" or status ~= 0 then
+    error(("%s\n%s %s\n%s"):format(one.command, how, status, rest), 0)
+  end
+end
+
+local function stop_all(running)
+  for _, one in pairs(running) do
+    one.child:kill "INT"
+    one.child:wait(WAIT)
+    one.child:close()
+  end
+end
+
+-- The block's commands: terminal, command, lines.
+local function typed(block)
+  local list = {}
+  for line in block:gmatch "([^\n]*)\n" do
+    local name, command = line:match "^(%l*)%$ (.+)$"
+    if command then
+      list[#list + 1] = { name = name == "" and "here" or name, command = command:gsub("%s%s+# .*$", ""), lines = {} }
+    elseif line ~= "" then
+      table.insert(list[#list].lines, line)
+    end
+  end
+  return list
+end
+
+--- What is typed in a block of `console`.
+function World:type(block)
+  local running, seen = {}, self.seen
+  local guard <close> = setmetatable({}, { __close = function() stop_all(running) end })
+  for _, one in ipairs(typed(block)) do
+    if running[one.name] then
+      finish(running[one.name])
+      running[one.name] = nil
+    end
+    local command = one.command:gsub(CODE, seen):gsub(ID, seen)
+    one.child = self:start(one.name, command)
+    running[one.name] = one
+    for _, line in ipairs(one.lines) do expect(one.child, line, seen, command) end
+  end
+  for name, one in pairs(running) do
+    if not one.command:find "^p2pd [cefln]%l+ ?" or one.command:find "^p2pd contacts" then
+      running[name] = nil
+      finish(one)
+    end
+  end
+  return guard
+end
+
+--- A block of `lua`, and what it prints.
+function World:run(block, output)
+  local name = block:match "^%-%- (%w+%.lua)"
+  if name then
+    self.files[name] = block
+    for folder in lfs.dir(self.folder) do
+      if lfs.attributes(self.folder .. "/" .. folder .. "/.home", "mode") then
+        helper.write(self.folder .. "/" .. folder .. "/" .. name, block)
+      end
+    end
+    return
+  end
+  local path = helper.write(self.folder .. "/example.lua", block)
+  if block:find "^return {" then return assert(config.resolve(path)) end
+  local one = { child = self:start("here", "exec p2pd " .. path), command = block }
+  local held <close> = one.child
+  for line in (output or ""):gmatch "[^\n]+" do expect(one.child, line, self.seen, block) end
+  finish(one)
+end
+
+--- Runs a page.
+-- @tparam string path
+-- @treturn integer how many blocks there were
+function World:page(path)
+  local count, program, last = 0, nil, nil
+  local function run(output)
+    if program then
+      count = count + 1
+      self:run(program, output)
+    end
+    program = nil
+  end
+  for kind, block in (helper.read(path) .. "\n"):gmatch "\n```(%l*)\n(.-\n)```" do
+    run(kind == "text" and last == "lua" and block or nil)
+    if kind == "lua" then program = block end
+    if kind == "console" then
+      count = count + 1
+      self:type(block)
+    end
+    last = kind
+  end
+  run()
+  return count
+end
+
+local function id_in(address)
+  return (address:match(ID))
+end
+
+--- Makes a world: a peer called bob who echoes, and terminals that have him among their contacts.
+-- @tparam string settings a file's path
+-- @tparam string bob his address
+function guide.new(settings, bob)
+  local executable = os.getenv "P2PD_EXE"
+  local self = setmetatable({ settings = settings, folder = helper.scratch(), files = {}, seen = {} }, World)
+  make_folders(self.folder .. "/bin")
+  helper.write(self.folder .. "/prelude.lua", PRELUDE)
+  helper.write(self.folder .. "/bin/p2pd", WRAPPER:format(WITH_NODE, executable, executable))
+  assert(os.execute("chmod +x " .. self.folder .. "/bin/p2pd"))
+  assert(id_in(bob))
+  for _, name in ipairs { "here", "home", "office" } do
+    finish { child = self:start(name, "p2pd contacts add bob '" .. bob .. "'"), command = "contacts" }
+  end
+  return self
+end
+
+return guide

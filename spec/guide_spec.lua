@@ -1,0 +1,53 @@
+-- Every example of the guide runs: spec/guide.lua tells how they are read.
+local guide = require "spec.guide"
+local helper = require "spec.helper"
+local lfs = require "lfs"
+local task = helper.task
+
+local SECONDS = 120
+
+local function pages()
+  local list = {}
+  for name in lfs.dir "docs/guide" do
+    if name:find "%.md$" and name ~= "repl.md" then list[#list + 1] = "docs/guide/" .. name end
+  end
+  table.sort(list)
+  return list
+end
+
+describe("the guide", function()
+  local path, broker, stun
+
+  setup(function()
+    broker, stun = helper.mosquitto {}, helper.coturn {}
+    path = helper.settings { brokers = { broker }, stuns = { stun } }
+  end)
+
+  teardown(function()
+    helper.close_all()
+    broker, stun = nil, nil
+  end)
+
+  local function with_bob(fn)
+    return task(function()
+      local bob <close> = helper.p2pd { "node", "--echo", "--settings", path, "--interface=lo" }
+      bob:stdout():settimeout(10)
+      fn(guide.new(path, assert(bob:stdout():read "l"):match "^address: (.*)$"))
+    end, SECONDS)
+  end
+
+  for _, page in ipairs(pages()) do
+    it("has examples that run: " .. page, with_bob(function(world)
+      assert.is_true(world:page(page) > 0)
+    end))
+  end
+
+  it("is not said to be right when it is wrong", with_bob(function(world)
+    assert.has_error(function() world:run("print 'one'\n", "two\n") end)
+    assert.has_error(function() world:run "error 'no'\n" end)
+    assert.has_error(function() world:run "return { mqtt = 1 }\n" end)
+    assert.has_error(function() world:type "$ echo one\ntwo\n" end)
+    assert.has_error(function() world:type "$ exit 3\n" end)
+    world:run("print(12, 'one two')\n", "34 ... two\n")
+  end))
+end)
