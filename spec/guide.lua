@@ -1,19 +1,22 @@
 --- Runs the examples of a Markdown page: programs in Lua, and what is typed into terminals.
 --
--- A block of `lua` that begins with `-- NAME.lua` is that file; any other one is run by `p2pd`, and has to end
--- with status 0 (one that begins with `return {` is settings). A block of `text` behind it is what it prints.
--- A block of `console` has prompts (`$ `, `home$ `): each names a terminal with a home of its own, in which one
--- command runs at a time, beside those of the others. The lines below a command are what it says, before the
--- next one is typed; `...` stands for anything, and numbers, ids and codes may be others.
+-- A block of `lua` that begins with `-- NAME.lua` is that file; any other one is run by `p2pd`, and has to
+-- end with status 0 (one that begins with `return {` is settings). A block of `text` behind it is what it
+-- prints. A block of `console` has prompts (`$ `, `home$ `): each names a terminal with a home of its own, in
+-- which one command runs at a time, beside those of the others. The lines below a command are what it says,
+-- before the next one is typed; those that begin with `> ` are typed into it. `...` stands for anything, and
+-- numbers, ids and codes may be others. Ports are others, too: 8080 is a web server that says hello.
 local config = require "p2pd.config"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local lfs = require "lfs"
+local p2pd = require "p2pd"
 
 local guide = {}
 
 local WAIT = 15
 local WITH_NODE = "chat|connect|expose|forward|listen|nat|node|ping|recv|send|serve"
+local ENDLESS = { chat = true, expose = true, forward = true, node = true, serve = true }
 local CODE, ID = "%d+%-%l+%-%l+%-%l+", ("[1-9A-HJ-NP-Za-km-z]"):rep(40) .. "[1-9A-HJ-NP-Za-km-z]*"
 
 -- Nodes of scripts are on loopback, too.
@@ -85,14 +88,17 @@ end
 
 -- What a line of the page says, as a pattern; `seen` gets what stands for its ids and codes.
 local function pattern_of(line)
-  local names, pattern = {}, escape(line):gsub("%%%.%%%.%%%.", "\1"):gsub("%s+", "%%s+")
+  local names = {}
+  local pattern = escape(line):gsub("%%%.%%%.%%%.", "\1"):gsub("%s+", "%%s+")
   local function token(text)
     names[#names + 1] = text
     return "\2"
   end
-  pattern = pattern:gsub("%d+%%%-%l+%%%-%l+%%%-%l+", function(text) return token((text:gsub("%%", ""))) and "\3" end)
-    :gsub(ID, function(text) return token(text) end)
-    :gsub("%d+", "%%d+"):gsub("\1", ".-"):gsub("\2", "(%%w+)"):gsub("\3", "(" .. CODE .. ")")
+  pattern = pattern:gsub("%d+%%%-%l+%%%-%l+%%%-%l+", function(text)
+    token((text:gsub("%%", "")))
+    return "\3"
+  end):gsub(ID, token):gsub("%d+", "%%d+")
+    :gsub("\1", ".-"):gsub("\2", "(%%w+)"):gsub("\3", function() return "(" .. CODE .. ")" end)
   return "^" .. pattern .. "$", names
 end
 
@@ -103,7 +109,8 @@ local function expect(child, line, seen, command)
   while true do
     local got, reason = child:stdout():read "l"
     if not got then
-      error(("%s\nwas to say: %s\nsaid: %s\n%s"):format(command, line, table.concat(said, "\n"), reason or ""), 0)
+      error(("%s\nwas to say: %s\nsaid: %s\n%s"):format(command, line, table.concat(said, "\n"),
+        reason or ""), 0)
     end
     said[#said + 1] = got
     local found = table.pack(got:match(pattern))
@@ -139,7 +146,8 @@ local function typed(block)
   for line in block:gmatch "([^\n]*)\n" do
     local name, command = line:match "^(%l*)%$ (.+)$"
     if command then
-      list[#list + 1] = { name = name == "" and "here" or name, command = command:gsub("%s%s+# .*$", ""), lines = {} }
+      list[#list + 1] = { name = name == "" and "here" or name, lines = {},
+        command = command:gsub("%s%s+# .*$", "") }
     elseif line ~= "" then
       table.insert(list[#list].lines, line)
     end
@@ -156,13 +164,20 @@ function World:type(block)
       finish(running[one.name])
       running[one.name] = nil
     end
-    local command = one.command:gsub(CODE, seen):gsub(ID, seen)
+    local command = one.command:gsub(CODE, seen):gsub(ID, seen):gsub("%f[%d]%d%d%d%d%f[%D]", self.ports)
     one.child = self:start(one.name, command)
     running[one.name] = one
-    for _, line in ipairs(one.lines) do expect(one.child, line, seen, command) end
+    for _, line in ipairs(one.lines) do
+      local typed_in = line:match "^> (.*)$"
+      if typed_in then
+        one.child:stdin():write(typed_in, "\n")
+      else
+        expect(one.child, line, seen, command)
+      end
+    end
   end
   for name, one in pairs(running) do
-    if not one.command:find "^p2pd [cefln]%l+ ?" or one.command:find "^p2pd contacts" then
+    if not ENDLESS[one.command:match "^p2pd (%l+)"] then
       running[name] = nil
       finish(one)
     end
@@ -185,7 +200,7 @@ function World:run(block, output)
   local path = helper.write(self.folder .. "/example.lua", block)
   if block:find "^return {" then return assert(config.resolve(path)) end
   local one = { child = self:start("here", "exec p2pd " .. path), command = block }
-  local held <close> = one.child
+  local _ <close> = one.child
   for line in (output or ""):gmatch "[^\n]+" do expect(one.child, line, self.seen, block) end
   finish(one)
 end
@@ -215,6 +230,20 @@ function World:page(path)
   return count
 end
 
+-- A web server that says hello to everybody.
+local function serve_web(listener)
+  for stream in listener:streams() do
+    local _ <close> = stream
+    repeat local line = stream:read "l" until not line or line == "\r"
+    stream:write "HTTP/1.0 200 OK\r\n\r\nhello\n"
+  end
+end
+
+World.__close = function(self)
+  self.web:cancel()
+  self.listener:close()
+end
+
 local function id_in(address)
   return (address:match(ID))
 end
@@ -222,9 +251,15 @@ end
 --- Makes a world: a peer called bob who echoes, and terminals that have him among their contacts.
 -- @tparam string settings a file's path
 -- @tparam string bob his address
+-- @treturn table the world, to be closed
 function guide.new(settings, bob)
   local executable = os.getenv "P2PD_EXE"
   local self = setmetatable({ settings = settings, folder = helper.scratch(), files = {}, seen = {} }, World)
+  self.listener = assert(p2pd.tcp.listen "127.0.0.1:0")
+  self.web = p2pd.spawn(serve_web, self.listener)
+  local _, port = self.listener:getsockname()
+  self.ports = { ["8080"] = port, ["2222"] = helper.free_port(), ["1080"] = helper.free_port(),
+    ["12333"] = helper.free_port() }
   make_folders(self.folder .. "/bin")
   helper.write(self.folder .. "/prelude.lua", PRELUDE)
   helper.write(self.folder .. "/bin/p2pd", WRAPPER:format(WITH_NODE, executable, executable))

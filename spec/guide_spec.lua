@@ -32,7 +32,8 @@ describe("the guide", function()
     return task(function()
       local bob <close> = helper.p2pd { "node", "--echo", "--settings", path, "--interface=lo" }
       bob:stdout():settimeout(10)
-      fn(guide.new(path, assert(bob:stdout():read "l"):match "^address: (.*)$"))
+      local world <close> = guide.new(path, assert(bob:stdout():read "l"):match "^address: (.*)$")
+      fn(world)
     end, SECONDS)
   end
 
