@@ -1,15 +1,12 @@
 -- p2pd connect: a careful netcat to a peer.
 local p2pd = require "p2pd"
-local advice = require "p2pd.advice"
 local cli = require "p2pd.cli"
 local connection = require "p2pd.cli.connection"
 local core = require "p2pd.core"
 
-local RETRY_S, RETRY_MAX_S = 1, 30 -- seconds between two tries
-
 local parser = cli.add_node_options(cli.parser("connect",
   "Connect to a peer; then standard input goes to it and what it sends to standard output."))
-parser:argument("address", "The peer's address, or its node id."):argname "PEER"
+parser:argument("peer", "An address, an id, a contact's name or a code."):argname "PEER"
 parser:option("--strategies", "Use these, in this order."):argname "A,B":convert(cli.strategies)
 parser:option("--policy", "race: all at once; sequence: one after the other.")
   :choices { "race", "sequence" }:default "race"
@@ -21,63 +18,23 @@ parser:flag("--json", "Say on standard error, as a JSON object, how the connecti
 parser:flag("--explain", "Say on standard error what was tried, when, and what came of it; and at the end "
   .. "by which paths the pipe went.")
 
--- Copies until the source ends; what went wrong, if anything did.
-local function copy(from, to)
-  while true do
-    local data, reason, code = from:recv()
-    if not data then
-      cli.drain(to)
-      local ok, failure = to:shutdown()
-      return reason and cli.describe_end(reason, code) or not ok and failure or nil, code
-    end
-    local ok, failure = to:write(data)
-    if not ok then return failure end
-  end
-end
-
 -- The pipe's end is the end; the end of standard input only ends our sending half.
 local function exchange(node, pipe)
-  local input <close> = cli.standard_stream(0)
-  local output <close> = cli.standard_stream(1)
-  local _ <close> = p2pd.spawn(copy, input, pipe)
   local _ <close> = p2pd.spawn(connection.watch, pipe)
-  local reason, code = copy(pipe, output)
-  if not reason then return cli.OK end
-  cli.say("%s", reason)
-  local what = code == "EACCES" and advice.of_refusal(reason, node.id)
-  if what then cli.say("%s", what) end
-  return cli.FAILED
-end
-
-local function connect(node, args, address, name)
-  local started = p2pd.clock.monotonic()
-  local pipe, failure = node:connect(address,
-    { timeout = args.timeout, strategies = args.strategies, policy = args.policy })
-  connection.tell(args, name, p2pd.clock.monotonic() - started, pipe, failure)
-  return pipe
-end
-
-local function connect_at_last(node, args, address, name)
-  local pause = RETRY_S
-  while true do
-    local pipe = connect(node, args, address, name)
-    if pipe or not args.retry then return pipe end
-    if not args.json then cli.say("trying again in %d s", pause) end
-    p2pd.sleep(pause)
-    pause = math.min(2 * pause, RETRY_MAX_S)
-  end
+  local counts, reason, code = pipe:link { from = p2pd.stdin, to = p2pd.stdout, first = true }
+  if not counts then return connection.fail(node, reason, code) end
+  cli.drain(pipe)
+  return cli.OK
 end
 
 local function main(args)
   if args.json and not os.getenv "P2PD_LOG" then core.log.level "error" end -- the object stands alone
-  local address, name, settings = cli.find_peer(args)
+  local peer, settings = cli.find_peer(args)
+  local node <close> = peer and cli.start_node(args, { background = true, settings = settings })
+  local address, name = nil, nil
+  if node then address, name = cli.reach(peer, node) end
   if not address then return cli.FAILED end
-  local node <close>, reason = p2pd.node(cli.node_options(args, { background = true, settings = settings }))
-  if not node then
-    cli.say("%s", reason)
-    return cli.FAILED
-  end
-  local pipe <close> = connect_at_last(node, args, address, name)
+  local pipe <close> = connection.open(node, args, address, name)
   if not pipe then return cli.FAILED end
   local status = exchange(node, pipe)
   connection.tell_story(args, pipe)

@@ -1,8 +1,9 @@
 -- p2pd expose: services of this machine, for the peers that one lets in.
 local cli = require "p2pd.cli"
 local forward = require "p2pd.forward"
+local guests = require "p2pd.cli.guests"
 local pipes = require "p2pd.cli.pipes"
-local whom = require "p2pd.cli.whom"
+local whom = require "p2pd.whom"
 
 local parser = cli.add_node_options(cli.parser("expose",
   "Let peers connect to services of this machine, by `p2pd forward` on theirs."))
@@ -10,8 +11,7 @@ parser:argument("service", "HOST:PORT, a unix socket's path, or either behind a 
   .. "The first one is what a peer gets who names none."):args "+"
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
-parser:option("--allow", "Let this peer in, an id or a contact's name; may be given again.")
-  :argname "PEER":count "*"
+guests.add_options(parser)
 parser:flag("--allow-anybody", "Let everybody in who knows the address.")
 parser:flag("--json", "Say what happens as JSON objects, one a line, on standard error.")
 
@@ -27,21 +27,23 @@ end
 
 local function main(args)
   local services, reason = forward.services(args.service)
-  local allow
-  if services then allow, reason = whom.ids(args.allow, args.settings) end
-  if not allow then cli.say("%s", reason) end
-  local node <close> = allow and cli.start_node(args, { allow = not args.allow_anybody and allow or nil,
-    trust = allow, protocols = { forward.PROTOCOL } })
+  local who
+  if services then who, reason = guests.new(args, "p2pd forward PORT %s") end
+  if not who then cli.say("%s", reason) end
+  local node <close> = who and cli.start_node(args, { allow = not args.allow_anybody and who.allow or nil,
+    trust = who.ids, protocols = { forward.PROTOCOL } })
   if not node then return cli.FAILED end
   cli.print("address: " .. node.address)
-  forward.serve(node, services, tell(args.json))
-  return cli.OK
+  return who:receive(node, function()
+    forward.serve(node, services, tell(args.json))
+    return cli.OK
+  end)
 end
 
 local args, status = cli.parse(parser, ...)
 if not args then return status end
-if #args.allow == 0 and not args.allow_anybody then
-  cli.say "say who may connect: --allow PEER, or --allow-anybody"
+if #args.allow == 0 and not args.code and not args.allow_anybody then
+  cli.say "say who may connect: --code, --allow PEER, or --allow-anybody"
   return cli.USAGE
 end
 return cli.run(main, args)

@@ -5,12 +5,11 @@ local endpoint = require "p2pd.endpoint"
 local forward = require "p2pd.forward"
 local pipes = require "p2pd.cli.pipes"
 local socks = require "p2pd.socks"
-local whom = require "p2pd.cli.whom"
 
 local parser = cli.add_node_options(cli.parser("forward",
   "Listen on a local port; each connection goes to a service that the peer exposes (`p2pd expose`)."))
 parser:argument("place", "A port, HOST:PORT, or a unix socket's path.")
-parser:argument("peer", "The peer's address, id or name, perhaps with a service: bob:ssh.")
+parser:argument("peer", "An address, an id, a contact's name or a code, perhaps with a service: bob:ssh.")
 parser:flag("--socks", "Be a SOCKS5 proxy: hosts are the names of services, or what is exposed.")
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:flag("-v --verbose", "Tell of each connection's beginning and end.")
@@ -41,11 +40,12 @@ local function tell(args)
 end
 
 local function main(args)
-  local address, service = whom.find_service(args.peer, args.settings)
+  local peer, _, service = cli.find_service(args)
   local listener <close>, reason = p2pd.tcp.listen(args.place)
-  if not address or not listener then cli.say("%s", not address and service or reason) end
-  local node <close> = address and listener and cli.start_node(args)
-  if not node then return cli.FAILED end
+  if not listener then cli.say("%s", reason) end
+  local node <close> = peer and listener and cli.start_node(args)
+  local address = node and cli.reach(peer, node)
+  if not address then return cli.FAILED end
   local ip, port = listener:getsockname()
   cli.print("listening: " .. (port and endpoint.format(ip, port) or ip))
   local function open() return forward.open(node, address, service) end

@@ -2,15 +2,14 @@
 local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 local core = require "p2pd.core"
+local guests = require "p2pd.cli.guests"
 local pipes = require "p2pd.cli.pipes"
-local whom = require "p2pd.cli.whom"
 
 local parser = cli.add_node_options(cli.parser("listen",
   "Accept a pipe; what it brings goes to standard output, and standard input to the peer."))
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
-parser:option("--allow", "Let this peer in, an id or a contact's name, and no other; may be given again.")
-  :argname "PEER":count "*"
+guests.add_options(parser)
 parser:option("--exec", "Run this command by the shell: its input and output are the pipe."):argname "CMD"
 parser:mutex(parser:flag("--once", "Accept one pipe (the default)."),
   parser:flag("--keep", "Accept one pipe after the other."))
@@ -43,14 +42,16 @@ local function serve(accepted, args)
 end
 
 local function main(args)
-  local allow, reason = whom.ids(args.allow, args.settings)
-  if not allow then cli.say("%s", reason) end
-  local node <close> = allow and cli.start_node(args, { allow = allow[1] and allow or nil })
+  local who, reason = guests.new(args, "p2pd connect %s")
+  if not who then cli.say("%s", reason) end
+  local node <close> = who and cli.start_node(args, { allow = who.allow })
   if not node then return cli.FAILED end
   pipes.tell(args.json, { event = "listening", address = node.address }, "address: %s", node.address)
-  local status
-  repeat status = serve(assert(node:accept()), args) until not args.keep
-  return status
+  return who:receive(node, function()
+    local status
+    repeat status = serve(assert(node:accept()), args) until not args.keep
+    return status
+  end)
 end
 
 local args, status = cli.parse(parser, ...)

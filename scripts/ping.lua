@@ -10,7 +10,7 @@ local ECHO_WAIT = 1 -- seconds for a peer that may not echo
 local parser = cli.add_node_options(cli.parser("ping",
   "Measure round trips to a peer, until it is interrupted or has done as many as it was told to."))
 parser:epilog "Exit status: 0 a direct pipe, 1 a relayed one, 2 none."
-parser:argument("address", "The peer's address, or its node id."):argname "PEER"
+parser:argument("peer", "An address, an id, a contact's name or a code."):argname "PEER"
 parser:option("-c --count", "How many of each kind (else until Ctrl-C)."):argname "N":convert(cli.count)
 parser:option("-i --interval", "Seconds between two over the pipe."):argname "S"
   :convert(cli.seconds):default "1"
@@ -97,13 +97,15 @@ local function ping_pipe(pipe, args)
 end
 
 local function main(args)
-  local address, _, settings = cli.find_peer(args)
-  if not address then return NONE end
+  local peer, settings = cli.find_peer(args)
+  if not peer then return NONE end
   local node <close>, reason = p2pd.node(cli.node_options(args, { background = true, settings = settings }))
   if not node then
     cli.say("%s", reason)
     return NONE
   end
+  local address = cli.reach(peer, node)
+  if not address then return NONE end
   ping_signalling(node, args, address)
   local pipe <close>, failure = node:connect(address, { timeout = args.timeout })
   if not pipe then

@@ -7,7 +7,7 @@ local transfer = require "p2pd.transfer"
 local parser = command.add_options(cli.parser("recv", "Receive files and folders. Without PEER a code is "
   .. "shown, which the other side types: p2pd send FILE... CODE. What was begun before goes on where "
   .. "it ended."))
-parser:argument("peer", "Who sends: a code, or an address."):argname "PEER":args "?"
+parser:argument("peer", "Who sends: a code, an address, an id or a contact's name."):argname "PEER":args "?"
 parser:option("--to", "The folder that they go into."):argname "DIR":default "."
 parser:flag("--overwrite", "Replace files of the same name.")
 

@@ -8,8 +8,8 @@ local transfer = require "p2pd.transfer"
 
 local parser = command.add_options(cli.parser("send", "Send files and folders. Without PEER a code is shown, "
   .. "which the other side types: p2pd recv CODE. What is sent again goes on where it ended."))
-parser:argument("file", "Files and folders; last, perhaps, PEER: a code, or an address.")
-  :argname "FILE":args "+"
+parser:argument("file", "Files and folders; last, perhaps, PEER: a code, an address, an id or a contact's "
+  .. "name."):argname "FILE":args "+"
 
 -- The last one may be the peer: when it is no file.
 local function split(files, settings)

@@ -112,7 +112,7 @@ describe("the application", function()
 
   describe("listen", function()
     it("makes a pipe standard input and output, and says so", task(function()
-      check_help("listen", { "--once", "--keep", "--exec", "--allow", "--json" })
+      check_help("listen", { "--once", "--keep", "--exec", "--allow", "--code", "--json" })
       local child <close> = spawn "listen"
       local address = wait_for(child:stderr(), "address: (.*)$")
       local alice <close> = start_node()
@@ -197,6 +197,68 @@ describe("the application", function()
     end))
   end)
 
+  local CODE = "(%d+%-%a+%-%a+%-%a+)$"
+
+  local function wrong(code)
+    return (code:gsub("%a+$", function(word) return word == "zebra" and "violin" or "zebra" end))
+  end
+
+  describe("--code", function()
+    it("of listen lets in who types it in connect, and nobody else", task(function()
+      local child <close> = spawn("listen", "--code", "--json")
+      local address = json.decode(child:stderr():read "l").address
+      local code = json.decode(child:stderr():read "l").code
+      local eve <close> = spawn("connect", address)
+      local status, _, err = finish(eve)
+      assert.equal(1, status)
+      assert.matches("refused by the peer: not allowed", err)
+      local guest <close> = spawn("connect", "-v", " " .. code:upper() .. "\n")
+      assert.matches("^p2pd: connected to %w+ by %a+$", guest:stderr():read "l")
+      guest:stdin():write "by code\n"
+      assert.equal("by code", child:stdout():read "l")
+      child:stdin():write "and back\n"
+      assert.equal("and back", guest:stdout():read "l")
+      guest:stdin():close()
+      child:stdin():close()
+      assert.equal(0, (finish(child)))
+      assert.equal(0, (finish(guest)))
+    end))
+
+    it("ends the command when a wrong one was tried, and says so on both sides", task(function()
+      local child <close> = spawn("listen", "--code")
+      local status, _, err = run("connect", wrong(wait_for(child:stderr(), "p2pd connect " .. CODE)))
+      assert.equal(1, status)
+      assert.matches("the code is wrong", err)
+      status, _, err = finish(child)
+      assert.equal(1, status)
+      assert.matches("somebody tried a wrong code", err)
+    end))
+
+    it("does not end it when others are let in", task(function()
+      local alice <close> = start_node()
+      local child <close> = spawn("listen", "--code", "--allow", alice.id)
+      local address = wait_for(child:stderr(), "address: (.*)$")
+      assert.equal(1, (run("connect", wrong(wait_for(child:stderr(), "p2pd connect " .. CODE)))))
+      wait_for(child:stderr(), "(somebody tried a wrong code)")
+      local pipe <close> = assert(alice:connect(address))
+      pipe:write "hello\n"
+      assert.equal("hello", child:stdout():read "l")
+    end))
+
+    it("fails without a broker, and for what is none", task(function()
+      local nobody = helper.settings { brokers = { { host = "127.0.0.1", port = helper.free_port() } } }
+      local child <close> = helper.p2pd("listen", "--settings", nobody, "--interface", "lo", "--code")
+      local status, _, err = finish(child)
+      assert.equal(1, status)
+      assert.matches("broker", err)
+      for _, command in ipairs { "connect", "ping" } do
+        assert.matches('is it "amber"%?', select(3, run(command, "4-ambre-canoe-violin")))
+      end
+      assert.matches('is it "amber"%?', select(3, run("forward", "0", "4-ambre-canoe-violin")))
+      assert.matches("is a code: it tells nobody's id", select(3, run("listen", "--allow", "4-amber-canoe-violin")))
+    end))
+  end)
+
   -- A service that answers each connection by what it has received, behind a greeting.
   local function serve_shout(place)
     local listener = assert(p2pd.tcp.listen(place or 0))
@@ -235,7 +297,7 @@ describe("the application", function()
   describe("forward", function()
     it("carries connections to what a peer exposes", task(function()
       check_help("forward", { "--socks", "--name", "--json", "-v" })
-      check_help("expose", { "--allow", "--allow-anybody", "--json" })
+      check_help("expose", { "--allow", "--code", "--allow-anybody", "--json" })
       local service <close>, target = serve_shout()
       local exposing <close>, forwarding, place = spawn_pair({ target }, "0", "-v")
       local _ <close> = forwarding
@@ -243,6 +305,15 @@ describe("the application", function()
       assert.is_truthy(service)
       wait_for(exposing:stderr(), ": (the first service: end: 800000 bytes received, 800006 sent)$")
       wait_for(forwarding:stderr(), "(connection end: 800006 bytes received, 800000 sent)$")
+    end))
+
+    it("goes to who has shown a code, and to a service behind it", task(function()
+      local service <close>, target = serve_shout()
+      local exposing <close> = spawn("expose", "--code", "dead=127.0.0.1:1", "shout=" .. target)
+      local code = wait_for(exposing:stderr(), "p2pd forward PORT " .. CODE)
+      local forwarding <close> = spawn("forward", "0", code .. ":shout")
+      assert.equal("X", ask(wait_for(forwarding:stdout(), "^listening: (.*)$"), "x"))
+      assert.is_truthy(service)
     end))
 
     it("carries many at a time", task(function()
@@ -332,7 +403,7 @@ describe("the application", function()
 
   describe("chat", function()
     it("brings lines to everybody who is there, with names", task(function()
-      check_help("chat", { "--nick", "--name", "--allow" })
+      check_help("chat", { "--nick", "--name", "--allow", "--code" })
       local bob <close> = spawn("chat", "--nick", "bob")
       local address = wait_for(bob:stdout(), "^address: (.*)$")
       local alice <close> = spawn("chat", "--nick", "alice", address)
@@ -355,6 +426,22 @@ describe("the application", function()
       wait_for(bob:stdout(), "^%* (nobody is here)$")
       bob:stdin():close()
       assert.equal(0, (finish(bob)))
+    end))
+
+    it("is joined by a code, and by another one of /code", task(function()
+      local bob <close> = spawn("chat", "--nick", "bob", "--code")
+      local alice <close> = spawn("chat", "--nick", "alice", wait_for(bob:stdout(), "^%*.*p2pd chat " .. CODE))
+      wait_for(bob:stdout(), "^%* (alice)~.... is here")
+      bob:stdin():write "/code\n"
+      local carol <close> = spawn("chat", "--nick", "carol", wait_for(bob:stdout(), "^%*.*p2pd chat " .. CODE))
+      wait_for(bob:stdout(), "^%* (carol)~.... is here")
+      bob:stdin():write "/code\n"
+      local eve <close> = spawn("chat", wrong(wait_for(bob:stdout(), "^%*.*p2pd chat " .. CODE)))
+      wait_for(eve:stdout(), "(the code is wrong)")
+      wait_for(bob:stdout(), "^%* (somebody tried a wrong code)")
+      bob:stdin():write "/nonsense\n"
+      wait_for(bob:stdout(), "^%* (/who, /name NAME, /code, /quit)$")
+      assert.is_truthy(alice and carol)
     end))
 
     it("shows what arrives above the line that one types", task(function()

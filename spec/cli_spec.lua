@@ -109,20 +109,20 @@ describe("p2pd.cli", function()
   describe("find_peer()", function()
     local function find(text)
       local path = helper.settings { brokers = { { host = "127.0.0.1", port = 1 } }, stuns = {} }
-      return listen(function() return cli.find_peer { address = text, settings = path } end)
+      return listen(function() return cli.find_peer { peer = text, settings = path } end)
     end
 
     it("gives an address, a name and the settings", function()
       local id = core.keys.generate():id()
-      local said, address, name, settings = find(" " .. id .. "\n")
-      assert.same({ "", "0-0-0-" .. id, id }, { said, address, name })
+      local said, found, settings = find(" " .. id .. "\n")
+      assert.same({ "", "0-0-0-" .. id, id }, { said, found.address, found:called() })
       assert.equal(1, settings.mqtt[1].port)
     end)
 
     it("says what is wrong", function()
       local said, address = find "bob"
       assert.same({ "p2pd: bob is neither an address, a node id nor a contact\n" }, { said, address })
-      said, address = listen(function() return cli.find_peer { address = "bob", settings = "/no/such" } end)
+      said, address = listen(function() return cli.find_peer { peer = "bob", settings = "/no/such" } end)
       assert.is_nil(address)
       assert.matches("/no/such: No such file", said)
     end)

@@ -87,7 +87,7 @@ describe("p2pd send and recv", function()
     write("a", "hello\n")
     make_folder "in"
     local mistyped <close> = run("recv", "--allow", "bob")
-    assert.equal(2, (finish(mistyped)))
+    assert.equal(1, (finish(mistyped)))
     local key = assert(core.keys.generate())
     make_folder "data"
     assert(core.keys.make_folders(base .. "/data/p2pd/bob.key"))
@@ -169,7 +169,7 @@ describe("p2pd send and recv", function()
       ['is it "amber"%?'] = { "recv", "4-ambre-canoe-violin" },
       ["no/such"] = { "send", "no/such" },
       ["no/folder"] = { "recv", "--to", "no/folder" },
-      ["neither an address nor a node id"] = { "recv", "nonsense" },
+      ["neither an address, a node id nor a contact"] = { "recv", "nonsense" },
       ["a code has 3 words"] = { "send", "a", "4-amber" },
     } do
       local child <close> = run(table.unpack(line))

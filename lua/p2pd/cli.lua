@@ -1,13 +1,12 @@
 --- Commands: each is a script of the same name in scripts/, and what those scripts share.
 -- @module p2pd.cli
 local config = require "p2pd.config"
-local contacts = require "p2pd.contacts"
 local core = require "p2pd.core"
 local node = require "p2pd.node"
 local output = require "p2pd.cli.output"
-local peer = require "p2pd.peer"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
+local whom = require "p2pd.whom"
 
 local cli = {}
 
@@ -223,18 +222,41 @@ function cli.node_options(args, more)
   return options
 end
 
---- The address of the peer that a command was given, before a node is started for it; what is wrong is said.
--- @tparam table args `address`, what the person gave; `settings`
--- @treturn ?string the address
--- @treturn ?string what to call the peer
+local function look_for(find, args)
+  local settings, reason = config.resolve(args.settings)
+  local found, service
+  if settings then
+    found, service = find(args.peer, { settings = settings })
+    if found then return found, settings, service end
+  end
+  cli.say("%s", reason or service)
+end
+
+--- Whom a command was told to talk to, before a node is started for it; what is wrong is said.
+-- @tparam table args `peer`, what the person gave; `settings`
+-- @treturn ?table see @{p2pd.whom.find}
 -- @treturn ?table the settings, so that they are read once
 function cli.find_peer(args)
-  local settings, reason = config.resolve(args.settings)
-  local address
-  if settings then
-    address, reason = peer.find(args.address, { settings = settings, contacts = contacts })
-  end
-  if address then return address, contacts.name_of(address:match "%w+$") or address:match "%w+$", settings end
+  return look_for(whom.find, args)
+end
+
+--- Like @{find_peer}, perhaps with the name of a service behind it.
+-- @tparam table args
+-- @treturn ?table
+-- @treturn ?table the settings
+-- @treturn ?string the service, "" when none is named
+function cli.find_service(args)
+  return look_for(whom.find_service, args)
+end
+
+--- The address of whom @{find_peer} has found; what is wrong is said.
+-- @tparam table found
+-- @tparam node made
+-- @treturn ?string the address
+-- @treturn ?string what to call the peer
+function cli.reach(found, made)
+  local address, reason = found:reach(made)
+  if address then return address, found:called() end
   cli.say("%s", reason)
 end
 

@@ -2,6 +2,7 @@
 -- @module p2pd.cli.connection
 local advice = require "p2pd.advice"
 local cli = require "p2pd.cli"
+local clock = require "p2pd.clock"
 local colour = require "p2pd.cli.colour"
 local json = require "dkjson"
 local task = require "p2pd.task"
@@ -9,7 +10,8 @@ local waterfall = require "p2pd.dial.waterfall"
 
 local connection = {}
 
-local WATCH_S = 0.5 -- between two looks at a pipe's path
+local WATCH_S = 0.5                -- between two looks at a pipe's path
+local RETRY_S, RETRY_MAX_S = 1, 30 -- between two tries
 
 local KEYS = { "ok", "strategy", "kind", "name", "began", "seconds", "reason", "code", "peer", "local",
   "remote", "rtt", "tls", "protocol", "cipher", "ktls", "error", "advice", "attempts", "steps" }
@@ -111,6 +113,43 @@ function connection.tell_story(args, pipe)
   local lines = connection.story(pipe.session:info().story)
   if lines[1] then cli.say "by these paths:" end
   for _, line in ipairs(lines) do io.stderr:write(line, "\n") end
+end
+
+local function connect(node, args, address, name)
+  local started = clock.monotonic()
+  local pipe, failure = node:connect(address,
+    { timeout = args.timeout, strategies = args.strategies, policy = args.policy })
+  connection.tell(args, name, clock.monotonic() - started, pipe, failure)
+  return pipe
+end
+
+--- Connects, and says how or why not.
+-- @tparam node node
+-- @tparam table args as for @{tell}; `timeout`, `strategies`, `policy`; `retry`: until it succeeds
+-- @tparam string address
+-- @tparam string name what to call the peer
+-- @treturn ?pipe
+function connection.open(node, args, address, name)
+  local pause = RETRY_S
+  while true do
+    local pipe = connect(node, args, address, name)
+    if pipe or not args.retry then return pipe end
+    if not args.json then cli.say("trying again in %d s", pause) end
+    task.sleep(pause)
+    pause = math.min(2 * pause, RETRY_MAX_S)
+  end
+end
+
+--- Says why a pipe has ended that should not, and what to do about it.
+-- @tparam node node
+-- @tparam string reason
+-- @tparam string code
+-- @treturn integer exit status
+function connection.fail(node, reason, code)
+  cli.say("%s", cli.describe_end(reason, code))
+  local what = code == "EACCES" and advice.of_refusal(reason, node.id)
+  if what then cli.say("%s", what) end
+  return cli.FAILED
 end
 
 --- Says when a pipe has lost its path, and when it goes on by another one. Waits for ever.

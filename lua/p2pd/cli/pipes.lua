@@ -3,11 +3,11 @@
 local cli = require "p2pd.cli"
 local core = require "p2pd.core"
 local json = require "dkjson"
-local whom = require "p2pd.cli.whom"
+local whom = require "p2pd.whom"
 
 local pipes = {}
 
-local KEYS = { "event", "address", "peer", "name", "strategy", "service", "local", "remote", "received",
+local KEYS = { "event", "address", "code", "peer", "name", "strategy", "service", "local", "remote", "received",
   "sent", "seconds", "reason" }
 
 --- Says something, as a JSON object or a line.

@@ -1,10 +1,9 @@
 --- What a node, its sessions and pipes are, as JSON has it; and the schemas of that.
 -- @module p2pd.http.describe
 local clock = require "p2pd.clock"
-local contacts = require "p2pd.contacts"
-local peer = require "p2pd.peer"
 local port_mapping = require "p2pd.port_mapping"
 local version = require "p2pd.version"
+local whom = require "p2pd.whom"
 
 local describe = {}
 
@@ -208,15 +207,16 @@ describe.SCHEMAS = {
 
 --- Whom a request means.
 -- @tparam node node
--- @tparam string whom an address, a node id, a contact's name, or "self"
+-- @tparam string text an address, a node id, a contact's name, a code, or "self"
 -- @treturn string the address to dial; or nil, message, code
 -- @treturn boolean whether it is this node's own
-function describe.resolve(node, whom)
-  if whom == "self" then return node.address, true end
-  local found, reason, code = peer.find(whom, { settings = node.settings, contacts = contacts,
-    insecure = node.insecure })
-  if not found then return nil, reason, code end
-  return found, found:match "[^-]+$" == node.id
+function describe.resolve(node, text)
+  if text == "self" then return node.address, true end
+  local found, reason, code = whom.find(text, { settings = node.settings, insecure = node.insecure })
+  local address
+  if found then address, reason, code = found:reach(node) end
+  if not address then return nil, reason, code end
+  return address, address:match "[^-]+$" == node.id
 end
 
 return describe

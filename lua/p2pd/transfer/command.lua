@@ -1,13 +1,13 @@
 --- What `p2pd send` and `p2pd recv` share: they find the other side, move files until all are there, and say
 -- what has become of each.
 -- @module p2pd.transfer.command
-local address = require "p2pd.address"
 local cli = require "p2pd.cli"
 local core = require "p2pd.core"
 local node = require "p2pd.node"
 local partner = require "p2pd.transfer.partner"
 local progress = require "p2pd.transfer.progress"
 local text = require "p2pd.text"
+local whom = require "p2pd.whom"
 
 local command = {}
 
@@ -19,20 +19,13 @@ end
 
 -- -- what both take
 
-local function peer_id(given)
-  if core.keys.is_id(given) then return given end
-  local peer, reason = address.parse(given)
-  if peer then return peer.node_id end
-  return nil, ("%s is neither a node id nor an address: %s"):format(text.printable(given, 100), reason)
-end
-
 --- Adds what both commands take.
 -- @param parser an argparse parser
 function command.add_options(parser)
   cli.add_node_options(parser)
   parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
-  parser:option("--allow", "Wait for this peer (an id or an address) instead of showing a code; may be given "
-    .. "again."):argname "PEER":count "*":convert(peer_id)
+  parser:option("--allow", "Wait for this peer, an address, an id or a contact's name, instead of showing a "
+    .. "code; may be given again."):argname "PEER":count "*"
   parser:option("--retry", "Seconds for which PEER is looked for again when the pipe has broken (30).")
     :argname "S":convert(cli.amount):default "30"
   parser:epilog "On standard output: the SHA-256 of each file and its name, as sha256sum has them."
@@ -52,9 +45,12 @@ end
 -- @treturn node to be closed; or nil, message, code
 -- @treturn table the ids that it lets in, by id
 function command.start(args)
+  local ids, reason, code = whom.ids(args.allow, args.settings)
+  if not ids then return nil, reason, code end
   local allowed = {}
-  for _, id in ipairs(args.allow) do allowed[id] = true end
-  local started, reason, code = node.new(cli.node_options(args, {
+  for _, id in ipairs(ids) do allowed[id] = true end
+  local started
+  started, reason, code = node.new(cli.node_options(args, {
     background = true,
     resume = RESUME_S,
     protocols = { partner.PROTOCOL },

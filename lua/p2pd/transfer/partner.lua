@@ -1,11 +1,11 @@
---- The other side of a command that moves files: found by a code or an address, or waited for; and found
--- again when the pipe has broken.
+--- The other side of a command that moves files: found by what names a peer (see @{p2pd.whom}), or waited
+-- for; and found again when the pipe has broken.
 -- @classmod p2pd.transfer.partner
 local codes = require "p2pd.code"
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
-local peers = require "p2pd.peer"
 local task = require "p2pd.task"
+local whom = require "p2pd.whom"
 
 local partner = {}
 
@@ -23,7 +23,7 @@ local FINAL = { EACCES = true, EPROTO = true, EINVAL = true, EBADF = true, ENOSP
 local Partner = { __name = "p2pd.transfer.partner" }
 Partner.__index = Partner
 
---- @tparam table options `node`; `peer`: a code or an address, or nil; `allowed`: the ids for which the
+--- @tparam table options `node`; `peer`: what names a peer, or nil; `allowed`: the ids for which the
 -- node's `allow` is true, by id; `waits`: whether to wait for one of those, without a code; `retry`: seconds
 -- for which a peer is looked for again; `command`: what
 -- the other side types, with %s for what it types at the end; `say`: function of a line for people
@@ -34,12 +34,12 @@ function partner.new(options)
   return self
 end
 
---- Whether a text names a partner: a code or an address.
+--- Whether a text names a partner.
 -- @tparam string text
 -- @tparam table settings
 -- @treturn boolean
 function partner.is_partner(text, settings)
-  return codes.is_code(text) or peers.find(text, { settings = settings }) ~= nil
+  return codes.is_code(text) or whom.find(text, { settings = settings }) ~= nil
 end
 
 --- Whether to try again makes sense after such a failure.
@@ -52,10 +52,9 @@ end
 -- -- we go to the other side
 
 local function find(self)
-  if not codes.is_code(self.peer) then return peers.find(self.peer, { settings = self.node.settings }) end
-  local found, reason, code = codes.redeem(self.node, self.peer)
+  local found, reason, code = whom.find(self.peer, { settings = self.node.settings })
   if not found then return nil, reason, code end
-  return found
+  return found:reach(self.node)
 end
 
 local function connect(self, seconds)
