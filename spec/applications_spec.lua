@@ -198,6 +198,7 @@ describe("the application", function()
   end)
 
   local CODE = "(%d+%-%a+%-%a+%-%a+)$"
+  local CHAT_CODE = "^%*.*p2pd chat " .. CODE
 
   local function wrong(code)
     return (code:gsub("%a+$", function(word) return word == "zebra" and "violin" or "zebra" end))
@@ -255,7 +256,8 @@ describe("the application", function()
         assert.matches('is it "amber"%?', select(3, run(command, "4-ambre-canoe-violin")))
       end
       assert.matches('is it "amber"%?', select(3, run("forward", "0", "4-ambre-canoe-violin")))
-      assert.matches("is a code: it tells nobody's id", select(3, run("listen", "--allow", "4-amber-canoe-violin")))
+      local _, _, said = run("listen", "--allow", "4-amber-canoe-violin")
+      assert.matches("is a code: it tells nobody's id", said)
     end))
   end)
 
@@ -430,13 +432,13 @@ describe("the application", function()
 
     it("is joined by a code, and by another one of /code", task(function()
       local bob <close> = spawn("chat", "--nick", "bob", "--code")
-      local alice <close> = spawn("chat", "--nick", "alice", wait_for(bob:stdout(), "^%*.*p2pd chat " .. CODE))
+      local alice <close> = spawn("chat", "--nick", "alice", wait_for(bob:stdout(), CHAT_CODE))
       wait_for(bob:stdout(), "^%* (alice)~.... is here")
       bob:stdin():write "/code\n"
-      local carol <close> = spawn("chat", "--nick", "carol", wait_for(bob:stdout(), "^%*.*p2pd chat " .. CODE))
+      local carol <close> = spawn("chat", "--nick", "carol", wait_for(bob:stdout(), CHAT_CODE))
       wait_for(bob:stdout(), "^%* (carol)~.... is here")
       bob:stdin():write "/code\n"
-      local eve <close> = spawn("chat", wrong(wait_for(bob:stdout(), "^%*.*p2pd chat " .. CODE)))
+      local eve <close> = spawn("chat", wrong(wait_for(bob:stdout(), CHAT_CODE)))
       wait_for(eve:stdout(), "(the code is wrong)")
       wait_for(bob:stdout(), "^%* (somebody tried a wrong code)")
       bob:stdin():write "/nonsense\n"

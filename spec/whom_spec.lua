@@ -35,7 +35,8 @@ describe("p2pd.whom", function()
 
   it("says what is wrong", function()
     for text, complaint in pairs { eve = "neither an address, a node id nor a contact",
-        ["4-ambre-canoe-violin"] = 'is it "amber"', [""] = "not a peer address", [("x"):rep(5000)] = "address" } do
+        ["4-ambre-canoe-violin"] = 'is it "amber"',
+        [""] = "not a peer address", [("x"):rep(5000)] = "address" } do
       local found, reason, code = whom.find(text)
       assert.is_nil(found)
       assert.matches(complaint, reason)
@@ -68,7 +69,8 @@ describe("p2pd.whom", function()
   end)
 
   it("reaches nobody by a code that nobody offers", task(function()
-    local settings = select(2, helper.settings { brokers = { { host = "127.0.0.1", port = helper.free_port() } } })
+    local nobody = { host = "127.0.0.1", port = helper.free_port() }
+    local settings = select(2, helper.settings { brokers = { nobody } })
     local node <close> = assert(p2pd.node { settings = settings, interfaces = { "lo" }, background = true })
     local found = assert(whom.find "4-amber-canoe-violin")
     local address, _, code = found:reach(node)

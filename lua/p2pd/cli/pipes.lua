@@ -7,8 +7,8 @@ local whom = require "p2pd.whom"
 
 local pipes = {}
 
-local KEYS = { "event", "address", "code", "peer", "name", "strategy", "service", "local", "remote", "received",
-  "sent", "seconds", "reason" }
+local KEYS = { "event", "address", "code", "peer", "name", "strategy", "service", "local", "remote",
+  "received", "sent", "seconds", "reason" }
 
 --- Says something, as a JSON object or a line.
 -- @tparam boolean as_json
