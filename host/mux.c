@@ -13,6 +13,7 @@
 
 #define READ_MAX (64 * 1024)
 #define READS_MAX 4           /* in a row: others want to run too */
+#define DIRECT_MIN 4096       /* bytes of a frame that are worth a read of their own */
 #define SEND_UNIT (16 * 1024) /* a record of TLS; what is less waits for what comes after it */
 #define STREAM_PATIENCE_S                                                                          \
     300.0 /* for a peer that does not read what a closed stream has written                        \
@@ -25,6 +26,7 @@ struct mux {
     void *owner;
     ev_timer turn;
     bool blocked; /* the lower transport takes no more now */
+    bool told;    /* a stream's reader was told of bytes that are still below */
     int ends;     /* streams that somebody has */
     int depth;    /* calls that are on the stack */
 };
@@ -155,16 +157,45 @@ static void on_turn(struct ev_loop *loop, ev_timer *w, int events) {
     leave(mux);
 }
 
+static char scratch[READ_MAX];
+
+/* How many bytes were read. */
+static size_t read_lower(struct mux *mux, size_t max) {
+    ssize_t n = mux->lower->ops->read(mux->lower, scratch, max);
+    if (n > 0)
+        mm_feed(mux->machine, scratch, (size_t)n, loop_now());
+    else if (n != -EAGAIN)
+        fail(mux, (int)n);
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* Reads up to a frame's bytes: the stream that they are for, when its reader is to take them from
+ * below. A small frame is read with what comes after it. */
+static struct mux_stream *find_reader(struct mux *mux) {
+    if (!mux->lower || mm_error(mux->machine))
+        return NULL;
+    size_t count, missing = mm_header_left(mux->machine);
+    if (missing)
+        read_lower(mux, missing);
+    struct mux_stream *s = mm_next_reader(mux->machine, &count);
+    return !missing || count >= DIRECT_MIN ? s : NULL;
+}
+
+/* A reader that waits is told, and reads. When he has not, we do. */
+static bool tell_reader(struct mux *mux) {
+    struct mux_stream *s = mux->told ? NULL : find_reader(mux);
+    struct end *e = s ? ms_owner(s) : NULL;
+    mux->told = e && (e->wanted & EV_READ) && e->base.on_ready;
+    if (mux->told)
+        e->base.on_ready(&e->base, EV_READ);
+    return mux->told;
+}
+
 static void drain(struct mux *mux) {
-    static char scratch[READ_MAX];
     for (int i = 0; i < READS_MAX && !mm_error(mux->machine); i++) {
-        ssize_t n = mux->lower->ops->read(mux->lower, scratch, sizeof scratch);
-        if (n > 0)
-            mm_feed(mux->machine, scratch, (size_t)n, loop_now());
-        else if (n != -EAGAIN)
-            fail(mux, (int)n);
+        size_t n = read_lower(mux, sizeof scratch);
         flush(mux);
-        if (n < (ssize_t)sizeof scratch)
+        if (n < sizeof scratch)
             return;
     }
 }
@@ -174,7 +205,7 @@ static void on_lower(struct transport *t, int events) {
     enter(mux);
     if (events & EV_WRITE)
         mux->blocked = false;
-    if (events & EV_READ)
+    if ((events & EV_READ) && !tell_reader(mux) && !mm_error(mux->machine))
         drain(mux);
     if (mux->lower)
         want(mux);
@@ -183,9 +214,35 @@ static void on_lower(struct transport *t, int events) {
 
 /* -- a stream as a transport ------------------------------------------------------------------ */
 
+/* The bytes that come next, when they are this one's. */
+static size_t read_direct(struct end *e, char *data, size_t len) {
+    struct mux *mux = e->mux;
+    size_t total = 0, count;
+    while (total < len && find_reader(mux) == e->stream) {
+        mm_next_reader(mux->machine, &count);
+        size_t max = count < len - total ? count : len - total;
+        ssize_t n = mux->lower->ops->read(mux->lower, data + total, max);
+        if (n > 0) {
+            mm_passed(mux->machine, (size_t)n, loop_now());
+            total += (size_t)n;
+        } else {
+            if (n != -EAGAIN)
+                fail(mux, (int)n);
+            break;
+        }
+    }
+    return total;
+}
+
 static ssize_t end_read(struct transport *t, void *data, size_t len) {
     struct end *e = self(t);
+    e->mux->told = false;
     ssize_t n = ms_read(e->stream, data, len, loop_now());
+    if (n == -EAGAIN) {
+        size_t got = read_direct(e, data, len);
+        n = got ? (ssize_t)got : ms_read(e->stream, data, len, loop_now());
+        arm(e->mux);
+    }
     if (n > 0)
         arm(e->mux);
     return n;
@@ -318,6 +375,22 @@ static struct transport *make_end(struct mux *mux, struct mux_stream *stream) {
 
 /* -- the handle ----------------------------------------------------------------------------- */
 
+static size_t write_below(void *arg, const void *queued, size_t queued_len, const void *data,
+                          size_t len) {
+    struct mux *mux = arg;
+    struct transport *lower = mux->lower;
+    if (!lower || mux->blocked || !lower->ops->write_pair)
+        return 0;
+    ssize_t n = lower->ops->write_pair(lower, queued, queued_len, data, len);
+    if (n == -EAGAIN) {
+        mux->blocked = true;
+        want(mux);
+    } else if (n < 0) {
+        fail(mux, (int)n);
+    }
+    return n > 0 ? (size_t)n : 0;
+}
+
 static double rtt_below(void *arg) {
     const struct mux *mux = arg;
     return mux->lower ? mux->lower->ops->rtt(mux->lower) : -1;
@@ -330,6 +403,7 @@ struct mux *mux_new(struct transport *lower, struct buffer early, const struct m
         abort();
     struct mux_options o = *options;
     o.rtt = rtt_below;
+    o.write = lower->ops->write_pair ? write_below : NULL;
     o.arg = mux;
     *mux =
         (struct mux){.lower = lower, .machine = mm_new(&o), .on_event = on_event, .owner = owner};

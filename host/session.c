@@ -377,10 +377,14 @@ static ssize_t session_read(struct transport *t, void *data, size_t len) {
     return got ? (ssize_t)got : n;
 }
 
-static ssize_t session_write(struct transport *t, const void *data, size_t len) {
+/* The rest of a long write waits for the next one. */
+static ssize_t session_write_pair(struct transport *t, const void *head, size_t head_len,
+                                  const void *data, size_t len) {
     struct session *s = self(t);
     enter(s);
-    ssize_t n = sm_write(s->machine, data, len);
+    ssize_t n = sm_write(s->machine, head, head_len);
+    ssize_t more_n = n == (ssize_t)head_len && len ? sm_write(s->machine, data, len) : 0;
+    n += more_n > 0 ? more_n : 0;
     bool more = n > SESSION_DATA_MAX;
     sm_hold(s->machine, more);
     send_all(s);
@@ -388,6 +392,10 @@ static ssize_t session_write(struct transport *t, const void *data, size_t len) 
     s->held_back = more;
     leave(s);
     return n;
+}
+
+static ssize_t session_write(struct transport *t, const void *data, size_t len) {
+    return session_write_pair(t, data, len, NULL, 0);
 }
 
 static int session_shutdown(struct transport *t) {
@@ -468,6 +476,7 @@ static void session_free(struct transport *t) {
 static const struct transport_ops OPS = {
     .read = session_read,
     .write = session_write,
+    .write_pair = session_write_pair,
     .shutdown = session_shutdown,
     .want = session_want,
     .fd = session_fd,

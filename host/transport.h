@@ -33,6 +33,9 @@ typedef void (*transport_tell)(void *arg, const struct transport_fact *fact);
 struct transport_ops {
     ssize_t (*read)(struct transport *, void *, size_t); /* bytes, 0 at the end, -EAGAIN, -errno */
     ssize_t (*write)(struct transport *, const void *, size_t); /* bytes, -EAGAIN, -errno */
+    /* Two pieces as if they were one; bytes of both. No op: they are to be joined. */
+    ssize_t (*write_pair)(struct transport *, const void *head, size_t head_len, const void *data,
+                          size_t len);
     int (*shutdown)(struct transport *);          /* no more writes: the peer reads the end */
     void (*want)(struct transport *, int events); /* EV_READ | EV_WRITE, replaces the former wish */
     int (*fd)(const struct transport *);          /* the descriptor, or -1 */

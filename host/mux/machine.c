@@ -310,6 +310,13 @@ static void take_frame(struct mux_machine *m, double now) {
         take_stream_frame(m, &f);
 }
 
+static void note_end(struct mux_machine *m, struct mux_stream *s) {
+    if (m->data_left == 0 && m->into && s->ends_after) {
+        s->ended = true;
+        stream_stir(s);
+    }
+}
+
 static size_t take_bytes(struct mux_machine *m, const uint8_t *data, size_t len) {
     size_t n = len < m->data_left ? len : m->data_left;
     m->data_left -= n;
@@ -317,12 +324,26 @@ static size_t take_bytes(struct mux_machine *m, const uint8_t *data, size_t len)
     if (!s)
         return n;
     stream_receive(s, data, n);
-    if (m->data_left == 0 && m->into && s->ends_after) {
-        s->ended = true;
-        stream_stir(s);
-    }
+    note_end(m, s);
     stream_forget(s);
     return n;
+}
+
+struct mux_stream *mm_next_reader(const struct mux_machine *m, size_t *count) {
+    struct mux_stream *s = m->into;
+    *count = m->data_left;
+    bool reads = s && m->data_left && !m->error && s->held && s->owner && !s->in.len;
+    return reads && !s->ignored && !s->reset && !s->error ? s : NULL;
+}
+
+void mm_passed(struct mux_machine *m, size_t n, double now) {
+    m->data_left -= n;
+    note_end(m, m->into);
+    stream_grant(m->into, now);
+}
+
+size_t mm_header_left(const struct mux_machine *m) {
+    return m->data_left ? 0 : MUX_HEADER - m->header_len;
 }
 
 static size_t take_header(struct mux_machine *m, const uint8_t *data, size_t len, double now) {

@@ -26,6 +26,12 @@ void mm_free(struct mux_machine *m);
 
 void mm_feed(struct mux_machine *m, const void *data, size_t len, double now);
 
+/* The stream whose bytes come next, when it has nothing unread and somebody has it: *count says how
+ * many of them. Or NULL. They may be read to where they go, and told of by mm_passed(). */
+struct mux_stream *mm_next_reader(const struct mux_machine *m, size_t *count);
+void mm_passed(struct mux_machine *m, size_t n, double now);
+size_t mm_header_left(const struct mux_machine *m); /* 0: a frame's bytes come next */
+
 /* Bytes to send: how many, 0: none. */
 size_t mm_poll(const struct mux_machine *m, const uint8_t **data);
 void mm_sent(struct mux_machine *m, size_t n);

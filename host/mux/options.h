@@ -12,6 +12,7 @@
 #define MUX_BACKLOG 256                   /* streams that are not accepted yet, of either side */
 #define MUX_STREAMS_MAX 65536
 #define MUX_FRAME_MAX (64 * 1024)  /* a frame and what is queued before it, while nobody waits */
+#define MUX_DIRECT_MIN (8 * 1024)  /* bytes of a frame that are worth a way of their own */
 #define MUX_FRAME_FAIR (16 * 1024) /* the same, while somebody does */
 
 struct mux_options {
@@ -20,6 +21,9 @@ struct mux_options {
     int streams_max; /* that the peer may have open at a time */
     size_t window_max, memory_max;
     double (*rtt)(void *arg); /* seconds, < 0: unknown */
+    /* Writes what is queued and a frame's bytes at once: how many bytes of both were taken. NULL:
+     * bytes only leave by mm_poll(). */
+    size_t (*write)(void *arg, const void *queued, size_t queued_len, const void *data, size_t len);
     void *arg;
 };
 

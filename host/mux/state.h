@@ -101,6 +101,7 @@ void stream_note_acked(struct mux_stream *s);
 void stream_stir(struct mux_stream *s);            /* something of it is different */
 void stream_end_by(struct mux_stream *s, int err); /* it has failed */
 void stream_forget(struct mux_stream *s); /* when neither side has anything to do with it */
+void stream_grant(struct mux_stream *s, double now); /* lets the peer send what was read */
 void stream_receive(struct mux_stream *s, const void *data, size_t len);
 
 /* -- machine.c ------------------------------------------------------------------------------ */

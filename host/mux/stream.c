@@ -171,7 +171,7 @@ static size_t room_of(const struct mux_stream *s) {
     return s->window - s->in.len - s->may_come - coming;
 }
 
-static void grant(struct mux_stream *s, double now) {
+void stream_grant(struct mux_stream *s, double now) {
     if (s->ended || s->reset || s->error || s->machine->error)
         return;
     if (room_of(s) < s->window / 2)
@@ -192,7 +192,7 @@ ssize_t ms_read(struct mux_stream *s, void *data, size_t len, double now) {
     buffer_consume(&s->in, n);
     if (s->machine) {
         s->machine->unread -= n;
-        grant(s, now);
+        stream_grant(s, now);
     }
     return (ssize_t)n;
 }
@@ -251,8 +251,26 @@ static bool has_turn(const struct mux_stream *s) {
     return m->turn == s || !m->writers.first;
 }
 
-/* With what is queued before it a frame fills whole records of TLS. */
+/* A frame with these bytes: those that the carrier takes at once, with what is queued before them, are
+ * not copied. */
+static void put_data(struct mux_stream *s, const void *data, size_t len) {
+    struct mux_machine *m = s->machine;
+    struct buffer *out = &m->out;
+    machine_put(m, MUX_DATA, take_flags(s), s->number, (uint32_t)len);
+    size_t n = 0, before = out->len;
+    if (m->options.write && len >= MUX_DIRECT_MIN)
+        n = m->options.write(m->options.arg, buffer_head(out), before, data, len);
+    size_t taken = n > before ? n - before : 0;
+    mm_sent(m, n - taken);
+    m->position += taken;
+    buffer_append(out, (const char *)data + taken, len - taken);
+}
+
+/* With what is queued before it a frame fills whole records of TLS; where a carrier takes frames at
+ * once it is for it to fill them. */
 static size_t frame_max(const struct mux_machine *m) {
+    if (m->options.write && !m->writers.first)
+        return MUX_FRAME_MAX;
     size_t before = m->out.len + MUX_HEADER;
     size_t most = m->writers.first ? MUX_FRAME_FAIR : MUX_FRAME_MAX;
     return before + FRAME_LEAST < most ? most - before : most;
@@ -276,8 +294,7 @@ ssize_t ms_write(struct mux_stream *s, const void *data, size_t len) {
     size_t most = frame_max(m);
     size_t n = len < most ? len : most;
     n = n < s->may_send ? n : s->may_send;
-    machine_put(m, MUX_DATA, take_flags(s), s->number, (uint32_t)n);
-    buffer_append(&m->out, data, n);
+    put_data(s, data, n);
     s->may_send -= n;
     s->end = m->position + m->out.len;
     return (ssize_t)n;
