@@ -251,8 +251,8 @@ static bool has_turn(const struct mux_stream *s) {
     return m->turn == s || !m->writers.first;
 }
 
-/* A frame with these bytes: those that the carrier takes at once, with what is queued before them, are
- * not copied. */
+/* A frame with these bytes: those that the carrier takes at once, with what is queued before them,
+ * are not copied. */
 static void put_data(struct mux_stream *s, const void *data, size_t len) {
     struct mux_machine *m = s->machine;
     struct buffer *out = &m->out;

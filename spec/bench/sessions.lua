@@ -1,5 +1,5 @@
---- Pipes of sessions beside exclusive ones: throughput and the processor's time on loopback; in a lab with real
--- NATs and 20 ms one way how soon a second pipe answers, an echo beside bulk, and how long a pipe pauses when
+--- Pipes of sessions beside exclusive ones: throughput and the processor's time on loopback; in a lab with
+-- real NATs and 20 ms one way how soon a second pipe answers, an echo beside bulk, and how long a pipe pauses when
 -- its path changes. Each line that is sent comes back and is compared, whatever happens meanwhile.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
@@ -45,7 +45,8 @@ local function throughput_rows(path)
   local ratio = harness.median(ratios)
   return {
     what = "throughput of a session's pipe, 64 KiB writes, against an exclusive one",
-    ours = ("%.0f MB/s"):format(found.medians[1] / 1e6), theirs = ("%.0f MB/s"):format(found.medians[2] / 1e6),
+    ours = ("%.0f MB/s"):format(found.medians[1] / 1e6),
+    theirs = ("%.0f MB/s"):format(found.medians[2] / 1e6),
     ratio = found.ratios[2], goal = ">= 0.95", met = found.ratios[2] >= 0.95,
   }, {
     what = "processor's time for it, both sides",
@@ -233,7 +234,8 @@ local function down_row()
   local seconds = harness.now() - started
   local whole = is_whole(said)
   return {
-    what = ("link down for %d s and back%s: until a pipe goes on"):format(DOWN_S, whole and "" or ", BYTES LOST"),
+    what = ("link down for %d s and back%s: until a pipe goes on"):format(DOWN_S,
+      whole and "" or ", BYTES LOST"),
     ours = ("%.2f s"):format(seconds), goal = ("<= %d s"):format(BACK_GOAL_S),
     met = whole and seconds <= BACK_GOAL_S,
   }
