@@ -1,6 +1,6 @@
 --- Pipes of sessions beside exclusive ones: throughput and the processor's time on loopback; in a lab with
--- real NATs and 20 ms one way how soon a second pipe answers, an echo beside bulk, and how long a pipe pauses when
--- its path changes. Each line that is sent comes back and is compared, whatever happens meanwhile.
+-- real NATs and 20 ms one way how soon a second pipe answers, an echo beside bulk, and how long a pipe pauses
+-- when its path changes. Each line that is sent comes back and is compared, whatever happens meanwhile.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
 local helper = require "spec.helper"
