@@ -41,7 +41,7 @@ function verdict() {
   }
   if (route) {
     const [words, more] = VERDICTS[route.nat.type] || ["Your router is of an unknown kind.", ""];
-    return [words, `${more} ${route.nat.type > 2 ? PORTS[route.nat.delta] || "" : ""}`.trim()];
+    return [words, `${more} ${route.nat.type > 2 && route.nat.type < 7 ? PORTS[route.nat.delta] || "" : ""}`.trim()];
   }
   if (!node.ready) return ["Your network is being looked at …", ""];
   if (node.interfaces.length === 0) return ["You have no network.", "The node goes on by itself when there is one."];
@@ -52,23 +52,23 @@ function verdict() {
 
 const PLACES = {
   wide: {
-    view: "0 0 720 240", alone: "0 10 720 170", you: [75, 150], router: [225, 150], servers: [360, 40], far: [495, 150], peer: [645, 150],
-    beside: "M75 150 C180 265 540 265 645 150", size: [126, 50],
+    view: "0 0 720 240", alone: "0 10 720 170", you: [76, 150], router: [234, 150], servers: [360, 40], far: [486, 150], peer: [644, 150],
+    beside: "M76 150 C180 265 540 265 644 150", size: [144, 58], letters: [17, 15], most: [14, 18],
   },
   narrow: {
     view: "0 0 320 320", alone: "0 130 320 190", you: [105, 292], router: [105, 217], servers: [245, 160], far: [105, 103], peer: [105, 28],
-    beside: "M105 292 C-25 260 -25 60 105 28", size: [136, 50],
+    beside: "M105 292 C-25 260 -25 60 105 28", size: [136, 50], letters: [14, 12], most: [16, 20],
   },
 };
 
 const shorten = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 function box(place, name, title, detail, kind) {
-  const [x, y] = place[name], [width, height] = place.size;
+  const [x, y] = place[name], [width, height] = place.size, [big, small] = place.letters;
   return draw("g", null,
     draw("rect", { class: `box ${kind || ""}`, x: x - width / 2, y: y - height / 2, width, height, rx: 8 }),
-    draw("text", { x, y: y - 3, "font-size": 14 }, shorten(title, 16)),
-    draw("text", { x, y: y + 15, "font-size": 12, class: "small" }, shorten(detail, 20)));
+    draw("text", { x, y: y - 3, "font-size": big }, shorten(title, place.most[0])),
+    draw("text", { x, y: y + small + 3, "font-size": small, class: "small" }, shorten(detail, place.most[1])));
 }
 
 function wire(place, names, used) {
