@@ -177,7 +177,8 @@ function World:type(block)
     end
   end
   for name, one in pairs(running) do
-    if not ENDLESS[one.command:match "^p2pd (%l+)"] then
+    local is_endless = ENDLESS[one.command:match "^p2pd (%l+)"] or one.command:find " --keep"
+    if not is_endless then
       running[name] = nil
       finish(one)
     end
