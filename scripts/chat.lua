@@ -14,7 +14,7 @@ local parser = cli.add_node_options(cli.parser("chat",
 parser:argument("peer", "Whom to call: an address, an id, a contact's name or a code."):args "*"
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:option("--nick", "What the others see (else the node's name, or $USER)."):argname "NICK"
-guests.add_options(parser)
+guests.add_options(cli.add_resume_option(parser))
 
 local function call(talk, screen, text)
   local peer, reason = whom.find(text, { settings = talk.node.settings })

@@ -11,7 +11,7 @@ parser:argument("service", "HOST:PORT, a unix socket's path, or either behind a 
   .. "The first one is what a peer gets who names none."):args "+"
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
-guests.add_options(parser)
+guests.add_options(cli.add_resume_option(parser))
 parser:flag("--allow-anybody", "Let everybody in who knows the address.")
 parser:flag("--json", "Say what happens as JSON objects, one a line, on standard error.")
 

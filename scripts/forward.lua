@@ -13,6 +13,7 @@ parser:argument("peer", "An address, an id, a contact's name or a code, perhaps 
 parser:flag("--socks", "Be a SOCKS5 proxy: hosts are the names of services, or what is exposed.")
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:flag("-v --verbose", "Tell of each connection's beginning and end.")
+cli.add_resume_option(parser)
 parser:flag("--json", "Say what happens as JSON objects, one a line, on standard error.")
 
 local function open_by_socks(node, address)

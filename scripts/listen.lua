@@ -9,7 +9,7 @@ local parser = cli.add_node_options(cli.parser("listen",
   "Accept a pipe; what it brings goes to standard output, and standard input to the peer."))
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
-guests.add_options(parser)
+guests.add_options(cli.add_resume_option(parser))
 parser:option("--exec", "Run this command by the shell: its input and output are the pipe."):argname "CMD"
 parser:mutex(parser:flag("--once", "Accept one pipe (the default)."),
   parser:flag("--keep", "Accept one pipe after the other."))

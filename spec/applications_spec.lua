@@ -430,6 +430,15 @@ describe("the application", function()
       assert.equal(0, (finish(bob)))
     end))
 
+    it("says that somebody's path is gone, and that he has left for good", task(function()
+      local bob <close> = spawn("chat", "--nick", "bob", "--resume", "1")
+      local alice <close> = spawn("chat", "--nick", "alice", wait_for(bob:stdout(), "^address: (.*)$"))
+      wait_for(bob:stdout(), "^%* (alice)~.... is here")
+      alice:kill "KILL"
+      wait_for(bob:stdout(), "^%* the path to (alice)~.... is gone: looking for another$")
+      wait_for(bob:stdout(), "^%* (alice)~.... has left: the peer vanished")
+    end))
+
     it("is joined by a code, and by another one of /code", task(function()
       local bob <close> = spawn("chat", "--nick", "bob", "--code")
       local alice <close> = spawn("chat", "--nick", "alice", wait_for(bob:stdout(), CHAT_CODE))

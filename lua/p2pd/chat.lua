@@ -1,6 +1,7 @@
 --- Talk among nodes, line by line. Each pair that talks has a pipe of the protocol "chat/1"; its messages are
 -- "name NAME", "say TEXT" and "bye". What one says goes to everybody whom he has a pipe with.
 -- @classmod p2pd.chat
+local path_watch = require "p2pd.path_watch"
 local task = require "p2pd.task"
 local text = require "p2pd.text"
 
@@ -16,6 +17,8 @@ local LINES = {
   joined = function(who, how) return ("* %s is here (%s)"):format(who, how) end,
   said = function(who, said) return ("%s: %s"):format(who, said) end,
   renamed = function(who, now) return ("* %s is now %s"):format(who, now) end,
+  lost = function(who) return ("* the path to %s is gone: looking for another"):format(who) end,
+  back = function(who, how) return ("* %s is here again (%s)"):format(who, how) end,
   left = function(who, why) return ("* %s has left%s"):format(who, why and ": " .. why or "") end,
 }
 
@@ -33,7 +36,8 @@ Chat.__index = Chat
 --- Makes one.
 -- @tparam node node
 -- @tparam table options `name`: what we are called; `name_of`: function of a peer's id, what the user calls
--- it, or nil; `on_event`: called with "joined", "said", "left" or "renamed", who it is, and a text or reason
+-- it, or nil; `on_event`: called with "joined", "said", "lost" (his path), "back", "left" or "renamed", who
+-- it is, and a text or reason
 -- @treturn chat
 function chat.new(node, options)
   return setmetatable({ node = node, name = options.name, name_of = options.name_of,
@@ -72,7 +76,7 @@ end
 local function listen_to(self, member)
   while true do
     local message, reason = member.pipe:receive(MESSAGE_MAX)
-    if not message then return reason or "hung up" end
+    if not message then return reason and reason:gsub(" %(.*$", "") or "hung up" end
     local kind, rest = message:match "^(%a+) ?(.*)$"
     if kind == "bye" then return nil end
     if HANDLERS[kind] then HANDLERS[kind](self, member, rest) end
@@ -107,6 +111,9 @@ local function attend(self, accepted)
   local _ <close> = setmetatable({}, { __close = function() self.members[member] = nil end })
   self.members[member] = true
   if not was_here then self.on_event("joined", member.name, pipe.strategy) end
+  local _ <close> = task.spawn(path_watch.run, pipe, function(how)
+    self.on_event(how and "back" or "lost", member.name, how)
+  end)
   local why = listen_to(self, member)
   self.members[member] = nil
   if not is_here(self, pipe.peer) then self.on_event("left", member.name, why) end

@@ -5,12 +5,12 @@ local cli = require "p2pd.cli"
 local clock = require "p2pd.clock"
 local colour = require "p2pd.cli.colour"
 local json = require "dkjson"
+local path_watch = require "p2pd.path_watch"
 local task = require "p2pd.task"
 local waterfall = require "p2pd.dial.waterfall"
 
 local connection = {}
 
-local WATCH_S = 0.5                -- between two looks at a pipe's path
 local RETRY_S, RETRY_MAX_S = 1, 30 -- between two tries
 
 local KEYS = { "ok", "strategy", "kind", "name", "began", "seconds", "reason", "code", "peer", "local",
@@ -155,17 +155,13 @@ end
 --- Says when a pipe has lost its path, and when it goes on by another one. Waits for ever.
 -- @tparam pipe pipe
 function connection.watch(pipe)
-  local was = pipe.strategy
-  while pipe:info() do
-    local now = pipe.strategy
-    if not now and was then
+  path_watch.run(pipe, function(strategy)
+    if strategy then
+      cli.say("the pipe goes on by %s", strategy)
+    else
       cli.say "the path to the peer is gone: looking for another"
-    elseif now and not was then
-      cli.say("the pipe goes on by %s", now)
     end
-    was = now
-    task.sleep(WATCH_S)
-  end
+  end)
 end
 
 return connection
