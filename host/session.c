@@ -11,17 +11,21 @@
 
 #include <errno.h>
 #include <math.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "host/loop.h"
 #include "host/session/codec.h"
 
 #define READ_MAX (64 * 1024)
-#define GREETING_MAX 512 /* bytes */
-#define DIRECT_MIN 4096  /* bytes of a frame that are worth a read of their own */
-#define LOOK_S 0.2       /* between looks at what the layers below know of a path */
+#define GREETING_MAX 512          /* bytes */
+#define DIRECT_MIN 4096           /* bytes of a frame that are worth a read of their own */
+#define NOT_SENT_MAX (128 * 1024) /* bytes that the kernel has and does not send yet */
+#define LOOK_S 0.2                /* between looks at what the layers below know of a path */
 #define TOLD_MAX 4  /* events of paths that a reader who was told may let pass before it reads */
 #define READS_MAX 4 /* of one path in a row: others want to run too */
 
@@ -524,6 +528,14 @@ const char *session_greeting(const struct session *s, uint32_t path) {
     return NULL;
 }
 
+/* The kernel's queue of a path is for what the path carries, not for what waits: that is for the
+ * mux above to put in order. A path without TCP has no such queue. */
+static void limit_queue(const struct transport *path) {
+    int fd = path->ops->fd(path), bytes = NOT_SENT_MAX;
+    if (fd >= 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+}
+
 int64_t session_attach(struct session *s, struct transport *path, struct buffer early,
                        const char *greeting) {
     int64_t number = sm_attach(s->machine, loop_now());
@@ -537,6 +549,7 @@ int64_t session_attach(struct session *s, struct transport *path, struct buffer 
     s->carriers = c;
     path->owner = c;
     path->on_ready = on_path;
+    limit_queue(path);
     c->ungreeted = greeting != NULL;
     c->greeting = greeting ? strdup(greeting) : NULL;
     enter(s);

@@ -213,8 +213,13 @@ static int write_error(const struct session_machine *m) {
     return m->shut || m->state != SESSION_OPEN ? -EPIPE : 0;
 }
 
+/* What the path does not take yet is not to stand before what is written later. */
+static bool is_queued(const struct session_machine *m) {
+    return m->tx && m->tx->up && m->keep.end - session_keep_sent(&m->keep) >= SESSION_UNSENT_MAX;
+}
+
 static size_t room(const struct session_machine *m) {
-    if (m->keep.held >= m->bound || m->keep.end >= m->limit)
+    if (m->keep.held >= m->bound || m->keep.end >= m->limit || is_queued(m))
         return 0;
     uint64_t allowed = m->limit - m->keep.end;
     return allowed < SIZE_MAX ? (size_t)allowed : SIZE_MAX;

@@ -11,6 +11,7 @@
 #define SESSION_KEEP_MIN (64 * 1024)        /* of keep_max */
 #define SESSION_KEEP_MAX (16 * 1024 * 1024) /* 1 Gbit/s at 130 ms */
 #define SESSION_KEEP_LIMIT (1 << 30)        /* of keep_max */
+#define SESSION_UNSENT_MAX (64 * 1024)      /* bytes that wait for a path that is up */
 #define SESSION_PATHS_MAX 16                /* at a time */
 #define SESSION_WHY_MAX 200                 /* a reason in words, with what we add to it */
 
