@@ -329,11 +329,16 @@ $(MAN): docs/man.lua docs/commands.lua $(LUA_SOURCES) $(CORE)
 $(COMPLETION): docs/completion.lua docs/commands.lua $(LUA_SOURCES) $(CORE)
 	@$(RUN_ENV) $(SAN_ENV) $(LUA) $< >$@
 
-docs: | deps-all
+docs: picture | deps-all
 	@rm -rf build/docs/api
 	@ldoc -q --fatalwarnings -c docs/config.ld -d $(CURDIR)/build/docs/api . >/dev/null
 	@ldoc -q --fatalwarnings -c docs/core.ld -d $(CURDIR)/build/docs/api/core . >/dev/null
 	@echo build/docs/api/index.html
+
+# The README's picture: what p2pd says in the lab. It stays as it is where there can be none.
+picture: all | deps-demo
+	@mkdir -p build/docs
+	@! $(RUN_ENV) $(LUA) docs/terminal.lua >build/docs/terminal.svg || cp build/docs/terminal.svg docs
 
 # -- installing -----------------------------------------------------------------------------------------
 
@@ -410,7 +415,8 @@ help:
 	@echo 'make fuzz            every parser, for FUZZ_SECONDS=60 each'
 	@echo 'make lint            luacheck, directions of includes and requires, clang-format, cppcheck; `make format` formats'
 	@echo 'make bench           speed and memory'
-	@echo 'make docs            the API pages in build/docs/api'
+	@echo 'make docs            the API pages in build/docs/api, and the picture of the README'
+	@echo 'make picture         the picture of the README alone, recorded in the lab'
 	@echo 'make man             p2pd(1) in build/p2pd.1, and completion for bash in build/p2pd.bash'
 	@echo 'make deps            installs every Debian package that any of these needs'
 	@echo 'make install         into PREFIX (/usr/local), under DESTDIR'
@@ -424,4 +430,4 @@ always:
 .SECONDARY:
 .PHONY: all always bench browser clean deb demo deps deps-all deps-browser deps-build deps-demo deps-test dist docs format \
 	fuzz gcstress help histories install interop lint lint-c lint-directions lint-format lint-lua man matrix matrix-nat \
-	rungs test test-threads
+	picture rungs test test-threads

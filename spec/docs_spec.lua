@@ -3,7 +3,8 @@ local helper = require "spec.helper"
 local lfs = require "lfs"
 
 local DOCS = { "docs/architecture.md", "docs/strategies.md", "docs/guide/repl.md", "README.md", "docs/lab.md",
-  "docs/protocol.md", "docs/security.md", "CONTRIBUTING.md" }
+  "docs/protocol.md", "docs/security.md", "docs/guide/deployment.md", "docs/guide/applications.md",
+  "CONTRIBUTING.md" }
 
 -- What looks like a path of this repository.
 local function paths_in(text)

@@ -36,8 +36,10 @@ end)
 
 local function from_readme()
   local blocks = {}
-  for block in helper.read "README.md":gmatch "```lua\n(.-)```" do blocks[#blocks + 1] = block end
-  return { server = blocks[1], client = blocks[2] }
+  for name, block in helper.read "README.md":gmatch "```lua\n%-%- (%w+)%.lua\n(.-)```" do
+    blocks[name] = block
+  end
+  return { server = blocks.echo, client = blocks.hello }
 end
 
 -- The same script, on loopback.

@@ -178,6 +178,7 @@ function World:type(block)
   end
   for name, one in pairs(running) do
     local is_endless = ENDLESS[one.command:match "^p2pd (%l+)"] or one.command:find " --keep"
+      or one.command:find "^p2pd %l+%.lua$"
     if not is_endless then
       running[name] = nil
       finish(one)
@@ -188,6 +189,7 @@ end
 
 --- A block of `lua`, and what it prints.
 function World:run(block, output)
+  block = block:gsub("%f[%d]%d%d%d%d%f[%D]", self.ports)
   local name = block:match "^%-%- (%w+%.lua)"
   if name then
     self.files[name] = block

@@ -1,4 +1,4 @@
--- Every example of the guide runs: spec/guide.lua tells how they are read.
+-- Every example of the guide and of the README runs: spec/guide.lua tells how they are read.
 local guide = require "spec.guide"
 local helper = require "spec.helper"
 local lfs = require "lfs"
@@ -7,7 +7,7 @@ local task = helper.task
 local SECONDS = 120
 
 local function pages()
-  local list = {}
+  local list = { "README.md" }
   for name in lfs.dir "docs/guide" do
     if name:find "%.md$" and name ~= "repl.md" then list[#list + 1] = "docs/guide/" .. name end
   end
