@@ -21,7 +21,7 @@ local function tell(as_json)
     local service = event.service == "" and "the first service" or event.service or "a service"
     pipes.tell(as_json, { event = kind, peer = event.pipe.peer, name = name, strategy = event.pipe.strategy,
       service = event.service, received = counts.received, sent = counts.sent, reason = event.reason },
-      "%s: %s: %s%s%s", name, service, kind, pipes.count(counts), event.reason and ", " .. event.reason or "")
+      "%s: %s: %s%s%s", name, service, kind, pipes.count(counts), pipes.because(event.reason))
   end
 end
 

@@ -16,27 +16,17 @@ parser:flag("-v --verbose", "Tell of each connection's beginning and end.")
 cli.add_resume_option(parser)
 parser:flag("--json", "Say what happens as JSON objects, one a line, on standard error.")
 
-local function open_by_socks(node, address)
-  return function(stream)
-    local host, port, code = socks.receive(stream)
-    if not host then return nil, port, code end
-    local pipe, reason
-    for _, service in ipairs { endpoint.format(host, port), host } do
-      pipe, reason, code = forward.open(node, address, service)
-      if pipe or code ~= "EACCES" then break end
-    end
-    socks.reply(stream, pipe and socks.SUCCEEDED or code == "EACCES" and socks.NOT_ALLOWED or socks.FAILED)
-    return pipe, reason, code
-  end
-end
+local SAID = { begin = "connection begin", ["end"] = "connection end", refused = "connection refused",
+  lost = "the path to the peer is gone: looking for another", back = "the connections go on" }
 
 local function tell(args)
   return function(kind, event)
-    if kind ~= "refused" and not event.reason and not args.verbose and not args.json then return end
+    local is_end = kind == "begin" or kind == "end"
+    if is_end and not event.reason and not args.verbose and not args.json then return end
     local counts = event.counts or {}
     pipes.tell(args.json, { event = kind, strategy = event.pipe and event.pipe.strategy, sent = counts.sent,
       received = counts.received, reason = event.reason },
-      "connection %s%s%s", kind, pipes.count(counts), event.reason and ", " .. event.reason or "")
+      SAID[kind] .. "%s%s", pipes.count(counts), pipes.because(event.reason))
   end
 end
 
@@ -49,8 +39,9 @@ local function main(args)
   if not address then return cli.FAILED end
   local ip, port = listener:getsockname()
   cli.print("listening: " .. (port and endpoint.format(ip, port) or ip))
-  local function open() return forward.open(node, address, service) end
-  forward.listen(listener, args.socks and open_by_socks(node, address) or open, tell(args))
+  local function open(_, wanted) return forward.open(node, address, wanted or service) end
+  local function open_by_socks(stream) return socks.open(stream, open) end
+  forward.listen(listener, args.socks and open_by_socks or open, tell(args))
   return cli.OK
 end
 

@@ -22,7 +22,7 @@ local function main(args)
       given.overwrite = args.overwrite or false
       return transfer.receive(pipe, args.to, given)
     end,
-    verb = "received", again = "what has come stays: receive it again, and it goes on where it ended",
+    verb = "received", again = "what has come stays: let it be sent again, and it goes on where it ended",
   }
 end
 

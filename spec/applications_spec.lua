@@ -318,6 +318,22 @@ describe("the application", function()
       assert.is_truthy(service)
     end))
 
+    it("says that the path to the peer is gone, and that the peer has vanished", task(function()
+      local listener <close> = assert(p2pd.tcp.listen(0))
+      local target = "127.0.0.1:" .. select(2, listener:getsockname())
+      local exposing <close>, forwarding, place = spawn_pair({ target }, "0", "--resume", "1")
+      local _ <close> = forwarding
+      local client <close> = assert(p2pd.tcp.connect(place))
+      client:settimeout(WAIT)
+      local served <close> = assert(listener:accept(WAIT))
+      served:write "hello\n"
+      assert.equal("hello", client:read "l")
+      exposing:kill "KILL"
+      wait_for(forwarding:stderr(), "(the path to the peer is gone: looking for another)$")
+      wait_for(forwarding:stderr(), "connection end: [^(]* 0 sent, [^(]*peer (vanished)[^(]*$")
+      assert.equal("ECONNRESET", select(3, client:read "l"))
+    end))
+
     it("carries many at a time", task(function()
       local service <close>, target = serve_shout()
       local exposing <close>, forwarding, place = spawn_pair({ target }, "0")

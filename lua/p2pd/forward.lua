@@ -14,6 +14,7 @@ local MESSAGE_MAX = 512 -- bytes
 local REQUEST_S = 10    -- until the request, and for the service to answer
 local ANSWER_S = 15     -- until the peer has done so
 local OPENING_MAX = 64  -- streams that are being opened at a time
+local LOOK_S = 0.5      -- between two looks at the path
 
 local NOTHING = { received = 0, sent = 0 }
 
@@ -128,19 +129,34 @@ local function carry(gate, stream, open, on_event)
     return on_event("refused", { reason = reason })
   end
   on_event("begin", { pipe = pipe })
+  local _ <close> = setmetatable({}, { __close = function() gate.pipes[pipe] = nil end })
+  gate.pipes[pipe] = true
   local counts, why, _, failed = pipe:link(held)
   on_event("end", { pipe = pipe, counts = counts or failed or NOTHING, reason = why })
+end
+
+-- The streams share a session and its path: one of them tells for all.
+local function watch_path(gate, on_event)
+  local was_lost = false
+  while true do
+    task.sleep(LOOK_S)
+    local pipe = next(gate.pipes)
+    local is_lost = pipe ~= nil and pipe:info() ~= nil and pipe.strategy == nil
+    if pipe and is_lost ~= was_lost then on_event(is_lost and "lost" or "back", { pipe = pipe }) end
+    was_lost = is_lost
+  end
 end
 
 --- Carries the connections of a listener to wherever they are to go, until it is closed; waits.
 -- @tparam listener listener
 -- @tparam function open called with the accepted stream, gives a pipe; or nil and the reason: then the stream
 -- is reset
--- @tparam[opt] function on_event as for @{serve}
+-- @tparam[opt] function on_event as for @{serve}; also "lost" and "back", of the path to the peer
 function forward.listen(listener, open, on_event)
   on_event = on_event or function() end
   local streams <close> = task.group()
-  local gate = { count = 0, changed = task.condition() }
+  local gate = { count = 0, changed = task.condition(), pipes = {} }
+  local _ <close> = task.spawn(watch_path, gate, on_event)
   for stream in listener:streams() do streams:detach(carry, gate, stream, open, on_event) end
 end
 

@@ -1,6 +1,7 @@
 --- The server's part of SOCKS5 (RFC 1928): CONNECT, without authentication.
 -- @module p2pd.socks
 local core = require "p2pd.core"
+local endpoint = require "p2pd.endpoint"
 
 local socks = {}
 
@@ -89,6 +90,24 @@ function socks.receive(stream)
   port, message, code = read_exactly(stream, 2)
   if not port then return nil, message, code end
   return host, (string.unpack(">I2", port))
+end
+
+--- Takes a client where it wants to go, by the place that it names, or by the host alone, which may be a name
+-- of a service's.
+-- @tparam stream stream the client's
+-- @tparam function open called with the stream and a service, gives a pipe; or nil, message, code (EACCES:
+-- there is none of that name)
+-- @treturn pipe; or nil, message, code, when the client has been told
+function socks.open(stream, open)
+  local host, port, code = socks.receive(stream)
+  if not host then return nil, port, code end
+  local pipe, reason
+  for _, service in ipairs { endpoint.format(host, port), host } do
+    pipe, reason, code = open(stream, service)
+    if pipe or code ~= "EACCES" then break end
+  end
+  socks.reply(stream, pipe and socks.SUCCEEDED or code == "EACCES" and socks.NOT_ALLOWED or socks.FAILED)
+  return pipe, reason, code
 end
 
 return socks

@@ -30,6 +30,13 @@ function pipes.count(counts)
   return (": %d bytes received, %d sent"):format(counts.received, counts.sent)
 end
 
+--- A reason in a few words: without what was tried for a peer that has vanished.
+-- @tparam ?string reason
+-- @treturn string ", " and the reason; "" when there is none
+function pipes.because(reason)
+  return reason and ", " .. reason:gsub("(the peer vanished.-) %(.*$", "%1") or ""
+end
+
 --- A pipe begins.
 -- @tparam pipe pipe
 -- @tparam boolean as_json
@@ -51,7 +58,7 @@ function pipes.finish(begun, counts, reason)
   local seconds = core.clock.monotonic() - begun.since
   pipes.tell(begun.as_json, { event = "end", peer = begun.peer, name = begun.name, received = counts.received,
     sent = counts.sent, seconds = cli.digits(seconds), reason = reason },
-    "pipe with %s ended%s%s", begun.name, pipes.count(counts), reason and ", " .. reason or "")
+    "pipe with %s ended%s%s", begun.name, pipes.count(counts), pipes.because(reason))
 end
 
 return pipes
