@@ -131,6 +131,9 @@ describe("p2pd.cli", function()
   it("describe_end() tells a peer that vanished from one that refuses", function()
     assert.equal("the peer vanished (reset)", cli.describe_end("reset", "ECONNRESET"))
     assert.equal("refused by the peer", cli.describe_end("refused by the peer", "EACCES"))
+    local long = "read: the peer vanished: no path for 60 s (no connection to X (direct: no answer))"
+    assert.equal("the peer vanished: no path for 60 s", cli.describe_end(long, "ETIMEDOUT"))
+    assert.equal("anything else (no connection)", cli.shorten "anything else (no connection)")
   end)
 
   it("is_directory() knows one", function()

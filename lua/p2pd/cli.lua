@@ -318,12 +318,19 @@ end
 
 local VANISHED = { ECONNRESET = true, ETIMEDOUT = true, EHOSTUNREACH = true, ENETUNREACH = true }
 
+--- A reason in a few words: of a peer that has vanished, without what was tried to find it again.
+-- @tparam string reason
+-- @treturn string
+function cli.shorten(reason)
+  return reason:match "(the peer vanished.-) %(no connection" or reason
+end
+
 --- Why a pipe has ended that its peer did not end.
 -- @tparam string reason what reading it gave
 -- @tparam string code
 -- @treturn string
 function cli.describe_end(reason, code)
-  if reason:find "the peer vanished" then return reason end
+  if reason:find "the peer vanished" then return cli.shorten(reason) end
   return VANISHED[code] and ("the peer vanished (%s)"):format(reason) or reason
 end
 

@@ -30,11 +30,11 @@ function pipes.count(counts)
   return (": %d bytes received, %d sent"):format(counts.received, counts.sent)
 end
 
---- A reason in a few words: without what was tried for a peer that has vanished.
+--- A reason behind what else a line says.
 -- @tparam ?string reason
 -- @treturn string ", " and the reason; "" when there is none
 function pipes.because(reason)
-  return reason and ", " .. reason:gsub("(the peer vanished.-) %(.*$", "%1") or ""
+  return reason and ", " .. cli.shorten(reason) or ""
 end
 
 --- A pipe begins.
