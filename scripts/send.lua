@@ -33,7 +33,8 @@ local function main(args)
       given.total = total
       return transfer.send(pipe, files, given)
     end,
-    verb = "sent", total = total, again = "send it again, by a new code if it was one, and it goes on where it ended",
+    verb = "sent", total = total,
+    again = "send it again, by a new code if it was one, and it goes on where it ended",
   }
 end
 
