@@ -330,7 +330,7 @@ int ms_events(const struct mux_stream *s) {
     const struct mux_machine *m = s->machine;
     if (s->error || !m)
         return EV_READ | EV_WRITE;
-    bool writable = s->shut || (s->may_send > 0 && !s->opening && m->out.len < MUX_FRAME_FAIR);
+    bool writable = s->shut || (s->may_send > 0 && !s->opening && has_turn(s));
     return (s->in.len || s->ended ? EV_READ : 0) | (writable ? EV_WRITE : 0);
 }
 
