@@ -54,12 +54,15 @@ local function finish(self, reason, code)
   self.tasks:cancel()
 end
 
+-- How the machine can end; a path that broke may have had other codes.
+local ENDS = { ECONNABORTED = true, ECONNRESET = true, ETIMEDOUT = true, EACCES = true, EBUSY = true }
+
 --- Ends it: every pipe fails.
 -- @tparam string reason
 -- @tparam string code
 function Session:fail(reason, code)
   if self.ended then return end
-  self.machine:abort(reason, code)
+  self.machine:abort(reason, ENDS[code] and code or "ECONNRESET")
   finish(self, reason, code)
 end
 
