@@ -9,7 +9,8 @@ local SECONDS = 120
 local function pages()
   local list = { "README.md" }
   for name in lfs.dir "docs/guide" do
-    if name:find "%.md$" and name ~= "repl.md" then list[#list + 1] = "docs/guide/" .. name end
+    local is_page = name:find "%.md$" and name ~= "repl.md" -- spec/repl_guide_spec.lua has that
+    if is_page then list[#list + 1] = "docs/guide/" .. name end
   end
   table.sort(list)
   return list
@@ -42,6 +43,21 @@ describe("the guide", function()
       assert.is_true(world:page(page) > 0)
     end))
   end
+
+  it("names as symptoms what p2pd says", function()
+    local sources = {}
+    for file in io.popen "find lua scripts -name '*.lua'":lines() do
+      sources[#sources + 1] = helper.read(file)
+    end
+    sources = table.concat(sources)
+    local count = 0
+    for row in helper.read "docs/guide/troubleshooting.md":gmatch "\n| (`[^\n]-) |" do
+      local said = row:match "^`([^`]+)`"
+      assert.is_truthy(sources:find(said, 1, true), "nothing says " .. said)
+      count = count + 1
+    end
+    assert.is_true(count >= 8)
+  end)
 
   it("is not said to be right when it is wrong", with_bob(function(world)
     assert.has_error(function() world:run("print 'one'\n", "two\n") end)
