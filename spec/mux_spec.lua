@@ -121,6 +121,29 @@ describe("p2pd.core.mux", function()
     assert.equal(full, writing:join(WAIT))
   end))
 
+  it("has many writers wait in line for a connection that takes little at a time", task(function()
+    local pair, near, far = streams.pair()
+    local _ <close> = pair
+    local mux <close> = core.mux.new(near, "client")
+    local writers <close> = require "p2pd.task".group()
+    for _ = 1, 60 do
+      local stream = assert(mux:open())
+      writers:spawn(function()
+        local held <close> = stream
+        for _ = 1, 250 do
+          if not held:write(("x"):rep(1000)) then return end
+        end
+      end)
+    end
+    for _ = 1, 200 do
+      assert(far:read(3001))
+      core.task.sleep(0)
+    end
+    local left = 60 * 250 * 1000 - 200 * 3001
+    while left > 0 do left = left - #assert(far:recv()) end
+    mux:abort()
+  end))
+
   it("pings", task(function()
     local _ <close>, a, b = muxes()
     assert.is_true(a:ping(WAIT) >= 0)
