@@ -1,6 +1,8 @@
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local nodes = require "spec.nodes"
+local p2pd_task = require "p2pd.task"
+local sessions = require "spec.sessions"
 local streams = require "spec.streams"
 
 local task = helper.task
@@ -302,6 +304,102 @@ describe("p2pd.core.mux", function()
     assert.is_true(facts.mux.window >= 256 * 1024)
     assert.is_truthy(pair)
   end))
+
+  -- What several tasks write at once in pieces of all sizes, each on a stream of its own, comes whole; some
+  -- readers read little, or late.
+  local function carry_pieces(a, b)
+    local SIZES, COUNT, BYTES = { 1, 60, 5000, 65536, 65524, 100000, 16384, 12 }, 6, 2000000
+    local data = sessions.noise(BYTES)
+    local group <close> = p2pd_task.group()
+    local function write(stream, i)
+      local at = 1
+      while at <= BYTES do
+        local size = SIZES[(at + i) % #SIZES + 1]
+        assert(stream:write(data:sub(at, at + size - 1)))
+        at = at + size
+      end
+      stream:shutdown()
+    end
+    local function read(stream, i)
+      local parts = {}
+      while true do
+        local part = i % 3 == 0 and stream:recv(100 * i + 7) or i % 3 > 0 and stream:recv()
+        if not part then break end
+        parts[#parts + 1] = part
+        if i % 2 == 0 then p2pd_task.sleep(0) end
+      end
+      assert.is_true(table.concat(parts) == data)
+    end
+    local running = {}
+    for i = 1, COUNT do
+      local near = a:open()
+      local far = assert(b:accept(WAIT))
+      local from, to = near, far
+      if i % 2 == 0 then from, to = far, near end
+      group:spawn(write, from, i)
+      running[i] = group:spawn(function()
+        local _ <close> = p2pd_task.hold(near, far)
+        read(to, i)
+      end)
+    end
+    for _, one in ipairs(running) do assert(select("#", one:join(10 * WAIT)) == 0) end
+  end
+
+  it("carries pieces of all sizes", task(function()
+    local _ <close>, a, b = muxes()
+    carry_pieces(a, b)
+  end))
+
+  describe("on a session", function()
+    local function on_sessions(fn)
+      return task(function()
+        local _ <close>, near, far = streams.pair()
+        nodes.encrypt(near, nodes.new(), far, nodes.new())
+        local one <close> = core.session.new { initiator = true }
+        local two <close> = core.session.new {}
+        assert(one:attach(near))
+        assert(two:attach(far))
+        local a <close> = core.mux.new(one:stream(), "client")
+        local b <close> = core.mux.new(two:stream(), "server")
+        fn(a, b)
+      end)
+    end
+
+    it("carries pieces of all sizes", on_sessions(carry_pieces))
+
+    it("goes on when a reader that was told does not read", on_sessions(function(a, b)
+      local up <close> = a:open()
+      local other <close> = a:open()
+      local down <close> = assert(b:accept(WAIT))
+      local beside <close> = assert(b:accept(WAIT))
+      for _ = 1, 20 do
+        local reader = p2pd_task.spawn(down.recv, down)
+        p2pd_task.sleep(0)
+        up:write(("x"):rep(60000))
+        reader:cancel()
+        other:write "y\n"
+        beside:settimeout(WAIT)
+        assert.equal("y", beside:read())
+        down:settimeout(WAIT)
+        assert.equal(("x"):rep(60000), down:read(60000))
+      end
+    end))
+
+    it("goes on when a reader closes its stream in a frame's midst", on_sessions(function(a, b)
+      for _ = 1, 20 do
+        local up <close> = a:open()
+        local other <close> = a:open()
+        local down <close> = assert(b:accept(WAIT))
+        local beside <close> = assert(b:accept(WAIT))
+        up:write(("x"):rep(65536))
+        assert(down:read(100))
+        down:close()
+        other:write "y\n"
+        beside:settimeout(WAIT)
+        assert.equal("y", beside:read())
+      end
+    end))
+  end)
 
   it("takes what was read before it was made", task(function()
     local pair <close>, near, far = streams.pair()
