@@ -23,7 +23,7 @@ function COMMANDS.code(room)
 end
 
 --- Does what a line says.
--- @tparam table room `talk` (@{p2pd.chat}), `screen` (with `show`), `guests` (@{p2pd.cli.guests})
+-- @tparam table room `talk` (@{p2pd.chat}), `screen` (with `show`), `guests` (see p2pd.cli.guests)
 -- @tparam string line
 -- @treturn boolean whether to go on
 function chat_line.run(room, line)
