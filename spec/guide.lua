@@ -98,6 +98,7 @@ local function pattern_of(line)
     token((text:gsub("%%", "")))
     return "\3"
   end):gsub(ID, token):gsub("%d+", "%%d+")
+    :gsub("%%%(direct%%%)", "%%(%%a+%%)") -- who is there came by whichever was first
     :gsub("\1", ".-"):gsub("\2", "(%%w+)"):gsub("\3", function() return "(" .. CODE .. ")" end)
   return "^" .. pattern .. "$", names
 end

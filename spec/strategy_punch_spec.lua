@@ -93,6 +93,8 @@ describe("p2pd.strategy.punch", function()
       end
       local pipes = { assert(p2pd.all(dials)) }
       assert.equal(8, #pipes)
+      for _ = 1, 4 do pipes[#pipes + 1] = assert(alice:accept(WAIT)) end
+      for _, peer in ipairs(peers) do pipes[#pipes + 1] = assert(peer:accept(WAIT)) end
       for _, pipe in ipairs(pipes) do pipe:close() end
     end))
 

@@ -494,7 +494,7 @@ function methods:close()
   if self.time then self.time:close() end
   if self.signal then self.signal:close() end
   if self.network.close then self.network:close() end
-  for stream in pairs(self.unverified) do stream:close() end
+  for stream in pairs(self.unverified) do stream:abort() end
   self.open_sessions:close()
   for _, value in pairs(self.kept) do close_value(value) end
   self.accepted:close()

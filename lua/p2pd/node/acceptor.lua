@@ -75,6 +75,7 @@ end
 -- @tparam stream stream taken over
 -- @tparam table header id, protocol
 function acceptor.offer_stream(node, session, stream, header)
+  if node.closed then return stream:abort() end
   local about = { session = session, peer = session.peer, id = header.id, protocol = header.protocol,
     secure = session.secure }
   local ok, reason, code = node:is_allowed(session.peer, { type = "PIPE", from = session.peer,
@@ -98,6 +99,7 @@ end
 -- @tparam table about strategy, and what is known: `address` (the peer's, parsed), `addresses`: set of those
 -- that are the peer's own (nil: any), `relay`: address of the one that it came by
 function acceptor.offer(node, stream, found, about)
+  if node.closed then return stream:abort() end
   about.peer, about.id, about.secure = found.from, found.pipe, not found.insecure
   local who = { peer = about.peer, source = stream:getpeername() }
   local ok, reason, code

@@ -88,6 +88,9 @@ end
 -- @treturn stream a verified stream; or nil, message, code (ECANCELED when the dialer chose another)
 function methods:admit(stream, m)
   local held <close> = task.hold(stream)
+  local _ <close> = setmetatable({}, { __close = function()
+    if self.closed then stream:abort() end -- the dialer is not to wait for us
+  end })
   local hello, reason, code = handshake.receive(stream)
   if code == "EACCES" or code == "ECONNRESET" then
     return nil, "the dialer does not wait any more", "ECANCELED"

@@ -107,6 +107,7 @@ local function dial_session(self, made, options, key)
   local stream, name = made:reach()
   if not stream then return nil, name end
   local held <close> = task.hold(stream)
+  if self.node.closed then return nil, dial.failure("the node is closed", "EBADF") end
   local found = self.by_key[key]
   if serves(found, options) then return found end
   local reason, code
