@@ -36,8 +36,8 @@ DEPS_build := libc6-dev lua5.4 liblua5.4-dev pkg-config libev-dev libssl-dev lib
 	lua-dkjson lua-argparse
 DEPS_demo := mosquitto coturn chrony openssl iproute2 nftables iptables
 DEPS_test := curl lua-busted lua-filesystem mosquitto-clients microsocks tinyproxy-bin miniupnpd-nftables \
-	tayga
-DEPS_all := openssh-client openssh-server lua-check clang-format cppcheck lua-ldoc lua-discount lua-luv lua-cqueues \
+	tayga lua-luv
+DEPS_all := openssh-client openssh-server lua-check clang-format cppcheck lua-ldoc lua-discount lua-cqueues \
 	clang libclang-rt-14-dev \
 	binutils dpkg-dev groff-base
 # For `make interop` alone. npm comes with the nodejs of other sources, and is not asked for then.
