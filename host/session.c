@@ -11,36 +11,14 @@
 
 #include <errno.h>
 #include <math.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 
 #include "host/loop.h"
+#include "host/session/carrier.h"
 #include "host/session/codec.h"
 
-#define READ_MAX (64 * 1024)
-#define GREETING_MAX 512          /* bytes */
-#define DIRECT_MIN 4096           /* bytes of a frame that are worth a read of their own */
-#define NOT_SENT_MAX (128 * 1024) /* bytes that the kernel has and does not send yet */
-#define LOOK_S 0.2                /* between looks at what the layers below know of a path */
-#define TOLD_MAX 4  /* events of paths that a reader who was told may let pass before it reads */
-#define READS_MAX 4 /* of one path in a row: others want to run too */
-
-struct carrier {
-    struct carrier *next;
-    struct session *session;
-    struct transport *transport;
-    uint32_t number;
-    char *greeting; /* that is expected, then the line that has come */
-    bool ungreeted; /* it has not come yet */
-    struct buffer line;
-    size_t unsent; /* when we last looked */
-    bool blocked;  /* it takes no more now */
-    bool readable; /* it may have more */
-};
+#define LOOK_S 0.2 /* between looks at what the layers below know of a path */
+#define TOLD_MAX 4 /* events of paths that a reader who was told may let pass before it reads */
 
 struct session {
     struct transport base;
@@ -61,68 +39,16 @@ struct session {
     int depth;        /* calls that are on the stack */
 };
 
-static char scratch[READ_MAX + SESSION_DATA_HEADER * (READ_MAX / SESSION_DATA_MAX + 1)];
-
 static struct session *self(struct transport *t) {
     return (struct session *)t;
 }
 
 /* -- paths out ------------------------------------------------------------------------------ */
 
-static void fail_path(struct carrier *c, int code) {
-    char text[SESSION_WHY_MAX];
-    const char *reason = code ? transport_reason(c->transport) : "the path has ended";
-    snprintf(text, sizeof text, "%s", reason ? reason : strerror(-code));
-    sm_path_failed(c->session->machine, c->number, code, text, loop_now());
-}
-
-static void want(struct carrier *c) {
-    c->transport->ops->want(c->transport, EV_READ | (c->blocked ? EV_WRITE : 0));
-}
-
-static void send_path(struct carrier *c) {
-    struct session_machine *m = c->session->machine;
-    const uint8_t *data;
-    size_t len;
-    while (!c->blocked && sm_path_state(m, c->number) == PATH_LIVE &&
-           (len = sm_poll(m, c->number, &data, loop_now()))) {
-        ssize_t n = c->transport->ops->write(c->transport, data, len);
-        if (n >= 0) {
-            sm_sent(m, c->number, (size_t)n, loop_now());
-        } else if (n == -EAGAIN) {
-            c->blocked = true;
-            want(c);
-        } else {
-            fail_path(c, (int)n);
-        }
-    }
-}
-
 static void send_all(struct session *s) {
     s->held_back = false;
     for (struct carrier *c = s->carriers; c; c = c->next)
-        send_path(c);
-}
-
-/* A path that is over leaves with what the machine still has for it. */
-static void let_go(struct carrier *c) {
-    struct session_machine *m = c->session->machine;
-    struct buffer out = {0};
-    const uint8_t *data;
-    size_t len;
-    if (sm_path_state(m, c->number) == PATH_DEAD) {
-        transport_abort(c->transport);
-    } else {
-        while ((len = sm_poll(m, c->number, &data, loop_now()))) {
-            buffer_append(&out, data, len);
-            sm_sent(m, c->number, len, loop_now());
-        }
-        transport_leave(c->transport, out, false);
-    }
-    sm_detach(m, c->number);
-    buffer_fini(&c->line);
-    free(c->greeting);
-    free(c);
+        carrier_send(c);
 }
 
 static void sweep(struct session *s) {
@@ -134,7 +60,7 @@ static void sweep(struct session *s) {
             continue;
         }
         *link = c->next;
-        let_go(c);
+        carrier_let_go(c);
         link = &s->carriers;
     }
 }
@@ -210,63 +136,7 @@ static void leave(struct session *s) {
         arm(s);
 }
 
-/* -- a path's first line -------------------------------------------------------------------- */
-
-static void judge_greeting(struct carrier *c) {
-    char *line = strndup(buffer_head(&c->line), c->line.len - 1);
-    if (!line)
-        abort();
-    bool expected = strncmp(line, c->greeting, strlen(c->greeting)) == 0;
-    free(c->greeting);
-    c->greeting = line;
-    c->ungreeted = false;
-    if (!expected)
-        sm_path_failed(c->session->machine, c->number, -EACCES, line, loop_now());
-}
-
-/* How many of the bytes belong to it. */
-static size_t take_greeting(struct carrier *c, const char *data, size_t len) {
-    const char *end = memchr(data, '\n', len);
-    size_t n = end ? (size_t)(end - data) + 1 : len;
-    if (c->line.len + n > GREETING_MAX) {
-        sm_path_failed(c->session->machine, c->number, -EPROTO, "an endless first line",
-                       loop_now());
-        return len;
-    }
-    buffer_append(&c->line, data, n);
-    if (end)
-        judge_greeting(c);
-    return n;
-}
-
-static void feed(struct carrier *c, const char *data, size_t len) {
-    size_t skip = c->ungreeted && len ? take_greeting(c, data, len) : 0;
-    if (len > skip && sm_path_state(c->session->machine, c->number) == PATH_LIVE)
-        sm_feed(c->session->machine, c->number, data + skip, len - skip, loop_now());
-}
-
 /* -- paths in ------------------------------------------------------------------------------- */
-
-/* Reads a path once, by way of `data`: how many bytes. */
-static size_t read_path(struct carrier *c, char *data, size_t max) {
-    struct session_machine *m = c->session->machine;
-    c->readable = false;
-    if (sm_path_state(m, c->number) != PATH_LIVE)
-        return 0;
-    ssize_t n = c->transport->ops->read(c->transport, data, max);
-    c->readable = n == (ssize_t)max;
-    if (n > 0)
-        feed(c, data, (size_t)n);
-    else if (n != -EAGAIN)
-        fail_path(c, (int)n);
-    return n > 0 ? (size_t)n : 0;
-}
-
-static void drain_path(struct carrier *c) {
-    for (int i = 0; i < READS_MAX; i++)
-        if (read_path(c, scratch, READ_MAX) < READ_MAX)
-            return;
-}
 
 /* Or it has just been told, and is about to read. */
 static bool is_reader_waiting(struct session *s) {
@@ -278,46 +148,32 @@ static bool is_reader_waiting(struct session *s) {
 }
 
 /* A reader that waits takes the bytes from the path itself. */
-static void on_path(struct transport *t, int events) {
-    struct carrier *c = t->owner;
-    struct session *s = c->session;
+static void on_path(struct carrier *c) {
+    struct session *s = c->owner;
     enter(s);
-    if (events & EV_WRITE)
-        c->blocked = false;
-    c->readable = c->readable || (events & EV_READ);
     if (!c->readable || !is_reader_waiting(s))
-        drain_path(c);
+        carrier_drain(c);
     int told = c->readable ? EV_READ : 0;
     send_all(s);
     notify(s, told | ready(s));
     if (sm_path_state(s->machine, c->number) == PATH_LIVE)
-        want(c);
+        carrier_want(c);
     leave(s);
 }
 
 /* -- time ----------------------------------------------------------------------------------- */
-
-/* What the layers below know of the path. */
-static void look_below(struct carrier *c) {
-    struct session_machine *m = c->session->machine;
-    size_t unsent = c->transport->ops->unsent(c->transport);
-    if (unsent < c->unsent)
-        sm_path_alive(m, c->number, loop_now());
-    c->unsent = unsent;
-    sm_path_rtt(m, c->number, c->transport->ops->rtt(c->transport));
-}
 
 /* Before a path is given up it is read once more: we may have been late. */
 static void pass_time(struct session *s) {
     double now = loop_now();
     for (struct carrier *c = now - s->looked_at > LOOK_S ? s->carriers : NULL; c; c = c->next) {
         s->looked_at = now;
-        look_below(c);
+        carrier_look_below(c);
     }
     if (now < sm_due(s->machine))
         return;
     for (struct carrier *c = s->carriers; c; c = c->next)
-        drain_path(c);
+        carrier_drain(c);
     sm_tick(s->machine, loop_now());
 }
 
@@ -333,35 +189,15 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int events) {
 
 /* -- the transport -------------------------------------------------------------------------- */
 
-/* How many bytes of a path hold `room` bytes of the stream, when they are full frames. */
-static size_t path_bytes(size_t room) {
-    size_t n = room + SESSION_DATA_HEADER * (room / SESSION_DATA_MAX + 1);
-    return n < sizeof scratch ? n : sizeof scratch;
-}
-
-/* TLS gives a record in as many pieces as one likes without a call of the kernel: the bytes of a
- * frame are read to where they go, and what comes before them apart. */
-static void read_some(struct carrier *c, char *data, size_t room) {
-    struct session_machine *m = c->session->machine;
-    sm_give(m, data, room);
-    size_t expected = sm_expected(m, c->number);
-    if (c->transport->retry_bytes && expected >= DIRECT_MIN)
-        read_path(c, data, expected);
-    else if (c->transport->retry_bytes && !expected && room >= SESSION_DATA_MAX)
-        read_path(c, scratch, SESSION_DATA_HEADER);
-    else
-        read_path(c, scratch, path_bytes(room));
-}
-
 static size_t read_direct(struct session *s, char *data, size_t len) {
     size_t total = 0;
     for (struct carrier *c = s->carriers; c; c = c->next) {
         while (c->readable && total < len && !sm_is_readable(s->machine)) {
-            read_some(c, data + total, len - total);
+            carrier_read_some(c, data + total, len - total);
             total += sm_take(s->machine);
         }
         if (c->readable)
-            want(c);
+            carrier_want(c);
     }
     return total;
 }
@@ -523,17 +359,9 @@ struct transport *session_transport(struct session *s) {
 
 const char *session_greeting(const struct session *s, uint32_t path) {
     for (const struct carrier *c = s->carriers; c; c = c->next)
-        if (c->number == path && !c->ungreeted)
-            return c->greeting;
+        if (c->number == path)
+            return carrier_greeting(c);
     return NULL;
-}
-
-/* The kernel's queue of a path is for what the path carries, not for what waits: that is for the
- * mux above to put in order. A path without TCP has no such queue. */
-static void limit_queue(const struct transport *path) {
-    int fd = path->ops->fd(path), bytes = NOT_SENT_MAX;
-    if (fd >= 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
 }
 
 int64_t session_attach(struct session *s, struct transport *path, struct buffer early,
@@ -541,23 +369,11 @@ int64_t session_attach(struct session *s, struct transport *path, struct buffer 
     int64_t number = sm_attach(s->machine, loop_now());
     if (number < 0)
         return number;
-    struct carrier *c = calloc(1, sizeof *c);
-    if (!c)
-        abort();
-    *c = (struct carrier){
-        .next = s->carriers, .session = s, .transport = path, .number = (uint32_t)number};
+    struct carrier *c = carrier_new(s->machine, (uint32_t)number, path, greeting, on_path, s);
+    c->next = s->carriers;
     s->carriers = c;
-    path->owner = c;
-    path->on_ready = on_path;
-    limit_queue(path);
-    c->ungreeted = greeting != NULL;
-    c->greeting = greeting ? strdup(greeting) : NULL;
     enter(s);
-    want(c);
-    sm_path_rtt(s->machine, c->number, path->ops->rtt(path));
-    if (early.len)
-        feed(c, buffer_head(&early), early.len);
-    buffer_fini(&early);
+    carrier_begin(c, early);
     send_all(s);
     notify(s, ready(s));
     leave(s);
