@@ -14,27 +14,19 @@ that has taken it. Calls wait where they say so.
 #include <unistd.h>
 
 #include "bindings/bind.h"
+#include "bindings/http_request.h"
 #include "bindings/scheduler.h"
-#include "bindings/stream.h"
-#include "host/http/request.h"
 #include "host/inet.h"
 #include "host/tcp.h"
 
 #define SERVER_CLASS "p2pd.http.server"
-#define REQUEST_CLASS "p2pd.http.request"
 #define BACKLOG 128
-#define READ_MAX (64 * 1024)
 
 struct lua_server {
     struct http_server *server; /* NULL: closed */
     struct waitlist waiters;
     char path[sizeof((struct sockaddr_un *)0)->sun_path]; /* of a unix socket; "": none */
     struct inet_addr local;
-};
-
-struct lua_request {
-    struct http_request *request; /* NULL: closed */
-    struct waitlist readers, writers;
 };
 
 /* -- listening -------------------------------------------------------------------------------- */
@@ -151,22 +143,7 @@ static int m_connections(lua_State *L) {
     return 1;
 }
 
-/* -- requests --------------------------------------------------------------------------------- */
-
-static void on_event(void *owner, int events) {
-    struct lua_request *self = owner;
-    if (events & EV_READ)
-        task_wake_all(&self->readers);
-    if (events & EV_WRITE)
-        task_wake_all(&self->writers);
-}
-
-static int push_request(lua_State *L, struct lua_server *server) {
-    struct lua_request *self = bind_new(L, REQUEST_CLASS, sizeof *self);
-    self->request = http_server_take(server->server);
-    http_request_on_event(self->request, on_event, self);
-    return 1;
-}
+/* -- accepting -------------------------------------------------------------------------------- */
 
 static int accept_k(lua_State *L, int status, lua_KContext ctx);
 
@@ -174,7 +151,7 @@ static int accept_one(lua_State *L, struct lua_server *self, double deadline, bo
     if (!self->server)
         return push_failure(L, "EBADF", "the server is closed");
     if (http_server_has(self->server))
-        return push_request(L, self);
+        return push_http_request(L, http_server_take(self->server));
     if (!first_try && task_expired())
         return task_push_timeout(L);
     return first_try ? task_wait(L, &self->waiters, deadline, 0, accept_k)
@@ -200,329 +177,6 @@ static int m_accept(lua_State *L) {
     return accept_one(L, self, deadline, true);
 }
 
-static struct lua_request *check_request(lua_State *L) {
-    return luaL_checkudata(L, 1, REQUEST_CLASS);
-}
-
-static struct http_request *check_open(lua_State *L) {
-    struct lua_request *self = check_request(L);
-    if (!self->request)
-        luaL_error(L, "the request is closed");
-    return self->request;
-}
-
-/***
-Lets go of it; an answer that has not been finished is broken off.
-@function request:close
-*/
-static int m_request_close(lua_State *L) {
-    struct lua_request *self = check_request(L);
-    if (!self->request)
-        return 0;
-    http_request_free(self->request);
-    self->request = NULL;
-    task_wake_all(&self->readers);
-    task_wake_all(&self->writers);
-    return 0;
-}
-
-/***
-What was asked for.
-@function request:head
-@treturn string method
-@treturn string target as it was sent, with its query
-@treturn table headers: names in lower case; several of one name are joined by ", "
-*/
-static int m_head(lua_State *L) {
-    struct http_request *r = check_open(L);
-    const char *name, *value;
-    lua_pushstring(L, http_request_method(r));
-    lua_pushstring(L, http_request_target(r));
-    lua_newtable(L);
-    for (size_t i = 0; http_request_header(r, i, &name, &value); i++) {
-        luaL_Buffer lower;
-        luaL_buffinit(L, &lower);
-        for (const char *c = name; *c; c++)
-            luaL_addchar(&lower, *c >= 'A' && *c <= 'Z' ? (char)(*c + 32) : *c);
-        luaL_pushresult(&lower);
-        lua_pushvalue(L, -1);
-        if (lua_rawget(L, -3) == LUA_TSTRING) {
-            lua_pushfstring(L, "%s, %s", lua_tostring(L, -1), value);
-            lua_remove(L, -2);
-        } else {
-            lua_pop(L, 1);
-            lua_pushstring(L, value);
-        }
-        lua_rawset(L, -3);
-    }
-    return 3;
-}
-
-/* -- reading ---------------------------------------------------------------------------------- */
-
-static int push_gone(lua_State *L) {
-    return push_failure(L, "EPIPE", "the client has hung up");
-}
-
-static int read_k(lua_State *L, int status, lua_KContext ctx);
-
-static int read_some(lua_State *L, struct lua_request *self, double deadline, bool first_try) {
-    char data[READ_MAX];
-    lua_Integer max = lua_tointeger(L, 2);
-    if (!self->request)
-        return push_failure(L, "EBADF", "the request is closed");
-    ssize_t n = http_request_read(self->request, data, (size_t)max);
-    if (n == 0) {
-        lua_pushnil(L);
-        return 1;
-    }
-    if (n > 0) {
-        lua_pushlstring(L, data, (size_t)n);
-        return 1;
-    }
-    if (n != -EAGAIN)
-        return push_gone(L);
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->readers, deadline, 0, read_k)
-                     : task_wait_again(L, &self->readers, 0, read_k);
-}
-
-static int read_k(lua_State *L, int status, lua_KContext ctx) {
-    (void)status, (void)ctx;
-    return read_some(L, lua_touserdata(L, 1), 0, false);
-}
-
-/***
-Reads of the body what is there. Waits.
-@function request:recv
-@tparam[opt=65536] integer max bytes at most
-@tparam[opt] number timeout seconds
-@treturn ?string nil at the end; nil, message, code on a failure (EPIPE: the client has hung up)
-*/
-static int m_recv(lua_State *L) {
-    struct lua_request *self = check_request(L);
-    lua_Integer max = luaL_optinteger(L, 2, READ_MAX);
-    luaL_argcheck(L, max > 0, 2, "a positive number expected");
-    double deadline = task_deadline(L, 3);
-    lua_settop(L, 3);
-    lua_pushinteger(L, max < READ_MAX ? max : READ_MAX);
-    lua_replace(L, 2);
-    task_prepare(L);
-    return read_some(L, self, deadline, true);
-}
-
-/* -- answering -------------------------------------------------------------------------------- */
-
-/* A line end in a header's name or value would be another header. */
-static void check_headers(lua_State *L, int t) {
-    if (lua_isnoneornil(L, t))
-        return;
-    luaL_checktype(L, t, LUA_TTABLE);
-    for (lua_pushnil(L); lua_next(L, t); lua_pop(L, 1)) {
-        size_t len;
-        luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING && lua_isstring(L, -1), t,
-                      "headers are strings by name");
-        const char *name = lua_tostring(L, -2), *value = lua_tolstring(L, -1, &len);
-        luaL_argcheck(L, !strpbrk(name, "\r\n: ") && *name, t, "a malformed header");
-        luaL_argcheck(L, !strpbrk(value, "\r\n") && strlen(value) == len, t, "a malformed header");
-    }
-}
-
-static void add_headers(lua_State *L, struct http_request *r, int t) {
-    if (lua_isnoneornil(L, t))
-        return;
-    for (lua_pushnil(L); lua_next(L, t); lua_pop(L, 1))
-        http_answer_header(r, lua_tostring(L, -2), lua_tostring(L, -1));
-}
-
-static int check_status(lua_State *L, int arg) {
-    lua_Integer status = luaL_checkinteger(L, arg);
-    luaL_argcheck(L, status >= 200 && status <= 599, arg, "a status from 200 to 599 expected");
-    return (int)status;
-}
-
-static int push_answered(lua_State *L, int err) {
-    if (err == -EALREADY)
-        return luaL_error(L, "the request has been answered");
-    if (err < 0)
-        return push_gone(L);
-    lua_pushboolean(L, true);
-    return 1;
-}
-
-/***
-Answers.
-@function request:answer
-@tparam integer status
-@tparam ?table headers values by name
-@tparam[opt] string body
-@treturn boolean true; or nil, message, code (EPIPE: the client has hung up)
-*/
-static int m_answer(lua_State *L) {
-    struct http_request *r = check_open(L);
-    int status = check_status(L, 2);
-    size_t len;
-    const char *body = luaL_optlstring(L, 4, "", &len);
-    check_headers(L, 3);
-    add_headers(L, r, 3);
-    return push_answered(L, http_answer(r, status, body, len));
-}
-
-/***
-Begins an answer whose body is written piece by piece, see @{request:write}.
-@function request:begin
-@tparam integer status
-@tparam[opt] table headers values by name
-@treturn boolean true; or nil, message, code
-*/
-static int m_begin(lua_State *L) {
-    struct http_request *r = check_open(L);
-    int status = check_status(L, 2);
-    check_headers(L, 3);
-    add_headers(L, r, 3);
-    return push_answered(L, http_answer_begin(r, status));
-}
-
-static int write_k(lua_State *L, int status, lua_KContext ctx);
-
-/* Stack: self, the data. ctx: how much of it was taken. */
-static int write_some(lua_State *L, struct lua_request *self, size_t taken, double deadline,
-                      bool first_try) {
-    size_t len;
-    const char *data = lua_tolstring(L, 2, &len);
-    if (!self->request)
-        return push_failure(L, "EBADF", "the request is closed");
-    ssize_t n = http_answer_write(self->request, data + taken, len - taken);
-    if (n == -EINVAL)
-        return luaL_error(L, "no answer has begun, or it is finished");
-    if (n < 0 && n != -EAGAIN)
-        return push_gone(L);
-    taken += n > 0 ? (size_t)n : 0;
-    if (taken == len) {
-        lua_settop(L, 1);
-        return 1;
-    }
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->writers, deadline, (lua_KContext)taken, write_k)
-                     : task_wait_again(L, &self->writers, (lua_KContext)taken, write_k);
-}
-
-static int write_k(lua_State *L, int status, lua_KContext ctx) {
-    (void)status;
-    return write_some(L, lua_touserdata(L, 1), (size_t)ctx, 0, false);
-}
-
-/***
-Writes of an answer's body. Waits while the client is slow.
-@function request:write
-@tparam string data
-@tparam[opt] number timeout seconds
-@treturn request itself; or nil, message, code (EPIPE: the client has hung up)
-*/
-static int m_write(lua_State *L) {
-    struct lua_request *self = check_request(L);
-    luaL_checkstring(L, 2);
-    double deadline = task_deadline(L, 3);
-    task_prepare(L);
-    lua_settop(L, 3);
-    return write_some(L, self, 0, deadline, true);
-}
-
-/***
-Ends an answer that was begun.
-@function request:finish
-@treturn boolean true; or nil, message, code
-*/
-static int m_finish(lua_State *L) {
-    return push_answered(L, http_answer_end(check_open(L)));
-}
-
-static int upgrade_k(lua_State *L, int status, lua_KContext ctx);
-
-static int take_stream(lua_State *L, struct lua_request *self, double deadline, bool first_try) {
-    struct stream *stream = self->request ? http_request_upgraded(self->request) : NULL;
-    if (stream) {
-        push_stream(L, stream);
-        return 1;
-    }
-    if (!self->request || http_request_is_gone(self->request))
-        return push_gone(L);
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->writers, deadline, 0, upgrade_k)
-                     : task_wait_again(L, &self->writers, 0, upgrade_k);
-}
-
-static int upgrade_k(lua_State *L, int status, lua_KContext ctx) {
-    (void)status, (void)ctx;
-    return take_stream(L, lua_touserdata(L, 1), 0, false);
-}
-
-/***
-Answers 101 and gives the connection. Waits.
-@function request:upgrade
-@tparam table headers values by name; "Upgrade" among them
-@tparam[opt] number timeout seconds
-@treturn stream; or nil, message, code
-*/
-static int m_upgrade(lua_State *L) {
-    struct lua_request *self = check_request(L);
-    struct http_request *r = check_open(L);
-    check_headers(L, 2);
-    double deadline = task_deadline(L, 3);
-    task_prepare(L);
-    add_headers(L, r, 2);
-    int err = http_answer_upgrade(r);
-    if (err < 0)
-        return push_answered(L, err);
-    lua_settop(L, 3);
-    return take_stream(L, self, deadline, true);
-}
-
-static int gone_k(lua_State *L, int status, lua_KContext ctx);
-
-static int wait_gone(lua_State *L, struct lua_request *self, double deadline, bool first_try) {
-    if (!self->request || http_request_is_gone(self->request)) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->writers, deadline, 0, gone_k)
-                     : task_wait_again(L, &self->writers, 0, gone_k);
-}
-
-static int gone_k(lua_State *L, int status, lua_KContext ctx) {
-    (void)status, (void)ctx;
-    return wait_gone(L, lua_touserdata(L, 1), 0, false);
-}
-
-/***
-Waits until nobody is left to answer to: the client has hung up, has the whole answer, or the
-request is closed.
-@function request:wait_gone
-@tparam[opt] number timeout seconds
-@treturn boolean true; or nil, message, code
-*/
-static int m_wait_gone(lua_State *L) {
-    struct lua_request *self = check_request(L);
-    double deadline = task_deadline(L, 2);
-    task_prepare(L);
-    return wait_gone(L, self, deadline, true);
-}
-
-/***
-Whether the client has hung up, as far as is known.
-@function request:is_gone
-*/
-static int m_is_gone(lua_State *L) {
-    struct lua_request *self = check_request(L);
-    lua_pushboolean(L, !self->request || http_request_is_gone(self->request));
-    return 1;
-}
-
 int bind_http(lua_State *L) {
     static const luaL_Reg SERVER_METHODS[] = {{"accept", m_accept},
                                               {"getsockname", m_getsockname},
@@ -530,22 +184,9 @@ int bind_http(lua_State *L) {
                                               {"close", m_close},
                                               {NULL, NULL}};
     static const luaL_Reg SERVER_META[] = {{"__gc", m_close}, {"__close", m_close}, {NULL, NULL}};
-    static const luaL_Reg REQUEST_METHODS[] = {{"head", m_head},
-                                               {"recv", m_recv},
-                                               {"answer", m_answer},
-                                               {"begin", m_begin},
-                                               {"write", m_write},
-                                               {"finish", m_finish},
-                                               {"upgrade", m_upgrade},
-                                               {"is_gone", m_is_gone},
-                                               {"close", m_request_close},
-                                               {"wait_gone", m_wait_gone},
-                                               {NULL, NULL}};
-    static const luaL_Reg REQUEST_META[] = {
-        {"__gc", m_request_close}, {"__close", m_request_close}, {NULL, NULL}};
     static const luaL_Reg FUNCTIONS[] = {{"listen", l_listen}, {NULL, NULL}};
     bind_class(L, SERVER_CLASS, SERVER_METHODS, SERVER_META);
-    bind_class(L, REQUEST_CLASS, REQUEST_METHODS, REQUEST_META);
+    http_request_class(L);
     luaL_newlib(L, FUNCTIONS);
     return 1;
 }
