@@ -151,10 +151,10 @@ $(EXE): $(OBJECTS) $(EXE_OBJECTS) $(PAHO) $(OUT)/flags $(OUT)/sources
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -pie -rdynamic -o $@ $(OBJECTS) $(EXE_OBJECTS) $(PAHO_LIBS) $(LUA_LIBS) $(LIBS)
 
-# What only specs need of the machines of host/, for Lua.
+# What only specs need of the machines of host/, for Lua. link.c and carrier.c tie a machine to its transport.
 SPEC_NATIVE := $(patsubst spec/native/%.c,$(OUT)/spec/%.so,$(wildcard spec/native/*.c))
 SPEC_NATIVE_OBJECTS := $(OUT)/obj/bindings/bind.o $(OUT)/obj/host/buffer.o $(OUT)/obj/host/reliable.o \
-	$(patsubst %.c,$(OUT)/obj/%.o,$(filter-out %/link.c,$(wildcard host/mux/*.c host/reliable/*.c host/session/*.c)))
+	$(patsubst %.c,$(OUT)/obj/%.o,$(filter-out %/link.c %/carrier.c,$(wildcard host/mux/*.c host/reliable/*.c host/session/*.c)))
 
 $(OUT)/spec/%.so: $(OUT)/obj/spec/native/%.o $(SPEC_NATIVE_OBJECTS)
 	@mkdir -p $(@D)
