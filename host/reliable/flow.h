@@ -43,9 +43,11 @@ void outflow_sent(struct outflow *o, const struct flow_chunk *chunk);
 /* These positions have to be sent again. */
 void outflow_lost(struct outflow *o, uint64_t from, uint64_t to);
 
-/* All before `acked` is acknowledged, and the peer takes up to `limit`. */
-void outflow_advance(struct outflow *o, uint64_t acked, uint64_t limit);
+/* All before `acked` is acknowledged, and the peer takes up to `limit`: whether that is more. */
+bool outflow_advance(struct outflow *o, uint64_t acked, uint64_t limit);
 
+/* Whether the writer has more than the peer takes. */
+bool outflow_is_blocked(const struct outflow *o);
 bool outflow_is_done(const struct outflow *o); /* the end is acknowledged, too */
 void outflow_fini(struct outflow *o);
 

@@ -1,6 +1,6 @@
 /*
- * What follows from a loss: the congestion window shrinks, the data is to be sent again, and a path
- * that only loses full datagrams gets smaller ones.
+ * What follows from a loss: the congestion window shrinks, the data is to be sent again, and so is
+ * an acknowledgement, with its window; a path that only loses full datagrams gets smaller ones.
  */
 #include "host/reliable/loss.h"
 
@@ -35,6 +35,7 @@ void loss_detect(struct reliable *r, double now) {
             congestion_lost(&r->congestion, p->size + DATAGRAM_COST, p->at, now);
         if (p->units)
             outflow_lost(&r->outflow, p->position, p->position + p->units);
+        r->in.now = r->in.now || p->acks;
         full_lost = full_lost || (loss_is_full(r, p) && number > r->full_acked);
     }
     judge_path(r, full_lost);

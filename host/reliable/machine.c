@@ -6,7 +6,8 @@
 #include <stdio.h>
 
 static double linger(const struct reliable *r) {
-    return fmin(LINGER_TIMEOUTS * rtt_timeout(&r->rtt), LINGER_MOST_S);
+    double wait = LINGER_TIMEOUTS * rtt_timeout(&r->rtt);
+    return fmin(fmax(wait, LINGER_LEAST_S), LINGER_MOST_S);
 }
 
 void machine_fail(struct reliable *r, int error, const char *why) {

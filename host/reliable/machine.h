@@ -15,6 +15,7 @@
 #define COLLAPSE_PROBES 3   /* RFC 9002 §7.6.1 */
 #define BLACK_HOLE_ROUNDS 4 /* in which every full datagram was lost, and smaller ones were not */
 #define LINGER_TIMEOUTS 3   /* for the last acknowledgement to be asked for again */
+#define LINGER_LEAST_S 0.5  /* a busy machine is late */
 #define LINGER_MOST_S 3.0
 #define ENDED_MOST_S 10.0 /* however often it is asked for */
 #define LEAVE_S 10.0      /* for what was written to be acknowledged */
@@ -50,6 +51,7 @@ struct reliable {
     struct rtt rtt;
     struct congestion congestion;
     int probes;       /* timeouts in a row */
+    int questions;    /* for a larger window, in a row */
     int credit;       /* packets that may leave over the window */
     bool ping;        /* an eliciting packet is to leave, whatever it carries */
     bool small_probe; /* and one without data, before anything else */

@@ -88,15 +88,21 @@ static void give_back(struct outflow *o) {
     o->ring = NULL;
 }
 
-void outflow_advance(struct outflow *o, uint64_t acked, uint64_t limit) {
-    if (limit > o->limit)
+bool outflow_advance(struct outflow *o, uint64_t acked, uint64_t limit) {
+    bool more = limit > o->limit;
+    if (more)
         o->limit = limit;
     if (acked <= o->acked || acked > o->next)
-        return;
+        return more;
     o->acked = acked;
     ranges_cut(&o->lost, acked);
     if (o->acked >= o->end)
         give_back(o);
+    return more;
+}
+
+bool outflow_is_blocked(const struct outflow *o) {
+    return o->writer_waits && o->end >= o->limit;
 }
 
 bool outflow_is_done(const struct outflow *o) {

@@ -67,7 +67,8 @@ static void take_ack(struct reliable *r, const struct reliable_packet *p, double
         if (timed)
             measure(r, p, sent_at, now);
     }
-    outflow_advance(&r->outflow, cumulative, cumulative + p->ack.window);
+    if (outflow_advance(&r->outflow, cumulative, cumulative + p->ack.window))
+        r->questions = 0;
     if (!news)
         return;
     int probes = r->probes;

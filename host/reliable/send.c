@@ -8,14 +8,23 @@
 
 /* -- timers -------------------------------------------------------------------------------- */
 
-static double probe_wait(const struct reliable *r) {
+static double backed_off(const struct reliable *r, int times) {
     double wait = rtt_timeout(&r->rtt);
-    return fmin(ldexp(wait, r->probes < 16 ? r->probes : 16), fmax(PROBE_MOST_S, wait));
+    return fmin(ldexp(wait, times < 16 ? times : 16), fmax(PROBE_MOST_S, wait));
 }
 
 static double probe_due(const struct reliable *r) {
-    return r->sent.in_flight && r->state == RELIABLE_OPENED ? r->sent.last_at + probe_wait(r)
-                                                            : INFINITY;
+    return r->sent.in_flight && r->state == RELIABLE_OPENED
+               ? r->sent.last_at + backed_off(r, r->probes)
+               : INFINITY;
+}
+
+/* The word of a larger window may have been lost: RFC 9293 §3.8.6.1. */
+static double question_due(const struct reliable *r) {
+    bool waiting = r->state == RELIABLE_OPENED && !r->sent.in_flight;
+    return waiting && outflow_is_blocked(&r->outflow)
+               ? r->sent.last_at + backed_off(r, r->questions)
+               : INFINITY;
 }
 
 static double keepalive_due(const struct reliable *r) {
@@ -56,6 +65,10 @@ static void speak_up(struct reliable *r, double now) {
         probe(r, now);
     if (now >= keepalive_due(r))
         r->ping = true;
+    if (now >= question_due(r)) {
+        r->ping = true;
+        r->questions++;
+    }
     if (r->in.unacked && now >= r->in.due)
         r->in.now = true;
 }
@@ -86,6 +99,7 @@ double reliable_due(const struct reliable *r) {
     const double due[] = {
         probe_due(r),
         keepalive_due(r),
+        question_due(r),
         silence_due(r),
         r->state < RELIABLE_ENDED ? r->leave_by : INFINITY,
         r->open_due,
@@ -170,6 +184,7 @@ static size_t finish(struct reliable *r, struct reliable_packet *p, void *datagr
         struct sent_packet *s = record(r, (size_t)len, p->flags & RELIABLE_OPEN, now);
         s->position = chunk ? chunk->position : 0;
         s->units = chunk ? chunk->units : 0;
+        s->acks = p->flags & RELIABLE_ACK;
     }
     acknowledged(r, p);
     r->sent_at = now;

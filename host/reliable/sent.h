@@ -18,6 +18,7 @@ struct sent_packet {
     uint16_t size;
     uint8_t fate;
     bool opens; /* nobody may have been there to hear it */
+    bool acks;  /* it told what has come, and how much more may */
 };
 
 /* Zeroed: nothing was sent. */
