@@ -16,8 +16,10 @@ static uint64_t chunk_end(const struct session_chunk *c) {
 }
 
 /* Full frames come and go by the thousand: those that were used last are used again first, while
- * the cache has them and the kernel has not taken their pages. A few stay, for all sessions. */
-#define SPARE_MAX 32
+ * the cache has them and the kernel has not taken their pages. They are for all sessions, and few
+ * stay when one has nothing to keep any more. */
+#define SPARE_MAX 256
+#define SPARE_IDLE 16
 
 static struct session_chunk *spare;
 static int spare_count;
@@ -41,6 +43,15 @@ static void release(struct session_chunk *c) {
     c->next = spare;
     spare = c;
     spare_count++;
+}
+
+static void trim_spare(void) {
+    while (spare_count > SPARE_IDLE) {
+        struct session_chunk *c = spare;
+        spare = c->next;
+        spare_count--;
+        free(c);
+    }
 }
 
 static size_t min(size_t a, size_t b) {
@@ -162,6 +173,8 @@ void session_keep_ack(struct session_keep *k, uint64_t position) {
     k->acked = position > k->acked ? position : k->acked;
     while (k->first && chunk_end(k->first) <= k->acked)
         drop_first(k);
+    if (!k->first)
+        trim_spare();
 }
 
 void session_keep_rewind(struct session_keep *k, uint64_t position) {
@@ -174,4 +187,5 @@ void session_keep_rewind(struct session_keep *k, uint64_t position) {
 void session_keep_fini(struct session_keep *k) {
     while (k->first)
         drop_first(k);
+    trim_spare();
 }
