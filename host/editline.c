@@ -11,7 +11,6 @@
 #include "host/editline.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <locale.h>
 #include <poll.h>
 #include <pthread.h>
@@ -25,6 +24,7 @@
 
 #include "host/editline/library.h"
 #include "host/editline/paste.h"
+#include "host/editline/screen.h"
 #include "host/editline/search.h"
 #include "host/editline/terminal.h"
 #include "host/log.h"
@@ -33,13 +33,12 @@
 #define KEY_GAP_MS 50 /* between the bytes of one key: a terminal sends them at once */
 #define HISTORY_LINES 1000
 #define CTRL_D 4
-#define TAB_STOP 8
 
 struct editline {
-    EditLine *el;
+    struct editline_screen screen;
     History *history;
     locale_t locale;
-    char *prompt, *text;
+    char *text;
     enum editline_event event;
     bool shown, tabbed, gone, pasting, searching;
     wchar_t unread; /* a key that was read and is libedit's, or 0 */
@@ -55,74 +54,7 @@ static const struct editline_library *lib; /* set while there is an editor */
 static struct editline *current;
 static pthread_t loop_thread;
 
-/* -- the screen: libedit draws from where it believes the prompt's first column to be ------ */
-
-static size_t character_width(wchar_t c) {
-    int columns = wcwidth(c);
-    return columns < 0 ? 2 : (size_t)columns; /* a control character is shown as ^X */
-}
-
-static size_t prompt_width(const char *prompt) {
-    size_t width = 0;
-    mbstate_t state = {0};
-    wchar_t c;
-    for (size_t used; *prompt; prompt += used) {
-        used = mbrtowc(&c, prompt, MB_LEN_MAX, &state);
-        if (used == (size_t)-1 || used == (size_t)-2)
-            return width + strlen(prompt);
-        width += character_width(c);
-    }
-    return width;
-}
-
-/* How many rows below the prompt's first one the cursor is. */
-static size_t rows_above(struct editline *e) {
-    const LineInfoW *line = lib->wline(e->el);
-    size_t rows = 0, column = prompt_width(e->prompt), width = (size_t)terminal_columns();
-    for (const wchar_t *c = line->buffer; c < line->cursor; c++) {
-        if (*c == L'\n') {
-            rows += column / width + 1;
-            column = 0;
-        } else if (*c == L'\t') {
-            column += TAB_STOP - column % width % TAB_STOP;
-        } else {
-            column += character_width(*c);
-        }
-    }
-    rows += column / width;
-    size_t last = (size_t)terminal_rows() - 1;
-    return rows < last ? rows : last;
-}
-
-static void erase(struct editline *e) {
-    size_t rows = rows_above(e);
-    if (rows)
-        fprintf(stdout, "\033[%zuA", rows);
-    fputs("\r\033[J", stdout);
-}
-
-static void set_prompt(struct editline *e, const char *prompt) {
-    char *copy = strdup(prompt);
-    if (!copy)
-        abort();
-    free(e->prompt);
-    e->prompt = copy;
-}
-
-/* Puts another text in place of what is typed, the cursor at its end; no drawing. */
-static void replace_line(struct editline *e, const char *text) {
-    const LineInfoW *line = lib->wline(e->el);
-    lib->cursor(e->el, (int)(line->lastchar - line->cursor));
-    line = lib->wline(e->el);
-    lib->deletestr(e->el, (int)(line->lastchar - line->buffer));
-    if (*text)
-        lib->insertstr(e->el, text);
-}
-
-static void draw(struct editline *e) {
-    lib->set(e->el, EL_REFRESH);
-    fflush(stdout);
-}
+/* -- what others print ---------------------------------------------------------------------- */
 
 void editline_print(struct editline *e, const char *text, size_t len) {
     if (!e->shown) {
@@ -130,11 +62,11 @@ void editline_print(struct editline *e, const char *text, size_t len) {
         return;
     }
     locale_t outside = uselocale(e->locale);
-    erase(e);
+    editline_screen_erase(&e->screen);
     fwrite(text, 1, len, stdout);
     if (len && text[len - 1] != '\n')
         putc('\n', stdout);
-    draw(e);
+    editline_screen_draw(&e->screen);
     uselocale(outside);
 }
 
@@ -161,7 +93,7 @@ static void on_log(const char *line) {
 static char *prompt_of(EditLine *el) {
     struct editline *e;
     lib->get(el, EL_CLIENTDATA, &e);
-    return e->prompt;
+    return e->screen.prompt;
 }
 
 static unsigned char on_tab(EditLine *el, int key) {
@@ -227,21 +159,21 @@ static void happen(struct editline *e, enum editline_event event, const char *te
 
 /* libedit has put ^D into the line and on the screen. */
 static void happen_end(struct editline *e) {
-    lib->deletestr(e->el, 1);
-    erase(e);
-    draw(e);
+    lib->deletestr(e->screen.el, 1);
+    editline_screen_erase(&e->screen);
+    editline_screen_draw(&e->screen);
     happen(e, EDITLINE_END, "", 0);
 }
 
 static void happen_tab(struct editline *e) {
-    const LineInfo *line = lib->line(e->el);
+    const LineInfo *line = lib->line(e->screen.el);
     happen(e, EDITLINE_COMPLETE, line->buffer, (size_t)(line->cursor - line->buffer));
 }
 
 static void serve_key(struct editline *e) {
     int len = 0;
     e->tabbed = false;
-    const char *text = lib->gets(e->el, &len);
+    const char *text = lib->gets(e->screen.el, &len);
     size_t n = text && len > 0 ? (size_t)len : 0;
     if (e->gone)
         happen(e, EDITLINE_END, "", 0);
@@ -263,10 +195,10 @@ static void serve_paste(struct editline *e) {
         happen(e, EDITLINE_END, "", 0);
     } else if (editline_paste_is_whole(&e->paste)) {
         e->pasting = false;
-        erase(e);
-        lib->insertstr(e->el, editline_paste_text(&e->paste));
+        editline_screen_erase(&e->screen);
+        lib->insertstr(e->screen.el, editline_paste_text(&e->paste));
         editline_paste_clear(&e->paste);
-        draw(e);
+        editline_screen_draw(&e->screen);
     }
 }
 
@@ -274,34 +206,34 @@ static void serve_paste(struct editline *e) {
 
 static void show_search(struct editline *e) {
     const char *match = editline_search_match(&e->search);
-    erase(e);
-    set_prompt(e, editline_search_prompt(&e->search));
+    editline_screen_erase(&e->screen);
+    editline_screen_prompt(&e->screen, editline_search_prompt(&e->search));
     if (match)
-        replace_line(e, match);
-    draw(e);
+        editline_screen_replace(&e->screen, match);
+    editline_screen_draw(&e->screen);
 }
 
 /* From here on the line is edited, beginning with what was found or with what stood there. */
 static void end_search(struct editline *e, bool accepted) {
     const char *match = editline_search_match(&e->search);
     const char *original = editline_search_original(&e->search);
-    erase(e);
-    set_prompt(e, editline_search_former_prompt(&e->search));
-    replace_line(e, accepted && match ? match : original);
+    editline_screen_erase(&e->screen);
+    editline_screen_prompt(&e->screen, editline_search_former_prompt(&e->search));
+    editline_screen_replace(&e->screen, accepted && match ? match : original);
     editline_search_end(&e->search);
     e->searching = false;
-    draw(e);
+    editline_screen_draw(&e->screen);
 }
 
 static void begin_search(struct editline *e) {
-    editline_search_begin(&e->search, lib, e->history, lib->line(e->el), e->prompt);
+    editline_search_begin(&e->search, lib, e->history, lib->line(e->screen.el), e->screen.prompt);
     show_search(e);
 }
 
 /* Keys that edit what is looked for; any other ends the search and does what it is for. */
 static void serve_search(struct editline *e) {
     wchar_t key;
-    if (read_character(e->el, &key) != 1) {
+    if (read_character(e->screen.el, &key) != 1) {
         if (e->gone)
             happen(e, EDITLINE_END, "", 0);
         return;
@@ -345,9 +277,9 @@ static void on_key(struct ev_loop *l, ev_io *w, int events) {
 
 static void redraw(struct editline *e) {
     locale_t outside = uselocale(e->locale);
-    erase(e);
-    lib->resize(e->el);
-    draw(e);
+    editline_screen_erase(&e->screen);
+    lib->resize(e->screen.el);
+    editline_screen_draw(&e->screen);
     uselocale(outside);
 }
 
@@ -374,19 +306,20 @@ static void set_up(struct editline *e) {
     HistEvent ignored;
     lib->history(e->history, &ignored, H_SETSIZE, HISTORY_LINES);
     lib->history(e->history, &ignored, H_SETUNIQUE, 1);
-    lib->set(e->el, EL_CLIENTDATA, e);
-    lib->set(e->el, EL_SIGNAL, 0);
-    lib->set(e->el, EL_EDITOR, "emacs");
-    lib->set(e->el, EL_PROMPT, prompt_of);
-    lib->set(e->el, EL_HIST, lib->history, e->history);
-    lib->wset(e->el, EL_GETCFN, read_character);
-    lib->wset(e->el, EL_ADDFN, L"p2pd-complete", L"Complete the name", on_tab); /* el_set() leaks */
-    lib->set(e->el, EL_BIND, "^I", "p2pd-complete", NULL);
-    lib->wset(e->el, EL_ADDFN, L"p2pd-search", L"Search what was typed before", on_search);
-    lib->set(e->el, EL_BIND, "^R", "p2pd-search", NULL);
-    lib->wset(e->el, EL_ADDFN, L"p2pd-paste", L"Take what is pasted as it is", on_paste);
-    lib->set(e->el, EL_BIND, PASTE_BEGIN, "p2pd-paste", NULL);
-    lib->source(e->el, NULL);
+    lib->set(e->screen.el, EL_CLIENTDATA, e);
+    lib->set(e->screen.el, EL_SIGNAL, 0);
+    lib->set(e->screen.el, EL_EDITOR, "emacs");
+    lib->set(e->screen.el, EL_PROMPT, prompt_of);
+    lib->set(e->screen.el, EL_HIST, lib->history, e->history);
+    lib->wset(e->screen.el, EL_GETCFN, read_character);
+    lib->wset(e->screen.el, EL_ADDFN, L"p2pd-complete", L"Complete the name",
+              on_tab); /* el_set() leaks */
+    lib->set(e->screen.el, EL_BIND, "^I", "p2pd-complete", NULL);
+    lib->wset(e->screen.el, EL_ADDFN, L"p2pd-search", L"Search what was typed before", on_search);
+    lib->set(e->screen.el, EL_BIND, "^R", "p2pd-search", NULL);
+    lib->wset(e->screen.el, EL_ADDFN, L"p2pd-paste", L"Take what is pasted as it is", on_paste);
+    lib->set(e->screen.el, EL_BIND, PASTE_BEGIN, "p2pd-paste", NULL);
+    lib->source(e->screen.el, NULL);
 }
 
 static void watch(struct editline *e) {
@@ -420,11 +353,12 @@ struct editline *editline_new(void (*on_event)(void *owner), void *owner) {
     e->locale = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
     if (!e->locale)
         e->locale = LC_GLOBAL_LOCALE;
-    e->prompt = strdup("");
+    e->screen.lib = lib;
+    editline_screen_prompt(&e->screen, "");
     locale_t outside = uselocale(e->locale);
-    e->el = lib->init("p2pd", stdin, stdout, stderr);
+    e->screen.el = lib->init("p2pd", stdin, stdout, stderr);
     e->history = lib->history_init();
-    if (!e->el || !e->history)
+    if (!e->screen.el || !e->history)
         abort();
     set_up(e);
     uselocale(outside);
@@ -436,14 +370,14 @@ struct editline *editline_new(void (*on_event)(void *owner), void *owner) {
 
 void editline_start(struct editline *e, const char *prompt) {
     editline_stop(e);
-    set_prompt(e, prompt);
+    editline_screen_prompt(&e->screen, prompt);
     e->event = EDITLINE_NONE;
     fflush(stdout);
     terminal_take();
     e->shown = true;
     terminal_bracket_pastes();
     locale_t outside = uselocale(e->locale);
-    lib->set(e->el, EL_UNBUFFERED, 1);
+    lib->set(e->screen.el, EL_UNBUFFERED, 1);
     uselocale(outside);
     ev_io_start(loop_get(), &e->keys);
     ev_signal_start(loop_get(), &e->resized);
@@ -468,7 +402,7 @@ void editline_stop(struct editline *e) {
     ev_signal_stop(loop_get(), &e->stopped);
     forget_modes(e);
     locale_t outside = uselocale(e->locale);
-    lib->set(e->el, EL_UNBUFFERED, 0);
+    lib->set(e->screen.el, EL_UNBUFFERED, 0);
     uselocale(outside);
     if (e->event == EDITLINE_NONE)
         terminal_leave();
@@ -491,10 +425,10 @@ void editline_resume(struct editline *e, const char *text) {
         return;
     e->event = EDITLINE_NONE;
     locale_t outside = uselocale(e->locale);
-    erase(e);
+    editline_screen_erase(&e->screen);
     if (*text)
-        lib->insertstr(e->el, text);
-    draw(e);
+        lib->insertstr(e->screen.el, text);
+    editline_screen_draw(&e->screen);
     uselocale(outside);
     ev_io_start(loop_get(), &e->keys);
 }
@@ -505,10 +439,10 @@ void editline_interrupt(struct editline *e) {
     locale_t outside = uselocale(e->locale);
     if (e->searching)
         end_search(e, false);
-    const LineInfoW *line = lib->wline(e->el);
-    erase(e);
-    lib->cursor(e->el, (int)(line->lastchar - line->cursor));
-    draw(e);
+    const LineInfoW *line = lib->wline(e->screen.el);
+    editline_screen_erase(&e->screen);
+    lib->cursor(e->screen.el, (int)(line->lastchar - line->cursor));
+    editline_screen_draw(&e->screen);
     uselocale(outside);
     fputs("^C\r\n", stdout);
     happen(e, EDITLINE_INTERRUPT, "", 0);
@@ -524,11 +458,11 @@ void editline_add_history(struct editline *e, const char *line) {
 void editline_free(struct editline *e) {
     editline_stop(e);
     current = NULL;
-    lib->end(e->el);
+    lib->end(e->screen.el);
     lib->history_end(e->history);
     if (e->locale != LC_GLOBAL_LOCALE)
         freelocale(e->locale);
-    free(e->prompt);
+    free(e->screen.prompt);
     free(e->text);
     free(e);
 }
