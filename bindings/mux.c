@@ -62,24 +62,18 @@ MiB)
 */
 static int l_new(lua_State *L) {
     static const char *const ROLES[] = {"client", "server", NULL};
-    struct lua_stream *stream = check_lua_stream(L, 1);
-    struct stream *s = check_stream(L, 1);
     struct mux_options options = {.client = luaL_checkoption(L, 2, NULL, ROLES) == 0};
     options.backlog = (int)check_size(L, "backlog", 1, MUX_BACKLOG);
     options.streams_max = (int)check_size(L, "streams_max", 1, MUX_STREAMS_MAX);
     options.window_max = check_size(L, "window_max", MUX_WINDOW_FIRST, MUX_WINDOW_MAX);
     options.memory_max = check_size(L, "memory_max", MUX_WINDOW_FIRST, MUX_MEMORY_MAX);
-    luaL_argcheck(L, !stream->readers.first && !stream->writers.first, 1,
-                  "a task waits for this stream");
-    int err = s->read_error ? s->read_error : s->write_error;
-    if (err)
-        return push_stream_failure(L, s, err, "mux");
-    if (s->shut || s->out.len)
-        return push_error(L, s->shut ? EPIPE : EBUSY, "mux");
+    int results;
+    struct stream *s = check_takeover(L, 1, "mux", &results);
+    if (results)
+        return results;
     struct lua_mux *self = bind_new(L, MUX_CLASS, sizeof *self);
     self->mux = mux_new(s->transport, s->in, &options, on_event, self);
-    stream->stream = NULL;
-    stream_disown(s);
+    give_stream_up(L, 1);
     return 1;
 }
 

@@ -85,23 +85,17 @@ while output is queued, EMFILE with 16 paths, EPIPE or why the session has ended
 */
 static int m_attach(lua_State *L) {
     struct lua_session *self = check_session(L);
-    struct lua_stream *stream = check_lua_stream(L, 2);
-    struct stream *s = check_stream(L, 2);
     const char *greeting = luaL_optstring(L, 3, NULL);
-    luaL_argcheck(L, !stream->readers.first && !stream->writers.first, 2,
-                  "a task waits for this stream");
-    int err = s->read_error ? s->read_error : s->write_error;
-    if (err)
-        return push_stream_failure(L, s, err, "attach");
-    if (s->shut || s->out.len)
-        return push_error(L, s->shut ? EPIPE : EBUSY, "attach");
+    int results;
+    struct stream *s = check_takeover(L, 2, "attach", &results);
+    if (results)
+        return results;
     int64_t number = session_attach(self->session, s->transport, s->in, greeting);
     if (number == -EPIPE)
         return push_over(L, self->session);
     if (number < 0)
         return push_error(L, (int)number, "attach");
-    stream->stream = NULL;
-    stream_disown(s);
+    give_stream_up(L, 2);
     lua_pushinteger(L, (lua_Integer)number);
     return 1;
 }

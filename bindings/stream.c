@@ -1,6 +1,7 @@
 /* The userdata of a stream, for the bindings that make one or wait on one. */
 #include "bindings/stream.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,27 @@ int push_stream_failure(lua_State *L, const struct stream *s, int err, const cha
     if (!reason)
         return push_error(L, err, "%s", call);
     return push_failure(L, strerrorname_np(abs(err)), "%s: %s", call, reason);
+}
+
+struct stream *check_takeover(lua_State *L, int arg, const char *call, int *results) {
+    struct lua_stream *self = check_lua_stream(L, arg);
+    struct stream *s = check_stream(L, arg);
+    luaL_argcheck(L, !self->readers.first && !self->writers.first, arg,
+                  "a task waits for this stream");
+    int err = s->read_error ? s->read_error : s->write_error;
+    *results = 0;
+    if (err)
+        *results = push_stream_failure(L, s, err, call);
+    else if (s->shut || s->out.len)
+        *results = push_error(L, s->shut ? EPIPE : EBUSY, "%s", call);
+    return s;
+}
+
+void give_stream_up(lua_State *L, int arg) {
+    struct lua_stream *self = check_lua_stream(L, arg);
+    struct stream *s = self->stream;
+    self->stream = NULL;
+    stream_disown(s);
 }
 
 double stream_deadline(const struct lua_stream *self) {

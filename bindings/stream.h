@@ -36,6 +36,14 @@ double stream_deadline(const struct lua_stream *self);
 int push_stream_closed(lua_State *L);
 int push_stream_failure(lua_State *L, const struct stream *s, int err, const char *call);
 
+/*
+ * For whoever takes the stream at arg over, its transport and what was read of it. It raises while
+ * a task waits for the stream; *results is 0, or how many values it has pushed: nil, message, code,
+ * EBUSY while output is queued. When all is through the userdata gives the stream up.
+ */
+struct stream *check_takeover(lua_State *L, int arg, const char *call, int *results);
+void give_stream_up(lua_State *L, int arg);
+
 /* Ends it now and drops what is queued; whoever waits for it learns that it is closed. */
 void kill_stream(struct lua_stream *self);
 void wake_stream_waiters(struct lua_stream *self);

@@ -328,3 +328,14 @@ struct transport *fd_transport(int fd, bool owned) {
     f->watch.data = f;
     return &f->base;
 }
+
+int fd_write_all(int fd, const char *data, size_t len) {
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        data += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}

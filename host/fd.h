@@ -13,6 +13,9 @@
  */
 struct transport *fd_transport(int fd, bool owned);
 
+/* All of it, to a descriptor that blocks: 0 or -errno. */
+int fd_write_all(int fd, const char *data, size_t len);
+
 /* Whether it is a transport of this file over an own socket or pipe, so that splice(2) works. */
 bool fd_can_splice(const struct transport *t);
 

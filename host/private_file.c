@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "host/fd.h"
 #include "host/keys/keyfile.h"
 
 static int open_folder(const char *path) {
@@ -24,22 +25,13 @@ static int open_folder(const char *path) {
     return fd < 0 ? -errno : fd;
 }
 
-static int write_all(int fd, const char *data, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        data += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return fsync(fd) < 0 ? -errno : 0;
-}
-
 static int write_aside(char *temporary, const char *data, size_t len) {
     int fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
     if (fd < 0)
         return -errno;
-    int err = write_all(fd, data, len);
+    int err = fd_write_all(fd, data, len);
+    if (!err && fsync(fd) < 0)
+        err = -errno;
     if (close(fd) < 0 && !err)
         err = -errno;
     if (err)

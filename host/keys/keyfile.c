@@ -11,6 +11,7 @@
  * processes that make one at the same time one is told so, and both can use the first one's.
  */
 #include "host/keys/keyfile.h"
+#include "host/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,20 +191,9 @@ int keyfile_load(const char *path, struct keys **keys, const char **reason) {
 
 /* -- writing ------------------------------------------------------------------------------- */
 
-static int write_all(int fd, const char *data, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        data += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
 static int write_key(int fd, const struct keys *keys) {
     char line[LINE_SIZE];
-    int error = write_all(fd, line, format_line(keys, line));
+    int error = fd_write_all(fd, line, format_line(keys, line));
     OPENSSL_cleanse(line, sizeof line);
     if (error)
         return error;
