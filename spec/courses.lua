@@ -11,11 +11,12 @@ World.__index = World
 local FIRST, SECOND = 1, 2
 
 --- Another path, attached at both ends.
--- @tparam[opt] table options `delay`: seconds one way (0.01); `at`: {a, b}, instants to attach at
+-- @tparam[opt] table options `delay`: seconds one way (0.01); `rate`: bytes a second each way (no limit)
 -- @treturn table the path: `silent` loses what is sent, `filter(bytes, to)` changes it, `held` keeps it
 function World:path(options)
   options = options or {}
-  local path = { delay = options.delay or 0.01, mail = { {}, {} }, numbers = {} }
+  local path = { delay = options.delay or 0.01, rate = options.rate or math.huge, free_at = { 0, 0 },
+    mail = { {}, {} }, numbers = {} }
   for side = FIRST, SECOND do path.numbers[side] = assert(self[side]:attach(self.now)) end
   self.paths[#self.paths + 1] = path
   return path
@@ -32,9 +33,9 @@ end
 local function send(world, path, side, bytes)
   local to = SECOND + FIRST - side
   bytes = path.filter and path.filter(bytes, to) or bytes
-  if not path.silent then
-    table.insert(path.mail[to], { at = world.now + path.delay, bytes = bytes })
-  end
+  if path.silent then return end
+  path.free_at[to] = math.max(path.free_at[to], world.now) + (bytes and #bytes or 0) / path.rate
+  table.insert(path.mail[to], { at = path.free_at[to] + path.delay, bytes = bytes })
 end
 
 -- What a side has to send; a path that is over at one end ends at the other.

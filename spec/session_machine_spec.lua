@@ -110,6 +110,23 @@ describe("a session", function()
       end
     end)
 
+    it("fills a long line", function()
+      local RATE, BYTES = 30e6, 60 << 20
+      local world <close> = courses.world { paths = 0 }
+      world:path { delay = 0.05, rate = RATE }
+      world:run(nil, 1)
+      world[1]:doubt(world.now) -- so that the round trip is known
+      world:run(nil, 1)
+      local began, piece, read = world.now, ("x"):rep(65536), 0
+      assert.is_true(world:run(function()
+        world[1]:write(piece)
+        read = read + #world:read(2)
+        return read >= BYTES
+      end, 100))
+      local share = read / (world.now - began) / RATE
+      assert.is_true(share > 0.7, ("%.2f of the line"):format(share)) -- it has to open up at first
+    end)
+
     it("waits for a reader, who need not take more than a window", function()
       local world <close> = courses.world { keep_max = 100000 }
       local taken = 0

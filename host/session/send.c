@@ -7,7 +7,9 @@
 #include "host/session/end.h"
 #include "host/session/receive.h"
 
-#define ASK_SHARE 2 /* acknowledgements are asked for after this part of what may be kept */
+/* Acknowledgements are asked for after this part of what may be kept: the rest of it is what can be
+ * on a long path, and grow() wants more than half. */
+#define ASK_SHARE 4
 
 static void add(struct session_path *p, const struct session_frame *f) {
     p->out_len += session_frame_encode(f, p->out + p->out_len);
