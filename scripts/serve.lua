@@ -1,6 +1,7 @@
 -- p2pd serve: a node for programs in any language, over HTTP.
 local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
+local files = require "p2pd.http.files"
 local footprint = require "p2pd.cli.footprint"
 local http = require "p2pd.http"
 local token = require "p2pd.http.token"
@@ -26,6 +27,12 @@ parser:option("--token-file",
 parser:flag("--allow-null-origin",
   "Let pages that are files use P2PD's paths, as P2PD does. Any web page can "
   .. "have such an origin for a part of itself: it could then use your connections.")
+parser:option("--files",
+  "The folder for files that peers send ($XDG_DATA_HOME/p2pd/files, else ~/.local/share/p2pd/files).")
+  :argname "DIR"
+parser:option("--take-files",
+  "Whose files are taken without asking: nobody's (the default: each is offered to the programs that use the "
+  .. "API), those of contacts, or anyone's."):argname "WHOSE":choices { "nobody", "contacts", "anyone" }
 parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:flag("--force", "Run even if a node of that name runs on this machine.")
 parser:option("--port", "The port that peers connect to (0: any free one)."):argname "P":convert(cli.port)
@@ -47,7 +54,8 @@ end
 local function options_of(args, own_token)
   local where = args.http or not args.http_socket and { ip = "127.0.0.1", port = http.PORT } or {}
   return { ip = where.ip, port = where.port, path = args.http_socket, token = own_token,
-    allow_null_origin = args.allow_null_origin }
+    allow_null_origin = args.allow_null_origin, files = args.files or files.default_path(),
+    take_files = args.take_files }
 end
 
 -- Where the token can be read; nothing when it is the user's own file.

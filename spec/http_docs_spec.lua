@@ -49,8 +49,8 @@ describe("docs/http.md", function()
   local world = loopback.new(setup, teardown)
 
   it("has examples that run, and answers of their shape", world:pair(function(alice, bob)
-    local near <close> = served.new(alice)
-    local far <close> = served.new(bob)
+    local near <close> = served.new(alice, { files = helper.scratch() .. "/files" })
+    local far <close> = served.new(bob, { files = helper.scratch() .. "/files" })
     local env = { API = near.server.url:sub(1, -2), TOKEN = near.token, PEER = bob.address,
       PEER_API = far.server.url:sub(1, -2), PEER_TOKEN = far.token,
       LD_PRELOAD = "" } -- a sanitizer's library is not for curl

@@ -326,6 +326,60 @@ y"]], to)
     assert.equal("EPROTO", select(3, other:join()))
   end))
 
+  it("sends by another name, once it is wanted", task(function()
+    local _ <close>, near, far = pipes()
+    sh([[echo a >"$1/a"]], from)
+    local sending <close> = p2pd.spawn(transfer.send, near, { { path = from .. "/a", name = "b" } },
+      { total = { files = 1, bytes = 2 } })
+    local asked
+    local done = assert(transfer.receive(far, to, { admit = function(total)
+      asked = total
+      return true
+    end }))
+    assert.same({ 1, 2, 1 }, { asked.files, asked.bytes, done.files })
+    assert.equal(1, sending:join().files)
+    sh([[test "$(ls "$1")" = b]], to)
+  end))
+
+  it("sends nothing that is not wanted, and says why", task(function()
+    local _ <close>, near, far = pipes()
+    sh([[mkdir "$1/t" && echo a >"$1/t/a" && ln -s a "$1/t/l"]], from)
+    local reasons = {}
+    local sending <close> = p2pd.spawn(transfer.send, near, { from .. "/t" }, {
+      on_event = function(event) reasons[event.path] = event.reason end })
+    local done = assert(transfer.receive(far, to, { admit = function() return nil, "not today" end }))
+    assert.same({ files = 0, bytes = 0, failed = 3 }, done)
+    assert.equal(3, sending:join().failed)
+    assert.same({ t = "not today", ["t/a"] = "not today", ["t/l"] = "not today" }, reasons)
+    sh([[test -z "$(ls -A "$1")"]], to)
+  end))
+
+  it("asks nobody any more when the sender has gone", task(function()
+    local _ <close>, near, far = pipes()
+    sh([[echo a >"$1/a"]], from)
+    local asked, is_over = p2pd.condition(), false
+    local receiving <close> = p2pd.spawn(transfer.receive, far, to, { admit = function()
+      local _ <close> = setmetatable({}, { __close = function() is_over = true end })
+      asked:broadcast()
+      p2pd.condition():wait()
+    end })
+    local sending <close> = p2pd.spawn(transfer.send, near, { from .. "/a" })
+    asked:wait()
+    sending:cancel()
+    near:close()
+    assert.is_nil((receiving:join()))
+    assert.is_true(is_over)
+  end))
+
+  it("needs a sender also when it asks", task(function()
+    local _ <close>, near, far = pipes()
+    local other <close> = p2pd.spawn(transfer.receive, near, to)
+    local done, reason = transfer.receive(far, to, { admit = function() return true end })
+    assert.is_nil(done)
+    assert.matches("receives, too", reason)
+    assert.matches("receives, too", select(2, other:join()))
+  end))
+
   it("says what is wrong with paths and options", task(function()
     local _ <close>, near, far = pipes()
     assert.equal("ENOENT", select(3, transfer.send(near, { from .. "/no" })))

@@ -6,11 +6,14 @@ local describe = require "p2pd.http.describe"
 local dials = require "p2pd.http.dials"
 local exchange = require "p2pd.http.exchange"
 local feed = require "p2pd.http.feed"
+local files = require "p2pd.http.files"
 local guard = require "p2pd.http.guard"
+local inbox = require "p2pd.http.inbox"
 local metrics = require "p2pd.http.metrics"
 local named = require "p2pd.http.rest.named"
 local openapi = require "p2pd.http.openapi"
 local options = require "p2pd.options"
+local outbox = require "p2pd.http.outbox"
 local page = require "p2pd.http.page"
 local pipes = require "p2pd.http.pipes"
 local problem = require "p2pd.http.problem"
@@ -18,6 +21,7 @@ local rest = require "p2pd.http.rest.routes"
 local router = require "p2pd.http.router"
 local task = require "p2pd.task"
 local token = require "p2pd.http.token"
+local transfers = require "p2pd.http.transfers"
 
 local http = {}
 
@@ -32,6 +36,8 @@ local KNOWN = {
   head = options.is_a "number",
   idle = options.SECONDS,
   allow_null_origin = options.BOOLEAN,
+  files = options.is_a "string",
+  take_files = { "nobody, contacts or anyone", function(value) return inbox.RULES[value] end },
 }
 
 --- Every route there is, in the order of the description.
@@ -39,7 +45,7 @@ local KNOWN = {
 function http.routes()
   local all = {}
   for _, list in ipairs { require "p2pd.http.v1.node", require "p2pd.http.v1.pipes",
-    require "p2pd.http.v1.contacts",
+    require "p2pd.http.v1.transfers", require "p2pd.http.v1.files", require "p2pd.http.v1.contacts",
     require "p2pd.http.v1.events", rest.ROUTES, page.ROUTES } do
     for _, route in ipairs(list) do all[#all + 1] = route end
   end
@@ -126,6 +132,15 @@ local function names_of(given)
   return given.ip and { [given.ip] = true, ["[" .. given.ip .. "]"] = true } or {}
 end
 
+-- The part that sends and receives files, when there is a folder for them.
+local function add_files(service, given)
+  service.transfers = transfers.new(service.feed)
+  if not given.files then return end
+  service.files = files.new(given.files)
+  service.outbox, service.inbox = outbox.new(service), inbox.new(service, given.take_files)
+  service.tasks:detach(service.inbox.serve, service.inbox)
+end
+
 local function make(node, given)
   local service = setmetatable({
     node = node, token = given.token or token.new(), tasks = task.group(),
@@ -139,6 +154,7 @@ local function make(node, given)
   service.metrics, service.dials = metrics.new(service), dials.new(service)
   service.feed:watch(function(kind, event) service.metrics:note(kind, event) end)
   service.tasks:detach(rest.serve_peers, service)
+  add_files(service, given)
   return service
 end
 
@@ -155,7 +171,9 @@ end
 -- @tparam node node
 -- @tparam[opt] table given ip ("127.0.0.1", when there is no path) and port (12333; 0: any), path (of a unix
 -- socket, mode 0600), token (of one's own), allow_null_origin (pages that are files may use P2PD's paths, and
--- so may sandboxed frames of any page), connections, head, idle (see core.http.listen)
+-- so may sandboxed frames of any page), files (a folder for what peers send, made when it is needed; without
+-- one no files are sent or received), take_files (whose files are taken without asking: "nobody", else
+-- "contacts" or "anyone"), connections, head, idle (see core.http.listen)
 -- @treturn server `token`, `url`, `getsockname()`, `close()`; or nil, message, code (ELIBACC: libmicrohttpd
 -- is not there)
 -- @raise for an option that is not known or of a wrong kind; for an address that is not loopback without a
@@ -199,7 +217,9 @@ function Server:close()
   self.closed = true
   for _, listener in ipairs(self.listeners) do listener:close() end
   self.tasks:cancel()
-  for _, part in ipairs { "dials", "pipes", "named", "feed", "metrics" } do self[part]:close() end
+  for _, part in ipairs { "outbox", "inbox", "dials", "pipes", "named", "feed", "metrics" } do
+    if self[part] then self[part]:close() end
+  end
 end
 
 Server.__close = Server.close

@@ -21,14 +21,15 @@ transfer.PROTOCOL = partner.PROTOCOL
 
 local FUNCTION = options.is_a "function"
 local SEND = { on_event = FUNCTION, on_bytes = FUNCTION, total = options.is_a "table" }
-local RECEIVE = { on_event = FUNCTION, on_bytes = FUNCTION, overwrite = options.BOOLEAN }
+local RECEIVE = { on_event = FUNCTION, on_bytes = FUNCTION, overwrite = options.BOOLEAN, admit = FUNCTION }
 
 local function nothing() end
 
 -- Counts what becomes of the files, and tells of it.
 local function with_summary(given)
   local summary = { files = 0, bytes = 0, failed = 0 }
-  local all = { on_bytes = given.on_bytes or nothing, overwrite = given.overwrite, total = given.total }
+  local all = { on_bytes = given.on_bytes or nothing, overwrite = given.overwrite, total = given.total,
+    admit = given.admit }
   function all.on_event(event)
     if event.type == "file" then
       summary.files, summary.bytes = summary.files + 1, summary.bytes + event.size
@@ -48,7 +49,7 @@ transfer.count = walk.count
 
 --- Sends files and folders, until the receiver has said what has become of each.
 -- @tparam pipe pipe whose other side receives
--- @tparam {string,...} paths
+-- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent
 -- @tparam[opt] table given on_event (function of a table: `type` "file" with `path`, `size`, `digest`
 -- (SHA-256, 32 bytes) and `how` ("saved", "resumed", "same": it was there), or "failed" with `path` and
 -- `reason`), on_bytes (function of a number: bytes that have left, or need not), total (what @{count} says)
@@ -68,7 +69,8 @@ end
 -- @tparam pipe pipe whose other side sends
 -- @tparam string folder into which it goes
 -- @tparam[opt] table given overwrite (true: files of the same name are replaced), on_event (as @{send}'s;
--- first comes one of the type "begin", with `files` and `bytes`), on_bytes
+-- first comes one of the type "begin", with `files` and `bytes`), on_bytes, admit (function of a table,
+-- `files` and `bytes`, which may wait: true when they are wanted, else nil and the reason for the other side)
 -- @treturn table `files`, `bytes`, `failed`: how many; or nil, message, code
 -- @raise for an option that is not known or of a wrong kind
 function transfer.receive(pipe, folder, given)

@@ -24,7 +24,7 @@ end
 
 local function add_parameters(list, set, place)
   for _, name in ipairs(sorted_names(set or {})) do
-    list[#list + 1] = { name = name, ["in"] = place, required = place == "path" or nil,
+    list[#list + 1] = { name = name, ["in"] = place, required = place == "path" or set[name].required,
       description = set[name].description, schema = copy_without_description(set[name]) }
   end
 end

@@ -12,6 +12,7 @@ local TITLES = {
   [413] = "Content Too Large", [415] = "Unsupported Media Type", [421] = "Misdirected Request",
   [426] = "Upgrade Required", [429] = "Too Many Requests", [500] = "Internal Server Error",
   [501] = "Not Implemented", [502] = "Bad Gateway", [503] = "Service Unavailable", [504] = "Gateway Timeout",
+  [507] = "Insufficient Storage",
 }
 
 local Problem = { __name = "p2pd.http.problem" }
@@ -44,6 +45,7 @@ end
 local STATUS = {
   EINVAL = 400, EACCES = 403, ETIMEDOUT = 504, EHOSTUNREACH = 502, ECONNRESET = 502, EPIPE = 502,
   ECONNREFUSED = 502, EPROTO = 502, EBADF = 410, EBUSY = 503, EEXIST = 409, ENOENT = 404, EMSGSIZE = 413,
+  ENOSPC = 507, EDQUOT = 507, EROFS = 507,
 }
 
 --- A failure of the world's: nil, message, code.

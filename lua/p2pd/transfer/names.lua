@@ -10,6 +10,9 @@ local PATH_MAX, NAME_MAX = 4095, 255 -- bytes
 local DEPTH_MAX = 200 -- folders within each other
 local PART = ".p2pd.part"
 
+--- How the names of unfinished files end.
+names.PART = PART
+
 local function parts_of(path)
   local parts = {}
   for part in (path .. "/"):gmatch "([^/]*)/" do parts[#parts + 1] = part end

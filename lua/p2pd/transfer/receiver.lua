@@ -3,6 +3,7 @@
 -- @classmod p2pd.transfer.receiver
 local core = require "p2pd.core"
 local format = require "p2pd.transfer.format"
+local greeting = require "p2pd.transfer.greeting"
 local incoming = require "p2pd.transfer.incoming"
 local names = require "p2pd.transfer.names"
 local text = require "p2pd.text"
@@ -274,29 +275,35 @@ local function umask()
   return found and tonumber(found, 8) or USUAL_UMASK
 end
 
+local ANNOUNCES = { F = true, D = true, L = true }
+
+-- Of a transfer that is not wanted each entry is refused.
+local function decline(self, kind, fields)
+  if not ANNOUNCES[kind] then return true end
+  fields.path = text.printable(fields.path, 200)
+  return refuse(self, fields, self.declined)
+end
+
 local function take_frame(self, kind, body)
   if kind == format.BULK then return take_bytes(self, body) end
   local fields, reason, code = format.unpack(kind, body)
   if not fields then return nil, reason, code end
+  if self.declined then return decline(self, kind, fields) end
   local handler = HANDLERS[kind]
   if not handler then return nil, "not what p2pd sends", "EPROTO" end
   return handler(self, fields)
 end
 
-local function say_hello(self)
-  local ok, reason, code = self.wire:put("H", format.hello(format.RECEIVER))
-  if not ok then return nil, reason, code end
-  local kind, body, errcode = self.wire:get()
-  if not kind then return nil, body, errcode end
-  local total
-  total, reason, code = format.check_hello(kind, body, format.SENDER)
+local function greet(self)
+  local total, reason, code = greeting.run(self.wire, self.admit)
   if not total then return nil, reason, code end
+  self.declined = reason
   self.on_event { type = "begin", files = total.files, bytes = total.bytes }
   return true
 end
 
 local function run(self)
-  local ok, reason, code = say_hello(self)
+  local ok, reason, code = greet(self)
   while ok do
     local kind, body, errcode = self.wire:get(format.BULK)
     if not kind then return nil, body, errcode end
@@ -309,16 +316,16 @@ end
 --- Receives what the other side sends.
 -- @tparam pipe pipe
 -- @tparam string path of the folder into which it goes
--- @tparam table options `overwrite`, `on_event` (function: `type` "begin" with `files` and `bytes`; "file" or
--- "failed" with `path`, `size`, `digest`, `how`, `reason`), `on_bytes` (function of a number)
+-- @tparam table options `overwrite`, `admit`, `on_event` (function: `type` "begin" with `files` and `bytes`;
+-- "file" or "failed" with `path`, `size`, `digest`, `how`, `reason`), `on_bytes` (function of a number)
 -- @treturn boolean true; or nil, message, code
 function receiver.run(pipe, path, options)
   local folder <close>, reason, code = core.folder.open(path)
   if not folder then return nil, reason, code end
   local line <close> = wire.new(pipe, true)
   local self = setmetatable({ wire = line, folder = folder, overwrite = options.overwrite or false,
-    on_event = options.on_event, on_bytes = options.on_bytes, umask = umask(), items = {}, at = 1, last = 0,
-    resumed = 0 }, Receiver)
+    admit = options.admit, on_event = options.on_event, on_bytes = options.on_bytes, umask = umask(),
+    items = {}, at = 1, last = 0, resumed = 0 }, Receiver)
   local _ <close> = setmetatable({}, { __close = function()
     for i = self.at, self.last do self.items[i]:close() end
   end })

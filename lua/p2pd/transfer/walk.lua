@@ -12,10 +12,10 @@ Walk.__index = Walk
 -- -- the beginning
 
 -- A path that somebody has typed; a link there is followed.
-local function open_root(path)
+local function open_root(path, name)
   local real, reason, code = core.folder.resolve(path)
   if not real then return nil, reason, code end
-  local name = names.split((path:gsub("/+$", "")))
+  name = name or names.split((path:gsub("/+$", "")))
   if name == "" or name == "." or name == ".." then name = names.split(real) end
   if name == "" then return nil, path .. ": the root has no name under which it could be sent", "EINVAL" end
   local inner, outer = names.split(real)
@@ -39,12 +39,13 @@ local function close_all(roots)
 end
 
 --- Begins.
--- @tparam {string,...} paths
+-- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent
 -- @treturn walk to be closed; or nil, message, code: one is not there, or two have one name
 function walk.new(paths)
   local roots, seen = {}, {}
-  for i, path in ipairs(paths) do
-    local root, reason, code = open_root(path)
+  for i, one in ipairs(paths) do
+    local about = type(one) == "table" and one or { path = one }
+    local root, reason, code = open_root(about.path, about.name)
     if root and seen[root.name] then
       root.folder:close()
       root, reason, code = nil, ('two of them are called "%s"'):format(root.name), "EINVAL"

@@ -1,0 +1,68 @@
+--- Routes of /v1 about files that peers have sent: listing, downloading, removing.
+-- @module p2pd.http.v1.files
+local describe = require "p2pd.http.describe"
+local names = require "p2pd.transfer.names"
+local problem = require "p2pd.http.problem"
+local transfers = require "p2pd.http.transfers"
+local url = require "p2pd.http.url"
+
+local STATUS = { EINVAL = 400, ENOENT = 404, ENOTDIR = 404, ELOOP = 404 }
+
+local PEER = { peer = { type = "string", description = "The node id of who has sent it." } }
+
+-- What the folder of files says is about this host, and not about a peer.
+local function problem_of(reason, code)
+  return problem.new(STATUS[code] or 500, reason, code)
+end
+
+local function with_files(handler)
+  return function(call)
+    if not call.service.files then return problem.new(501, "there is no folder for files") end
+    return handler(call, call.service.files)
+  end
+end
+
+local function path_of(call)
+  return table.concat({ call.params.peer, table.unpack(call.params.rest) }, "/")
+end
+
+local list_files = with_files(function(call, files)
+  local found, more, code = files:list()
+  if not found then return problem_of(more, code) end
+  for _, one in ipairs(found) do one.url = transfers.url_of(one.path) end
+  return call:send_json(200, { files = describe.list(found), truncated = more })
+end)
+
+-- An answer that ends without its last chunk has failed.
+local get_file = with_files(function(call, files)
+  local path = path_of(call)
+  local file <close>, reason, code = files:read(path)
+  if not file then return problem_of(reason, code) end
+  call:begin(200, "application/octet-stream", { ["Content-Disposition"] =
+    "attachment; filename*=UTF-8''" .. url.encode((names.split(path))) })
+  while true do
+    local data, failed = file:read()
+    if not data and not failed then return call.request:finish() end
+    if not data or not call.request:write(data) then return end
+  end
+end)
+
+local remove_file = with_files(function(call, files)
+  local ok, reason, code = files:remove(path_of(call))
+  if not ok then return problem_of(reason, code) end
+  return call:send_nothing(204)
+end)
+
+return {
+  { method = "GET", path = "/v1/files", id = "listFiles", tag = "files", handler = list_files,
+    summary = "The files that peers have sent, and the beginnings of those that are not whole, by path.",
+    answers = { [200] = { description = "The files; `truncated` when there are more.",
+      schema = describe.object({ files = describe.array(describe.ref "File"),
+        truncated = { type = "boolean" } }, { "files", "truncated" }) } } },
+  { method = "GET", path = "/v1/files/{peer}/...", id = "getFile", tag = "files", handler = get_file,
+    params = PEER, waits = true, summary = "A file that a peer has sent. The further segments are its path.",
+    answers = { [200] = { description = "Its bytes.", type = "application/octet-stream" } } },
+  { method = "DELETE", path = "/v1/files/{peer}/...", id = "removeFile", tag = "files", handler = remove_file,
+    params = PEER, summary = "Removes a file that a peer has sent, or the beginning of one.",
+    answers = { [204] = { description = "It is gone." } } },
+}
