@@ -2,6 +2,7 @@
 local client = require "spec.http"
 local core = require "p2pd.core"
 local files = require "p2pd.http.files"
+local format = require "p2pd.transfer.format"
 local helper = require "spec.helper"
 local inbox = require "p2pd.http.inbox"
 local loopback = require "spec.loopback"
@@ -253,7 +254,7 @@ describe("p2pd.http", function()
     it("is refused, which the sender is told", pair(function(near, far)
       local sending <close> = task.spawn(send, near, far, "a", "hello")
       local offered = wait_state(far, "offered")
-      assert.same({ near.node.id, 5, 0 }, { offered.peer, offered.bytes, offered.moved })
+      assert.same({ near.node.id, "a", 5, 0 }, { offered.peer, offered.name, offered.bytes, offered.moved })
       assert.equal(204, far:call("DELETE", "/v1/transfers/" .. offered.id).status)
       local answer = sending:join(WAIT)
       assert.same({ 409, "a: it is not wanted" }, { answer.status, answer.json.detail })
@@ -405,7 +406,8 @@ describe("p2pd.http", function()
   it("cancels what comes, and does not take it again at once", pair(function(near, far)
     helper.write(base .. "/a", "x")
     local pipe <close> = near.node:connect(far.node.address, { protocol = transfer.PROTOCOL })
-    pipe:write((">Bs4"):pack(72, require("p2pd.transfer.format").hello(1, { files = 1, bytes = 1 })))
+    pipe:write((">Bs4"):pack(("H"):byte(), format.hello(format.SENDER, { files = 1, bytes = 1 })),
+      (">Bs4"):pack(("F"):byte(), format.pack("F", { entry = 1, size = 1, mtime = 0, mode = 0, path = "a" })))
     local running = wait_state(far, "running")
     assert.equal(204, far:call("DELETE", "/v1/transfers/" .. running.id).status)
     assert.equal("canceled", far:call("GET", "/v1/transfers/" .. running.id).json.state)

@@ -336,7 +336,8 @@ y"]], to)
       asked = total
       return true
     end }))
-    assert.same({ 1, 2, 1 }, { asked.files, asked.bytes, done.files })
+    assert.same({ files = 1, bytes = 2, name = "b" }, asked)
+    assert.equal(1, done.files)
     assert.equal(1, sending:join().files)
     sh([[test "$(ls "$1")" = b]], to)
   end))
@@ -371,13 +372,19 @@ y"]], to)
     assert.is_true(is_over)
   end))
 
-  it("needs a sender also when it asks", task(function()
+  it("keeps what the sender tells of while it asks", task(function()
     local _ <close>, near, far = pipes()
-    local other <close> = p2pd.spawn(transfer.receive, near, to)
-    local done, reason = transfer.receive(far, to, { admit = function() return true end })
-    assert.is_nil(done)
-    assert.matches("receives, too", reason)
-    assert.matches("receives, too", select(2, other:join()))
+    sh([[mkdir "$1/t" && cd "$1/t" && for i in $(seq 3000); do echo $i >file-with-a-long-name-$i; done]],
+      from)
+    local sending <close> = p2pd.spawn(transfer.send, near, { from .. "/t" })
+    local done = assert(transfer.receive(far, to, { admit = function(total)
+      assert.equal("t", total.name)
+      p2pd.sleep(0.05) -- time for frames to come
+      return true
+    end }))
+    assert.equal(3000, done.files)
+    assert.equal(3000, sending:join().files)
+    sh([[diff -r "$1/t" "$2/t"]], from, to)
   end))
 
   it("says what is wrong with paths and options", task(function()
@@ -445,6 +452,21 @@ to" && test -z "$(ls to)"]], to)
       assert.equal(1, done.files)
       local _, _, _, mode = assert(core.folder.open(to)):stat "s"
       assert.equal(0, mode & tonumber("7022", 8))
+    end))
+
+    it("lets nobody send bytes before they are wanted", task(function()
+      local _ <close>, near, far = pipes()
+      local receiving <close> = p2pd.spawn(transfer.receive, far, to, { admit = function()
+        p2pd.sleep(0.05) -- time for the bytes to come
+        return true
+      end })
+      near:write((">Bs4"):pack(72, format.hello(format.SENDER, { files = 1, bytes = 1 })))
+      for _, frame in ipairs { file "a", B, E, ALL } do
+        near:write((">Bs4"):pack(frame[1]:byte(), frame[2]))
+      end
+      while near:recv() do end -- luacheck: ignore
+      near:shutdown()
+      assert.same({ nil, "not what p2pd sends", "EPROTO" }, { receiving:join(10) })
     end))
 
     it("ends with what is not the protocol", task(function()

@@ -70,7 +70,8 @@ end
 -- @tparam string folder into which it goes
 -- @tparam[opt] table given overwrite (true: files of the same name are replaced), on_event (as @{send}'s;
 -- first comes one of the type "begin", with `files` and `bytes`), on_bytes, admit (function of a table,
--- `files` and `bytes`, which may wait: true when they are wanted, else nil and the reason for the other side)
+-- `files`, `bytes` and `name` (of the first entry), which may wait: true when they are wanted, else nil and
+-- the reason for the other side)
 -- @treturn table `files`, `bytes`, `failed`: how many; or nil, message, code
 -- @raise for an option that is not known or of a wrong kind
 function transfer.receive(pipe, folder, given)

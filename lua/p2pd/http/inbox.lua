@@ -56,8 +56,8 @@ end
 local function admit(self, held, total)
   if was_canceled(self, held.peer) then return nil, "it was canceled" end
   local is_taken = is_wanted(self, held.peer)
-  held.entry = self.service.transfers:add { direction = "receive", peer = held.peer, files = total.files,
-    bytes = total.bytes, state = is_taken and "running" or "offered", task = held.task }
+  held.entry = self.service.transfers:add { direction = "receive", peer = held.peer, name = total.name,
+    files = total.files, bytes = total.bytes, state = is_taken and "running" or "offered", task = held.task }
   if is_taken then return true end
   return offer(self, held.entry)
 end

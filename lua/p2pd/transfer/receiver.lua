@@ -1,9 +1,9 @@
 --- The side that receives. What comes is written beside its place, and gets there when it is whole and its
 -- checksum is right; what was begun before is taken up where it ended.
 -- @classmod p2pd.transfer.receiver
+local admission = require "p2pd.transfer.admission"
 local core = require "p2pd.core"
 local format = require "p2pd.transfer.format"
-local greeting = require "p2pd.transfer.greeting"
 local incoming = require "p2pd.transfer.incoming"
 local names = require "p2pd.transfer.names"
 local text = require "p2pd.text"
@@ -284,28 +284,42 @@ local function decline(self, kind, fields)
   return refuse(self, fields, self.declined)
 end
 
+local function ask(self, path)
+  local ok, reason, code = self.admission:ask(self.total, path)
+  if not ok then return nil, reason, code end
+  self.declined = self.declined or reason
+  return true
+end
+
 local function take_frame(self, kind, body)
   if kind == format.BULK then return take_bytes(self, body) end
   local fields, reason, code = format.unpack(kind, body)
-  if not fields then return nil, reason, code end
+  local ok = fields
+  if fields and ANNOUNCES[kind] then ok, reason, code = ask(self, fields.path) end
+  if not ok then return nil, reason, code end
   if self.declined then return decline(self, kind, fields) end
   local handler = HANDLERS[kind]
   if not handler then return nil, "not what p2pd sends", "EPROTO" end
   return handler(self, fields)
 end
 
-local function greet(self)
-  local total, reason, code = greeting.run(self.wire, self.admit)
+local function say_hello(self)
+  local ok, reason, code = self.wire:put("H", format.hello(format.RECEIVER))
+  if not ok then return nil, reason, code end
+  local kind, body, errcode = self.wire:get()
+  if not kind then return nil, body, errcode end
+  local total
+  total, reason, code = format.check_hello(kind, body, format.SENDER)
   if not total then return nil, reason, code end
-  self.declined = reason
+  self.total = total
   self.on_event { type = "begin", files = total.files, bytes = total.bytes }
   return true
 end
 
 local function run(self)
-  local ok, reason, code = greet(self)
+  local ok, reason, code = say_hello(self)
   while ok do
-    local kind, body, errcode = self.wire:get(format.BULK)
+    local kind, body, errcode = self.admission:get(format.BULK)
     if not kind then return nil, body, errcode end
     if kind == "Q" then return put(self, "Q", {}) end
     ok, reason, code = take_frame(self, kind, body)
@@ -324,8 +338,8 @@ function receiver.run(pipe, path, options)
   if not folder then return nil, reason, code end
   local line <close> = wire.new(pipe, true)
   local self = setmetatable({ wire = line, folder = folder, overwrite = options.overwrite or false,
-    admit = options.admit, on_event = options.on_event, on_bytes = options.on_bytes, umask = umask(),
-    items = {}, at = 1, last = 0, resumed = 0 }, Receiver)
+    admission = admission.new(line, options.admit), on_event = options.on_event, on_bytes = options.on_bytes,
+    umask = umask(), items = {}, at = 1, last = 0, resumed = 0 }, Receiver)
   local _ <close> = setmetatable({}, { __close = function()
     for i = self.at, self.last do self.items[i]:close() end
   end })

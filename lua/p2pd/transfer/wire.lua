@@ -100,14 +100,29 @@ local function need(self, count)
   return true
 end
 
-local function next_header(self, bulk)
+local function peek_header(self, bulk)
   local ok, reason, code = need(self, HEADER)
   if not ok then return nil, reason, code end
   local kind, length = (">BI4"):unpack(self.data, self.at)
-  self.at = self.at + HEADER
   kind = string.char(kind)
   if length > (kind == bulk and BULK_MAX or BODY_MAX) then return nil, "not what p2pd sends", "EPROTO" end
   return kind, length
+end
+
+-- A frame is taken as a whole, or not at all when the task is canceled.
+local function next_frame(self, bulk)
+  local kind, length, code = peek_header(self, bulk)
+  if not kind then return nil, length, code end
+  if kind == bulk then
+    self.at = self.at + HEADER
+    return kind, length
+  end
+  local ok, reason
+  ok, reason, code = need(self, HEADER + length)
+  if not ok then return nil, reason, code end
+  local first = self.at + HEADER
+  self.at = first + length
+  return kind, self.data:sub(first, first + length - 1)
 end
 
 --- The next frame. Waits.
@@ -115,18 +130,11 @@ end
 -- @treturn string body; of a frame of `bulk` its length: @{pieces} gives it
 -- @tparam[opt] string bulk a kind of frames
 function Wire:get(bulk)
-  local kind, length, code
+  local kind, body, code
   repeat
-    kind, length, code = next_header(self, bulk)
-    if not kind then return nil, length, code end
+    kind, body, code = next_frame(self, bulk)
   until kind ~= ALIVE
-  if kind == bulk then return kind, length end
-  local ok, reason
-  ok, reason, code = need(self, length)
-  if not ok then return nil, reason, code end
-  local body = self.data:sub(self.at, self.at + length - 1)
-  self.at = self.at + length
-  return kind, body
+  return kind, body, code
 end
 
 --- The body of a bulk frame, in pieces as they come.
