@@ -14,6 +14,7 @@ local transfer = require "p2pd.transfer"
 local url = require "p2pd.http.url"
 
 local WAIT = 10
+local NOBODY = "586Z7H2vpX9qNhN2T4e9Utugie3ogjbxzGaMtM3E6HR5"
 
 local function sha256(path)
   local folder <close> = assert(core.folder.open "/")
@@ -199,8 +200,7 @@ describe("p2pd.http", function()
       assert.equal(400, near:call("POST", target(far.node.address, ("x"):rep(256)), "x", BYTES).status)
       assert.equal(400, near:call("POST", "/v1/transfers?to=nonsense&name=a", "x", BYTES).status)
       assert.equal(400, near:call("POST", "/v1/transfers?name=a", "x", BYTES).status)
-      local nobody = ("0-[0,127.0.0.1,127.0.0.1,%d,1,1,0]-0-8Xf%s"):format(helper.free_port(),
-        far.node.id:sub(4))
+      local nobody = ("0-[0,127.0.0.1,127.0.0.1,%d,1,1,0]-0-%s"):format(helper.free_port(), NOBODY)
       local answer = near:call("POST", target(nobody, "a", "&timeout=1"), "x", BYTES)
       assert.equal(502, answer.status, answer.body)
       assert.equal(401, client.request(near.port, "POST", target(far.node.address, "a"), BYTES, "x").status)

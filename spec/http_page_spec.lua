@@ -9,6 +9,7 @@ local page = require "p2pd.http.page"
 local qr = require "p2pd.http.qr"
 local served = require "spec.served"
 local task = require "p2pd.task"
+local transfer = require "p2pd.transfer"
 
 local SCREENS = "build/screens"
 local SIZE_MAX = 150 * 1000 -- bytes, all files together
@@ -108,8 +109,8 @@ describe("p2pd.http.page", function()
         local bob <close> = world:start { allow = loopback.ALLOWING.allow }
         alice:ready()
         bob:ready()
-        local near <close> = served.new(alice)
-        local far <close> = served.new(bob)
+        local near <close> = served.new(alice, { files = folder .. "/near" })
+        local far <close> = served.new(bob, { files = folder .. "/far" })
         local one <close> = browser.start(folder)
         one:open(url_of(near))
         one:wait_text("#live", "Live")
@@ -227,8 +228,8 @@ describe("p2pd.http.page", function()
       check_accessible(one, "offer")
       one:click "#offers button"
       one:wait_text("#transfers", "five.bin")
-      one:wait "return document.querySelector('#transfers a')"
-      one:click "#transfers a"
+      one:wait "return document.querySelector('#transfers .save')"
+      one:click "#transfers .save"
       local path = folder .. "/downloads/five.bin"
       helper.wait_until(function() return (lfs.attributes(path, "size") or 0) == 5000000 end)
       local saved = read(path)
@@ -265,12 +266,33 @@ describe("p2pd.http.page", function()
         one:click(wanted and "#offers button" or "#offers button.quiet")
         one:wait_text("#offers", "")
         one:switch(first)
-        one:wait_text("#transfers", wanted and "has arrived" or "does not want it")
+        one:wait_text("#transfers", wanted and "has arrived" or "it is not wanted")
       end
       one:type("#file", path)
       one:wait_text("#transfers", "waits for an answer")
       one:click "#transfers button"
       one:wait_text("#transfers", "canceled")
+    end))
+
+    it("takes a folder that p2pd send sends, and saves what is in it", shown(function(one, near, far, folder)
+      lfs.mkdir(folder .. "/photos")
+      helper.write(folder .. "/photos/a b.txt", "first")
+      helper.write(folder .. "/photos/<b>.txt", "second")
+      local total = assert(transfer.count { folder .. "/photos" })
+      local pipe <close> = assert(far.node:connect(near.node.address, { protocol = transfer.PROTOCOL }))
+      local sending <close> = task.spawn(transfer.send, pipe, { folder .. "/photos" }, { total = total })
+      one:wait_text("#offers", "photos: 2 files (11 B)")
+      check_accessible(one, "offer of a folder")
+      one:click "#offers button"
+      assert.equal(2, sending:join(20).files)
+      one:wait_text("#transfers", "is here")
+      one:wait "return document.querySelectorAll('#transfers .save').length === 2"
+      check_accessible(one, "a folder is here")
+      one:click "#transfers .save:last-child"
+      helper.wait_until(function() return read(folder .. "/downloads/a b.txt") == "first" end)
+      one:command("POST", "/refresh")
+      one:wait_text("#transfers", "is here")
+      assert.same({}, one:complaints())
     end))
 
     it("chats with p2pd chat", shown(function(one, _, far)

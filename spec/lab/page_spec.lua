@@ -68,9 +68,9 @@ describe("p2pd.http.page in the lab", function()
       near:type("#file", path)
       far:wait_text("#offers", "sent.bin (5.0 MB)")
       far:click "#offers button"
-      far:wait "return document.querySelector('#transfers a')"
+      far:wait "return document.querySelector('#transfers .save')"
       near:wait_text("#transfers", "has arrived")
-      far:click "#transfers a"
+      far:click "#transfers .save"
       local saved = folder .. "/downloads/sent.bin"
       helper.wait_until(function() return lfs.attributes(saved, "size") == #bytes end)
       assert.is_true(helper.read(saved) == bytes)

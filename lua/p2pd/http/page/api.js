@@ -64,7 +64,7 @@ export function upload(path, body, onProgress, signal) {
     sending.setRequestHeader("Content-Type", "application/octet-stream");
     sending.upload.onprogress = (event) => onProgress(event.loaded);
     sending.onload = () => {
-      if (sending.status < 300) return resolve();
+      if (sending.status < 300) return resolve(JSON.parse(sending.responseText));
       let about = {};
       try { about = JSON.parse(sending.responseText); } catch { /* the status says enough */ }
       reject(new Problem(sending.status, about));

@@ -22,6 +22,7 @@ const WORDS = {
   path: (event) => `The session with ${peers.nameOf(event.peer)} goes by ${event.to || "no path"}${event.from ? `, before by ${event.from}` : ""}${event.why ? `: ${event.why}` : ""}${event.pause ? ` (paused ${event.pause.toFixed(2)} s)` : ""}.`,
   refusal: (event) => `Refused${event.from ? ` (${event.from})` : ""}: ${event.reason}.`,
   dial: (event) => `Connecting to ${peers.nameOf(peers.idOf(event.address))}: ${event.state}.`,
+  transfer: (event) => `${files.describe(event)}.`,
   missed: () => "Some events were missed.",
 };
 
@@ -47,6 +48,7 @@ function lookSoon() {
 function onEvent(type, event) {
   addEvent(type, event);
   if (type === "dial") peers.noteDial(event);
+  else if (type === "transfer") files.noteTransfer(event);
   else lookSoon();
 }
 
@@ -63,7 +65,10 @@ function onState(state) {
   find("live").className = `badge ${isThere ? "good" : "bad"}`;
   find("lost").hidden = isThere;
   say(find("lost"), isThere ? "" : `The connection to the node was lost at ${lostAt}. What you see is from then; it is tried again.`);
-  if (isThere) lookSoon();
+  if (isThere) {
+    lookSoon();
+    files.refresh();
+  }
 }
 
 // -- what peers make
@@ -81,10 +86,10 @@ async function accept(protocol, take) {
 }
 
 // One tab takes what comes, the others take over when it is closed.
-function acceptAll() {
-  const both = () => Promise.all([accept("chat/1", talk.attach), accept(files.protocol, files.take)]);
-  if (navigator.locks) navigator.locks.request("p2pd.accept", both);
-  else both();
+function acceptCalls() {
+  const all = () => accept("chat/1", talk.attach);
+  if (navigator.locks) navigator.locks.request("p2pd.accept", all);
+  else all();
 }
 
 async function look() {
@@ -119,7 +124,7 @@ async function open() {
   files.start();
   await peers.start(talk.attach).catch(() => {});
   follow(onEvent, onState);
-  acceptAll();
+  acceptCalls();
   look();
 }
 
