@@ -454,6 +454,18 @@ to" && test -z "$(ls to)"]], to)
       assert.equal(0, mode & tonumber("7022", 8))
     end))
 
+    it("changes nothing there before it is wanted", task(function()
+      sh([[mkdir "$1/t" && touch -d 2020-01-01 "$1/t"]], to)
+      local _ <close>, near, far = pipes()
+      local receiving <close> = p2pd.spawn(transfer.receive, far, to, { admit = function() end })
+      near:write((">Bs4"):pack(("H"):byte(), format.hello(format.SENDER)),
+        (">Bs4"):pack(("T"):byte(), format.pack("T", { mtime = 0, mode = 0, path = "t" })),
+        (">Bs4"):pack(("Q"):byte(), ""))
+      near:shutdown()
+      receiving:join(10)
+      sh([[test "$(date -r "$1/t" +%Y)" = 2020]], to)
+    end))
+
     it("lets nobody send bytes before they are wanted", task(function()
       local _ <close>, near, far = pipes()
       local receiving <close> = p2pd.spawn(transfer.receive, far, to, { admit = function()

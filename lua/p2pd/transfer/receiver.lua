@@ -7,6 +7,7 @@ local format = require "p2pd.transfer.format"
 local incoming = require "p2pd.transfer.incoming"
 local names = require "p2pd.transfer.names"
 local text = require "p2pd.text"
+local tree = require "p2pd.transfer.tree"
 local wire = require "p2pd.transfer.wire"
 
 local receiver = {}
@@ -14,7 +15,6 @@ local receiver = {}
 local RESUMED_MAX = 4           -- unfinished files that are held open at a time
 local ROOM_FROM = 1024 * 1024   -- bytes of a file for which the disk is asked whether it has room
 local END_S = 5
-local MODE, OWNERS, USUAL_UMASK = 511, 448, 18 -- 0777, 0700, 022
 local FULL = { ENOSPC = true, EDQUOT = true, EROFS = true }
 
 local Receiver = { __name = "p2pd.transfer.receiver" }
@@ -233,49 +233,29 @@ end
 
 -- -- folders and links
 
-function HANDLERS.D(self, item)
-  local is_safe, ok, reason, code = safe(self, item)
-  if not is_safe then return ok, reason, code end
-  ok, reason, code = self.folder:make(item.path, OWNERS)
-  if not ok and (code ~= "EEXIST" or self.folder:stat(item.path) ~= "folder") then
-    return refuse(self, item, without_path(reason))
-  end
-  return put(self, "K", { entry = item.entry, how = "saved" })
-end
-
 -- A folder's permissions and time come when all is in it.
 function HANDLERS.T(self, item)
   local path = names.make_safe(item.path)
-  if path then self.folder:set(path, item.mode & MODE & ~self.umask | OWNERS, item.mtime) end
+  if path then tree.finish_folder(self.folder, path, item.mode & ~self.umask, item.mtime) end
   return true
 end
 
-function HANDLERS.L(self, item)
-  local is_safe, ok, reason, code = safe(self, item)
-  if not is_safe then return ok, reason, code end
-  if not names.stays_within(item.path, item.target) then
-    return refuse(self, item, "a link that leads out of what is sent")
+local function make_by(make)
+  return function(self, item)
+    local is_safe, ok, reason, code = safe(self, item)
+    if not is_safe then return ok, reason, code end
+    local how, fault = make(self.folder, item, self.overwrite)
+    if not how then return refuse(self, item, without_path(fault)) end
+    return put(self, "K", { entry = item.entry, how = how })
   end
-  local kind = self.folder:stat(item.path)
-  if kind == "link" and self.folder:target(item.path) == item.target then
-    return put(self, "K", { entry = item.entry, how = "same" })
-  end
-  if kind and kind ~= "folder" and self.overwrite then self.folder:remove(item.path) end
-  ok, reason = self.folder:link(item.path, item.target)
-  if not ok then return refuse(self, item, without_path(reason)) end
-  self.folder:set(item.path, 0, item.mtime)
-  return put(self, "K", { entry = item.entry, how = "saved" })
 end
+
+HANDLERS.D, HANDLERS.L = make_by(tree.make_folder), make_by(tree.make_link)
 
 -- -- all of it
 
-local function umask()
-  local file <close> = io.open "/proc/self/status"
-  local found = file and file:read("a"):match "\nUmask:%s*(%d+)"
-  return found and tonumber(found, 8) or USUAL_UMASK
-end
-
 local ANNOUNCES = { F = true, D = true, L = true }
+local CHANGES = { F = true, D = true, L = true, T = true }
 
 -- Of a transfer that is not wanted each entry is refused.
 local function decline(self, kind, fields)
@@ -295,7 +275,7 @@ local function take_frame(self, kind, body)
   if kind == format.BULK then return take_bytes(self, body) end
   local fields, reason, code = format.unpack(kind, body)
   local ok = fields
-  if fields and ANNOUNCES[kind] then ok, reason, code = ask(self, fields.path) end
+  if fields and CHANGES[kind] then ok, reason, code = ask(self, fields.path) end
   if not ok then return nil, reason, code end
   if self.declined then return decline(self, kind, fields) end
   local handler = HANDLERS[kind]
@@ -339,7 +319,7 @@ function receiver.run(pipe, path, options)
   local line <close> = wire.new(pipe, true)
   local self = setmetatable({ wire = line, folder = folder, overwrite = options.overwrite or false,
     admission = admission.new(line, options.admit), on_event = options.on_event, on_bytes = options.on_bytes,
-    umask = umask(), items = {}, at = 1, last = 0, resumed = 0 }, Receiver)
+    umask = tree.umask(), items = {}, at = 1, last = 0, resumed = 0 }, Receiver)
   local _ <close> = setmetatable({}, { __close = function()
     for i = self.at, self.last do self.items[i]:close() end
   end })
