@@ -396,6 +396,37 @@ describe("p2pd.http", function()
     assert.not_equal("done", sending:status())
   end))
 
+  it("counts transfers by their outcome", pair(function(near, far)
+    assert.equal(201, send(near, far, "a", "x").status)
+    assert.equal(409, send(near, far, "a", "y").status)
+    local text = near:call("GET", "/v1/metrics").body
+    assert.matches('p2pd_transfers_total{direction="send",outcome="done"} 1\n', text, 1, true)
+    assert.matches('p2pd_transfers_total{direction="send",outcome="failed"} 1\n', text, 1, true)
+  end, "anyone"))
+
+  it("gives out and removes nothing for random paths", pair(function(near, far)
+    assert.equal(201, send(near, far, "a", "x").status)
+    helper.write(base .. "/a", "outside")
+    math.randomseed(11)
+    local parts = { near.node.id, "..", ".", "a", "%2f", "/", "%2e%2e", ".outgoing", "%ff", "a.p2pd.part",
+      "%0a", "~" }
+    local list = "/v1/files"
+    local own = ("%s/%s/a"):format(list, near.node.id)
+    for _ = 1, 500 do
+      local path = { "/v1/files" }
+      for _ = 1, math.random(6) do path[#path + 1] = parts[math.random(#parts)] end
+      local there = table.concat(path, "/")
+      local answer = far:call(math.random(2) == 1 and "GET" or "DELETE", there)
+      local plain = there:gsub("/+", "/"):gsub("/$", "")
+      if plain ~= own and plain ~= list then
+        assert.is_true(answer.status >= 400 and answer.status < 500, there .. " " .. answer.status)
+      elseif answer.status == 204 then
+        assert.equal(201, send(near, far, "a", "x").status)
+      end
+    end
+    assert.equal("outside", helper.read(base .. "/a"))
+  end, "anyone"))
+
   it("has no files without a folder", served.one(world, function(near)
     assert.equal(501, near:call("GET", "/v1/files").status)
     assert.equal(501, near:call("POST", target(near.node.address, "a"), "x", BYTES).status)

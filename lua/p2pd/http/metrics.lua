@@ -2,6 +2,7 @@
 -- @classmod p2pd.http.metrics
 local core = require "p2pd.core"
 local task = require "p2pd.task"
+local transfers = require "p2pd.http.transfers"
 
 local metrics = {}
 
@@ -15,8 +16,8 @@ Metrics.__index = Metrics
 
 --- @tparam table service node, pipes, dials
 function metrics.new(service)
-  local self = setmetatable({ service = service, dials = {}, seconds = {}, paths = {}, resumed = 0, lag = 0,
-    lag_max = 0, requests = {}, tasks = task.group() }, Metrics)
+  local self = setmetatable({ service = service, dials = {}, seconds = {}, paths = {}, transfers = {}, resumed = 0,
+    lag = 0, lag_max = 0, requests = {}, tasks = task.group() }, Metrics)
   self.tasks:detach(self.measure_lag, self)
   return self
 end
@@ -68,6 +69,9 @@ end
 -- @tparam string kind
 -- @tparam table event
 function Metrics:note(kind, event)
+  if kind == "transfer" and transfers.is_over(event) then
+    count(self.transfers, event.direction .. "\0" .. event.state)
+  end
   if kind ~= "path" then return end
   count(self.paths, event.to or "none")
   if event.from then self.resumed = self.resumed + 1 end
@@ -129,6 +133,14 @@ local function add_dials(lines, self)
   end
 end
 
+local function add_transfers(lines, self)
+  family(lines, "p2pd_transfers", "counter", "Transfers of files by direction and outcome.")
+  for key, value in sorted(self.transfers) do
+    local direction, outcome = key:match "^(.-)%z(.*)$"
+    add(lines, "p2pd_transfers_total", { "direction", direction, "outcome", outcome }, value)
+  end
+end
+
 local function add_gauge(lines, name, help, value)
   family(lines, name, "gauge", help)
   add(lines, name, {}, value)
@@ -173,6 +185,7 @@ function Metrics:text()
   local stats = service.node:stats()
   local received, sent = bytes_of(service)
   add_dials(lines, self)
+  add_transfers(lines, self)
   add_counter(lines, "p2pd_paths", "Paths that have carried sessions, by strategy.", self.paths, "strategy")
   family(lines, "p2pd_resumptions", "counter", "Sessions that went on by another path.")
   add(lines, "p2pd_resumptions_total", {}, self.resumed)
