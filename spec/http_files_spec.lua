@@ -1,5 +1,6 @@
 -- Files over /v1: between two servers, and with the commands send and recv.
 local client = require "spec.http"
+local contacts = require "p2pd.contacts"
 local core = require "p2pd.core"
 local files = require "p2pd.http.files"
 local format = require "p2pd.transfer.format"
@@ -381,16 +382,20 @@ describe("p2pd.http", function()
     assert.equal("", (folder:list ".outgoing"))
   end))
 
-  it("takes contacts' files without asking, and offers those of others", helper.task(function()
-    local contacts = require "p2pd.contacts"
-    local name_of = contacts.name_of
-    local _ <close> = setmetatable({}, { __close = function() contacts.name_of = name_of end })
+  it("takes contacts' files without asking, and when many come, and offers those of others",
+    helper.task(function()
+    local name_of, most = contacts.name_of, inbox.MAX
+    local _ <close> = setmetatable({}, { __close = function()
+      contacts.name_of, inbox.MAX = name_of, most
+    end })
     local alice <close> = world:start(loopback.ALLOWING)
     local bob <close> = world:start(loopback.ALLOWING)
     contacts.name_of = function(peer) return peer == alice.id and "alice" or nil end
     local near <close> = served.new(alice, { files = base .. "/near", take_files = "contacts" })
     local far <close> = served.new(bob, { files = base .. "/far", take_files = "contacts" })
+    inbox.MAX = 0
     assert.equal(201, send(near, far, "a", "x").status)
+    inbox.MAX = 1
     local sending <close> = task.spawn(send, far, near, "a", "x")
     assert.equal(bob.id, wait_state(near, "offered").peer)
     assert.not_equal("done", sending:status())

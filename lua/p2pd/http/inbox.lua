@@ -10,7 +10,7 @@ local transfer = require "p2pd.transfer"
 
 local inbox = {}
 
-inbox.MAX = 64      -- at a time, offers among them
+inbox.MAX = 64      -- at a time, offers among them; contacts' come all the same
 inbox.PEER_MAX = 8  -- of one peer
 inbox.OFFER_S = 600 -- for somebody to say that it is wanted
 
@@ -86,12 +86,18 @@ local function attend(self, held)
   receive(self, held)
 end
 
+-- Strangers do not keep contacts out.
+local function has_place(self, peer, running)
+  if running >= inbox.PEER_MAX then return false end
+  return self.count < inbox.MAX or contacts.name_of(peer) ~= nil
+end
+
 -- A peer has to have proven who it is: its folder has its id for a name.
 local function take(self, pipe)
   local peer = pipe.peer
-  local mine = self.by_peer[peer] or 0
-  if not pipe.secure or self.count >= inbox.MAX or mine >= inbox.PEER_MAX then return pipe:close() end
-  self.count, self.by_peer[peer] = self.count + 1, mine + 1
+  local running = self.by_peer[peer] or 0
+  if not pipe.secure or not has_place(self, peer, running) then return pipe:close() end
+  self.count, self.by_peer[peer] = self.count + 1, running + 1
   local held = { pipe = pipe, peer = peer }
   held.task = self.tasks:detach(attend, self, held)
 end

@@ -16,8 +16,8 @@ Metrics.__index = Metrics
 
 --- @tparam table service node, pipes, dials
 function metrics.new(service)
-  local self = setmetatable({ service = service, dials = {}, seconds = {}, paths = {}, transfers = {}, resumed = 0,
-    lag = 0, lag_max = 0, requests = {}, tasks = task.group() }, Metrics)
+  local self = setmetatable({ service = service, dials = {}, seconds = {}, paths = {}, transfers = {},
+    resumed = 0, lag = 0, lag_max = 0, requests = {}, tasks = task.group() }, Metrics)
   self.tasks:detach(self.measure_lag, self)
   return self
 end
