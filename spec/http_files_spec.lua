@@ -318,7 +318,7 @@ describe("p2pd.http", function()
     it("p2pd send reaches a server", pair(function(_, far)
       helper.write(base .. "/photo", ("y"):rep(300000))
       local child <close> = helper.p2pd { "send", base .. "/photo", far.node.address, "--settings",
-        world.path, "--name", "sender", "--interface", "lo" }
+        world.path, "--interface", "lo", env = { XDG_DATA_HOME = base } }
       local got = wait_state(far, "done")
       assert.same({ "exit", 0 }, { child:wait(WAIT) })
       assert.same({ "photo", sha256(base .. "/photo") }, { got.items[1].path, got.items[1].sha256 })
@@ -327,7 +327,7 @@ describe("p2pd.http", function()
     it("p2pd recv takes what a server sends", pair(function(near)
       os.execute(("LD_PRELOAD= mkdir '%s/to'"):format(base))
       local child <close> = helper.p2pd { "recv", "--allow", near.node.id, "--to", base .. "/to",
-        "--settings", world.path, "--name", "receiver", "--interface", "lo", stderr = "pipe" }
+        "--settings", world.path, "--interface", "lo", stderr = "pipe", env = { XDG_DATA_HOME = base } }
       local address
       repeat address = child:stderr():read():match "p2pd send FILE%.%.%. (%S+)" until address
       local answer = near:call("POST", target(address, "letter"), "dear bob", BYTES)
@@ -431,6 +431,12 @@ describe("p2pd.http", function()
     end
     assert.equal("outside", helper.read(base .. "/a"))
   end, "anyone"))
+
+  it("has to be told rightly whose files to take", served.one(world, function(near)
+    assert.error_matches(function()
+      require("p2pd.http").serve(near.node, { port = 0, files = base, take_files = "friends" })
+    end, "take_files")
+  end))
 
   it("has no files without a folder", served.one(world, function(near)
     assert.equal(501, near:call("GET", "/v1/files").status)
