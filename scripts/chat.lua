@@ -12,7 +12,6 @@ local parser = cli.add_node_options(cli.parser("chat",
   "Talk to peers, who call or are called. Each line goes to everybody who is there. /who says who that is, "
   .. "/name NAME changes yours, /code shows a code for one more to come, /quit ends it."))
 parser:argument("peer", "Whom to call: an address, an id, a contact's name or a code."):args "*"
-parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:option("--nick", "What the others see (else the node's name, or $USER)."):argname "NICK"
 guests.add_options(cli.add_resume_option(parser))
 
@@ -30,7 +29,7 @@ local function main(args)
   local node <close> = who and cli.start_node(args, { allow = who.allow, protocols = { chat.PROTOCOL } })
   if not node then return cli.FAILED end
   local screen <close> = prompt.open "> "
-  screen:show("address: " .. node.address)
+  if who.needs_address then screen:show("address: " .. node.address) end
   local talk = chat.new(node, { name = args.nick or args.name or os.getenv "USER" or node.id:sub(1, 4),
     name_of = contacts.name_of,
     on_event = function(...) screen:show(chat.describe(...)) end })

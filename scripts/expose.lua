@@ -9,9 +9,7 @@ local parser = cli.add_node_options(cli.parser("expose",
   "Let peers connect to services of this machine, by `p2pd forward` on theirs."))
 parser:argument("service", "HOST:PORT, a unix socket's path, or either behind a name: ssh=127.0.0.1:22. "
   .. "The first one is what a peer gets who names none."):args "+"
-parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
-parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
-guests.add_options(cli.add_resume_option(parser))
+guests.add_options(cli.add_resume_option(cli.add_acceptor_options(parser)))
 parser:flag("--allow-anybody", "Let everybody in who knows the address.")
 parser:flag("--json", "Say what happens as JSON objects, one a line, on standard error.")
 
@@ -30,10 +28,10 @@ local function main(args)
   local who
   if services then who, reason = guests.new(args, "p2pd forward PORT %s") end
   if not who then cli.say("%s", reason) end
-  local node <close> = who and cli.start_node(args, { allow = not args.allow_anybody and who.allow or nil,
+  local node <close> = who and cli.start_node(args, { allow = who.allow,
     trust = who.ids, protocols = { forward.PROTOCOL } })
   if not node then return cli.FAILED end
-  cli.print("address: " .. node.address)
+  who:tell_address(node, function(address) cli.print("address: " .. address) end)
   return who:receive(node, function()
     forward.serve(node, services, tell(args.json))
     return cli.OK

@@ -11,7 +11,6 @@ local parser = cli.add_node_options(cli.parser("forward",
 parser:argument("place", "A port, HOST:PORT, or a unix socket's path.")
 parser:argument("peer", "An address, an id, a contact's name or a code, perhaps with a service: bob:ssh.")
 parser:flag("--socks", "Be a SOCKS5 proxy: hosts are the names of services, or what is exposed.")
-parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
 parser:flag("-v --verbose", "Tell of each connection's beginning and end.")
 cli.add_resume_option(parser)
 parser:flag("--json", "Say what happens as JSON objects, one a line, on standard error.")

@@ -7,9 +7,7 @@ local pipes = require "p2pd.cli.pipes"
 
 local parser = cli.add_node_options(cli.parser("listen",
   "Accept a pipe; what it brings goes to standard output, and standard input to the peer."))
-parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
-parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
-guests.add_options(cli.add_resume_option(parser))
+guests.add_options(cli.add_resume_option(cli.add_acceptor_options(parser)))
 parser:option("--exec", "Run this command by the shell: its input and output are the pipe."):argname "CMD"
 parser:mutex(parser:flag("--once", "Accept one pipe (the default)."),
   parser:flag("--keep", "Accept one pipe after the other."))
@@ -46,7 +44,9 @@ local function main(args)
   if not who then cli.say("%s", reason) end
   local node <close> = who and cli.start_node(args, { allow = who.allow })
   if not node then return cli.FAILED end
-  pipes.tell(args.json, { event = "listening", address = node.address }, "address: %s", node.address)
+  who:tell_address(node, function(address)
+    pipes.tell(args.json, { event = "listening", address = address }, "address: %s", address)
+  end)
   return who:receive(node, function()
     local status
     repeat status = serve(assert(node:accept()), args) until not args.keep

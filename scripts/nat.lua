@@ -6,7 +6,7 @@ local core = require "p2pd.core"
 local report = require "p2pd.netcheck.report"
 local netcheck = require "p2pd.netcheck"
 
-local parser = cli.add_node_options(cli.parser("nat",
+local parser = cli.add_network_options(cli.parser("nat",
   "Show this host's interfaces, their NATs, the servers of the settings, and which peers can be reached."))
 parser:epilog "Exit status: 0 when an address is known to the outside, else 1."
 parser:flag("--json", "Print one JSON object.")

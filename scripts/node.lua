@@ -6,10 +6,7 @@ local footprint = require "p2pd.cli.footprint"
 local parser = cli.add_node_options(cli.parser("node",
   "Run a node. Its address is the first line printed, and printed again when it changes. What peers send is "
   .. "thrown away, unless --echo is given."))
-parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
-parser:flag("--force", "Run even if a node of that name runs on this machine.")
-parser:option("--port", "The port to listen on (0: any free one)."):argname "P":convert(cli.port)
-parser:flag("--no-port-mapping", "Do not ask routers to let peers in.")
+cli.add_acceptor_options(parser)
 parser:flag("--echo", "Send back what is read.")
 
 -- How a pipe has ended, and what became of its bytes.
@@ -51,13 +48,8 @@ local function tell_addresses(node, last)
 end
 
 local function main(args)
-  local node <close>, reason, code = p2pd.node(cli.node_options(args, {
-    port_mapping = not args.no_port_mapping,
-  }))
-  if not node then
-    cli.say("%s%s", reason, code == "EBUSY" and " (--force runs another)" or "")
-    return cli.FAILED
-  end
+  local node <close> = cli.start_node(args)
+  if not node then return cli.FAILED end
   cli.print("address: " .. node.address)
   if not args.echo then cli.say "what peers send is thrown away (--echo sends it back)" end
   p2pd.spawn(tell_addresses, node, node.address)

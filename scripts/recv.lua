@@ -15,7 +15,7 @@ local function main(args)
   local is_there, reason = core.folder.resolve(args.to)
   if not is_there then return command.fail(reason) end
   local node <close>, allowed = command.start(args)
-  if not node then return command.fail(allowed) end
+  if not node then return cli.FAILED end
   return command.run {
     partner = command.partner(node, allowed, args, args.peer, "p2pd send FILE... %s"),
     work = function(pipe, given)

@@ -26,7 +26,7 @@ local function main(args)
   total, reason = transfer.count(files)
   if not total then return command.fail(reason) end
   local node <close>, allowed = command.start(args)
-  if not node then return command.fail(allowed) end
+  if not node then return cli.FAILED end
   return command.run {
     partner = command.partner(node, allowed, args, peer, "p2pd recv %s"),
     work = function(pipe, given)

@@ -127,7 +127,7 @@ describe("the application", function()
       local status, _, err = finish(child)
       assert.equal(0, status)
       local name = alice.id:sub(1, 8)
-      assert.matches(("^p2pd: pipe with %s by direct, %%S+:%%d+ to %%S+:%%d+\n"):format(name), err)
+      assert.matches(("\np2pd: pipe with %s by direct, %%S+:%%d+ to %%S+:%%d+\n"):format(name), err)
       assert.matches(("pipe with %s ended: 14 bytes received, 11 sent\n$"):format(name), err)
     end))
 
@@ -194,6 +194,37 @@ describe("the application", function()
       local status, _, err = run("listen", "--allow", "nobody")
       assert.equal(1, status)
       assert.matches("nobody is neither an address, a node id nor a contact", err)
+    end))
+
+    it("lets in connect and ping by the name of their node", task(function()
+      local child <close> = spawn("listen", "--name", "bob", "--keep", "--exec", "cat", "--allow", id_of "alice")
+      local address = wait_for(child:stderr(), "address: (.*)$")
+      local status, out, err = run("connect", "--name", "alice", address)
+      assert.same({ 0, "", "" }, { status, out, err })
+      assert.matches(" with " .. id_of("alice"):sub(1, 8), child:stderr():read "l")
+      assert.equal(0, (run("ping", "--name", "alice", "-c", "1", address)))
+      assert.equal(2, (run("ping", "--name", "eve", "--timeout", "1", "-c", "1", address)))
+      status, _, err = run("connect", "--name", "bob", address)
+      assert.equal(1, status)
+      assert.matches("%-%-force runs another%)", err)
+    end))
+
+    -- What a command says on standard error from a line on, until it is interrupted.
+    local function said_from(pattern, ...)
+      local child <close> = spawn(...)
+      local line = wait_for(child:stderr(), pattern)
+      child:kill "INT"
+      return line .. "\n" .. child:stderr():read "a"
+    end
+
+    it("says that the address is for once, where one has to type it", task(function()
+      local hint, any = "p2pd: next time the address is another one, unless --name is given\n", "^(.*)$"
+      local address, object = "^p2pd: address: [^\n]+\n", '^{"event":"listening","address":[^\n]+}\n'
+      assert.matches(address .. hint:gsub("%p", "%%%0") .. "$", said_from(any, "listen"))
+      assert.matches(address .. "$", said_from(any, "listen", "--name", "bob"))
+      assert.matches(object .. "$", said_from(any, "listen", "--json"))
+      assert.matches("^p2pd: on the other side, type:\n[^\n]+\n$", said_from(any, "listen", "--code"))
+      assert.equal(hint, said_from("^(p2pd: next.*)$", "expose", "--allow-anybody", "1"))
     end))
   end)
 

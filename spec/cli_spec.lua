@@ -68,6 +68,20 @@ describe("p2pd.cli", function()
       assert.same({}, cli.node_options(cli.parse(parser(), "me")))
     end)
 
+    it("knows whose key a node has, and who may come", function()
+      local one = cli.add_acceptor_options(cli.add_node_options(cli.parser("try", "Try.")))
+      local args = cli.parse(one, "--name", "alice", "--force", "--port", "0", "--no-port-mapping")
+      assert.same({ name = "alice", force = true, port = 0, port_mapping = false }, cli.node_options(args))
+      assert.same({}, cli.node_options((cli.parse(one))))
+    end)
+
+    it("has nothing of a node where only the network is looked at", function()
+      local one = cli.add_network_options(cli.parser("try", "Try."))
+      local said, args = listen(function() return cli.parse(one, "--name", "alice") end)
+      assert.is_nil(args)
+      assert.matches("unknown option '%-%-name'", said)
+    end)
+
     it("shows the usage and what is wrong", function()
       for _, case in ipairs {
         { {}, "missing argument 'address'" },

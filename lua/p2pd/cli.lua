@@ -130,12 +130,28 @@ local function show_help(parser)
   end)
 end
 
---- The options of every command that starts a node.
-function cli.add_node_options(parser)
+--- The options of every command that looks at the network.
+function cli.add_network_options(parser)
   parser:option("--settings", "A Lua file that replaces keys of the settings (else $P2PD_SETTINGS).")
     :argname "FILE"
   parser:option("--interface", "Use this interface, from when it is up; may be given again.")
     :argname "NAME":count "*"
+  return parser
+end
+
+--- Those, and what every command that starts a node takes: whose key it has.
+function cli.add_node_options(parser)
+  cli.add_network_options(parser)
+  parser:option("--name", "A name for the node, under which its key is kept: its id stays the same. Without "
+    .. "it the id is another one each time."):argname "NAME"
+  parser:flag("--force", "Run even if a node of that name runs on this machine.")
+  return parser
+end
+
+--- What commands take besides to whose node peers connect.
+function cli.add_acceptor_options(parser)
+  parser:option("--port", "The port that peers connect to (0: any free one)."):argname "P":convert(cli.port)
+  parser:flag("--no-port-mapping", "Do not ask routers to let peers in.")
   return parser
 end
 
@@ -218,6 +234,7 @@ function cli.node_options(args, more)
     resume = args.resume,
     interfaces = #args.interface > 0 and args.interface or nil,
   }
+  if args.no_port_mapping then options.port_mapping = false end
   for name, value in pairs(more or {}) do options[name] = value end
   return options
 end

@@ -23,20 +23,33 @@ function guests.add_options(parser)
 end
 
 --- Those of a command's arguments.
--- @tparam table args `allow`, `code`, `json`, `settings`
+-- @tparam table args `allow`, `code`, `json`, `settings`, `name`, `allow_anybody`
 -- @tparam string command what the other side types, with %s for the code
--- @treturn guests `ids`: of `--allow`; `allow` for @{p2pd.node}, nil when the arguments name nobody; or nil,
--- message, code
+-- @treturn guests `ids`: of `--allow`; `allow` for @{p2pd.node}, nil when anybody may come; `needs_address`:
+-- whether somebody is let in by the address; or nil, message, code
 function guests.new(args, command)
   local ids, reason, code = whom.ids(args.allow, args.settings)
   if not ids then return nil, reason, code end
   local self = setmetatable({ ids = ids, by_id = {}, command = command, shows_code = args.code or false,
-    as_json = args.json }, Guests)
+    as_json = args.json, node_name = args.name }, Guests)
   for _, id in ipairs(ids) do self.by_id[id] = true end
-  if ids[1] or args.code then
+  self.needs_address = ids[1] ~= nil or args.allow_anybody or not args.code
+  if (ids[1] or args.code) and not args.allow_anybody then
     self.allow = function(id) return self.by_id[id] or false end
   end
   return self
+end
+
+--- Tells the node's address, which the other side has to type, and that it is good for this run alone. Nobody
+-- needs it who has the code; programs (`--json`) get it anyway, since then the node is there.
+-- @tparam node node
+-- @tparam function tell is given the address
+function Guests:tell_address(node, tell)
+  if not self.needs_address and not self.as_json then return end
+  tell(node.address)
+  if not self.node_name and not self.as_json then
+    cli.say "next time the address is another one, unless --name is given"
+  end
 end
 
 -- How it is said without a screen: on standard error.

@@ -3,7 +3,6 @@
 -- @module p2pd.transfer.command
 local cli = require "p2pd.cli"
 local core = require "p2pd.core"
-local node = require "p2pd.node"
 local partner = require "p2pd.transfer.partner"
 local progress = require "p2pd.transfer.progress"
 local text = require "p2pd.text"
@@ -23,7 +22,6 @@ end
 -- @param parser an argparse parser
 function command.add_options(parser)
   cli.add_node_options(parser)
-  parser:option("--name", "A name for the node, under which its key is kept."):argname "N"
   parser:option("--allow", "Wait for this peer, an address, an id or a contact's name, instead of showing a "
     .. "code; may be given again."):argname "PEER":count "*"
   parser:option("--retry", "Seconds for which PEER is looked for again when the pipe has broken (30).")
@@ -40,23 +38,21 @@ function command.fail(reason)
   return cli.FAILED
 end
 
---- Starts a node that lets nobody in but whom it is told of.
+--- Starts a node that lets nobody in but whom it is told of; what is wrong is said.
 -- @tparam table args
--- @treturn node to be closed; or nil, message, code
+-- @treturn ?node to be closed
 -- @treturn table the ids that it lets in, by id
 function command.start(args)
-  local ids, reason, code = whom.ids(args.allow, args.settings)
-  if not ids then return nil, reason, code end
+  local ids, reason = whom.ids(args.allow, args.settings)
+  if not ids then return cli.say("%s", reason) end
   local allowed = {}
   for _, id in ipairs(ids) do allowed[id] = true end
-  local started
-  started, reason, code = node.new(cli.node_options(args, {
+  local started = cli.start_node(args, {
     background = true,
     resume = RESUME_S,
     protocols = { partner.PROTOCOL },
     allow = function(id) return allowed[id] or false end,
-  }))
-  if not started then return nil, reason, code end
+  })
   return started, allowed
 end
 
