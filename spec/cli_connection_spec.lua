@@ -9,14 +9,19 @@ local function failure()
     seconds = 0.123456789, reason = "refused" }, report = { seconds = 1, count = 1, steps = { STEP } } })
 end
 
--- What it writes to stderr.
-local function listen(args)
+-- What a function writes to stderr.
+local function listen(fn, ...)
   local said, real = {}, io.stderr
   io.stderr = { write = function(_, ...) said[#said + 1] = table.concat { ... } end } -- luacheck: ignore 122
-  local ok, err = pcall(connection.tell, args, "you", 1.5, nil, failure())
+  local ok, err = pcall(fn, ...)
   io.stderr = real -- luacheck: ignore 122
   assert(ok, err)
   return table.concat(said)
+end
+
+-- What tell() says of it.
+local function told(args)
+  return listen(connection.tell, args, "you", 1.5, nil, failure())
 end
 
 describe("p2pd.cli.connection", function()
@@ -38,10 +43,17 @@ describe("p2pd.cli.connection", function()
   end)
 
   it("tell() says as much as it is told to", function()
-    assert.equal("p2pd: no connection to you (direct: refused)\n", listen {})
+    assert.equal("p2pd: no connection to you (direct: refused)\n", told {})
     assert.matches("\ndirect +192.0.2.1 > 192.0.2.2:4 +|x+ +| +123 ms  refused\n"
-      .. "p2pd: no connection to you\n$", listen { explain = true })
-    assert.matches("^{.*}\n$", listen { json = true })
+      .. "p2pd: no connection to you\n$", told { explain = true })
+    assert.matches("^{.*}\n$", told { json = true })
+  end)
+
+  it("advise() says what could be done, or nothing", function()
+    assert.equal("", listen(connection.advise, failure()))
+    local busy = failure()
+    busy.report.facts = { node_id = "me", peer_id = "me" }
+    assert.matches("^p2pd: this is the address of this node itself", listen(connection.advise, busy))
   end)
 
   it("story() tells the paths, and what was between them", function()

@@ -115,6 +115,8 @@ describe("p2pd.cli", function()
     it("take seconds", check(cli.seconds, { ["0.5"] = 0.5, ["20"] = 20 },
       { "0", "-1", "soon", "1e999", "nan" }))
     it("take counts", check(cli.count, { ["1"] = 1, ["40"] = 40 }, { "0", "-1", "1.5", "some" }))
+    it("take places", check(cli.place, { ["127.0.0.1:0"] = { ip = "127.0.0.1", port = 0 },
+      ["[::1]:80"] = { ip = "::1", port = 80 } }, { "", "80", "localhost:80", "127.0.0.1:65536" }))
     it("take strategies", check(cli.strategies,
       { direct = { "direct" }, ["reverse,direct"] = { "reverse", "direct" } },
       { "", ",", "teleport", "direct,teleport", "string" }))

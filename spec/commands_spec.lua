@@ -72,9 +72,11 @@ describe("the command", function()
     local OPTIONS = {
       node = { "--settings", "--interface", "--name", "--force", "--port", "--no-port-mapping",
         "--echo" },
-      connect = { "--settings", "--interface", "--strategies", "--policy", "--timeout", "--json",
+      serve = { "--settings", "--interface", "--name", "--force", "--port", "--no-port-mapping", "--http",
+        "--http-socket", "--token-file", "--allow-null-origin" },
+      connect = { "--settings", "--interface", "--name", "--force", "--strategies", "--policy", "--timeout", "--json",
         "--explain", "--retry", "--resume", "--verbose" },
-      ping = { "--settings", "--interface", "--count", "--interval", "--resume", "--timeout", "-c" },
+      ping = { "--settings", "--interface", "--name", "--force", "--count", "--interval", "--resume", "--timeout", "-c" },
       demo = {},
       lab = { "--a", "--b", "--latency", "--jitter", "--loss", "--ipv6", "--brokers", "--stuns", "--ntps",
         "--turns", "-- COMMAND" },
@@ -441,6 +443,40 @@ describe("the command", function()
       local child <close> = spawn("ping", text)
       assert(peer:receive(WAIT))
       check_interrupted(child)
+    end))
+  end)
+
+  describe("serve", function()
+    it("tells its URL with the token, the token's file and its address", task(function()
+      local folder = helper.scratch()
+      local child <close> = spawn("serve", "--http", "127.0.0.1:0", { env = { XDG_RUNTIME_DIR = folder } })
+      local port, token = child:stdout():read "l":match "^http://127%.0%.0%.1:(%d+)/#(%x+)$"
+      local file = ("%s/p2pd/http-%s.token"):format(folder, port)
+      assert.equal("token: " .. file, child:stdout():read "l")
+      assert.equal(token .. "\n", helper.read(file))
+      assert(address.parse(child:stdout():read "l":match "^address: (.*)"))
+      check_interrupted(child)
+      assert.is_nil(io.open(file))
+    end))
+
+    it("has the user's token, and tells neither it nor a file", task(function()
+      local file = helper.scratch() .. "/token"
+      helper.write(file, "0123456789abcdef")
+      os.execute("chmod 600 " .. file)
+      local child <close> = spawn("serve", "--http", "127.0.0.1:0", "--token-file", file)
+      assert.matches("^http://127%.0%.0%.1:%d+/$", child:stdout():read "l")
+      assert.matches("^address: ", child:stdout():read "l")
+    end))
+
+    it("says what is wrong before it starts", task(function()
+      local status, out, err = run("serve", "--http", "0.0.0.0:0")
+      assert.same({ 2, "", "p2pd: others can reach 0.0.0.0: --token-file is needed\n" }, { status, out, err })
+      status, _, err = run("serve", "--token-file", "/no/such")
+      assert.equal(1, status)
+      assert.matches("/no/such", err)
+      status, _, err = run("serve", "--http", "localhost")
+      assert.equal(2, status)
+      assert.matches("localhost is no IP:PORT", err)
     end))
   end)
 

@@ -19,6 +19,11 @@ describe("p2pd.endpoint", function()
     assert.equal("integer", math.type(select(2, endpoint.parse "192.0.2.1:80")))
   end)
 
+  it("reads the port 0 where that is wanted", function()
+    assert.same({ "127.0.0.1", 0 }, { endpoint.parse("127.0.0.1:0", 0) })
+    assert.is_nil((endpoint.parse("127.0.0.1:65536", 0)))
+  end)
+
   it("reads nothing else", function()
     for _, text in ipairs { "", "192.0.2.1", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.256:1",
       "2001:db8::1:80", "[192.0.2.1]:", "[zz]:1", "name:80", "192.0.2.1:8x", " 192.0.2.1:80",

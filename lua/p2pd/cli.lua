@@ -2,6 +2,7 @@
 -- @module p2pd.cli
 local config = require "p2pd.config"
 local core = require "p2pd.core"
+local endpoint = require "p2pd.endpoint"
 local node = require "p2pd.node"
 local output = require "p2pd.cli.output"
 local strategy = require "p2pd.strategy"
@@ -178,6 +179,12 @@ function cli.port(text)
   local port = math.tointeger(tonumber(text))
   if port and port >= 0 and port <= 65535 then return port end
   return nil, ("%s is not a port from 0 to 65535"):format(text)
+end
+
+function cli.place(text)
+  local ip, port = endpoint.parse(text, 0)
+  if ip then return { ip = ip, port = port } end
+  return nil, text .. " is no IP:PORT"
 end
 
 function cli.seconds(text)

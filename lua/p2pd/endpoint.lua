@@ -14,14 +14,15 @@ end
 
 --- Reads one with an IP address.
 -- @tparam string text
+-- @tparam[opt=1] integer least the smallest port: 0 where that is any free one
 -- @treturn ?string the address, in its canonical form; nil when the text is no endpoint
--- @treturn[opt] integer the port, 1 to 65535
-function endpoint.parse(text)
+-- @treturn[opt] integer the port, up to 65535
+function endpoint.parse(text, least)
   local ip, port = text:match "^%[([%x:.]+)%]:(%d+)$"
   if not ip then ip, port = text:match "^([%d.]+):(%d+)$" end
   local known = ip and core.inet.parse(ip)
   port = tonumber(port)
-  if not known or port < 1 or port > 65535 then return nil end
+  if not known or port < (least or 1) or port > 65535 then return nil end
   return known.ip, math.tointeger(port)
 end
 

@@ -78,6 +78,13 @@ function connection.tell(args, name, seconds, pipe, failure)
   end
 end
 
+--- Says what could be done about a connect that has failed, if anything.
+-- @tparam table failure the error object
+function connection.advise(failure)
+  local what = advice.of(failure)
+  if what then cli.say("%s", what) end
+end
+
 -- -- the story of its paths
 
 local GAP_S = 0.01 -- without a path that is worth a line

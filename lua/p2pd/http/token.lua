@@ -66,4 +66,14 @@ function token.write(path, text)
   return setmetatable({ path = path }, File)
 end
 
+--- Writes it to where this user's programs look for it (@{path}).
+-- @tparam string|integer port
+-- @tparam string text
+-- @treturn file as from @{write}; or nil, message, code
+function token.publish(port, text)
+  local path, reason, code = token.path(port)
+  if not path then return nil, reason, code end
+  return token.write(path, text)
+end
+
 return token
