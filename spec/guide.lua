@@ -16,7 +16,8 @@ local guide = {}
 
 local WAIT = 15
 local WITH_NODE = "chat|connect|expose|forward|listen|nat|node|ping|recv|send|serve"
-local ENDLESS = { chat = true, expose = true, forward = true, node = true, serve = true }
+local ENDLESS = { chat = true, expose = true, forward = true, lab = true, node = true, serve = true }
+local KINDS = { lua = true, console = true, text = true, p2pd = true } -- p2pd: spec/repl_guide_spec.lua
 local CODE, ID = "%d+%-%l+%-%l+%-%l+", ("[1-9A-HJ-NP-Za-km-z]"):rep(40) .. "[1-9A-HJ-NP-Za-km-z]*"
 
 -- Nodes of scripts are on loopback, too.
@@ -65,6 +66,9 @@ function World:terminal(name)
     helper.write(folder .. "/notes.txt", "a note\n")
   end
   for file, text in pairs(self.files) do helper.write(folder .. "/" .. file, text) end
+  lfs.link(lfs.currentdir() .. "/examples", folder .. "/examples", true)
+  helper.write(folder .. "/my-peer", "#!/bin/sh\necho my-peer: \"$@\"\n")
+  assert(os.execute(("chmod +x '%s/my-peer'"):format(folder)))
   return folder
 end
 
@@ -75,7 +79,7 @@ function World:start(name, line)
   local home = folder .. "/.home"
   local child = assert(core.process.spawn { "bash", "-c", line, cwd = folder, stdin = "pipe", stdout = "pipe",
     stderr = "stdout", env = { P2PD_SETTINGS = self.settings, XDG_CONFIG_HOME = home, XDG_DATA_HOME = home,
-      XDG_STATE_HOME = home, LUA_INIT = "@" .. self.folder .. "/prelude.lua", USER = name,
+      XDG_STATE_HOME = home, XDG_RUNTIME_DIR = self.folder .. "/run", LUA_INIT = "@" .. self.folder .. "/prelude.lua", USER = name,
       LUA_PATH = absolute "LUA_PATH", LUA_CPATH = absolute "LUA_CPATH",
       PATH = self.folder .. "/bin:" .. os.getenv "PATH" } })
   child:stdout():settimeout(WAIT)
@@ -89,7 +93,7 @@ end
 -- What a line of the page says, as a pattern; `seen` gets what stands for its ids and codes.
 local function pattern_of(line)
   local names = {}
-  local pattern = escape(line):gsub("%%%.%%%.%%%.", "\1"):gsub("%s+", "%%s+")
+  local pattern = escape(line):gsub("%%%%|[#x.%%%% ]+%%%%|", "\5"):gsub("%%%.%%%.%%%.", "\1"):gsub("%s+", "%%s+")
   local function token(text)
     names[#names + 1] = text
     return "\2"
@@ -97,8 +101,9 @@ local function pattern_of(line)
   pattern = pattern:gsub("%d+%%%-%l+%%%-%l+%%%-%l+", function(text)
     token((text:gsub("%%", "")))
     return "\3"
-  end):gsub(ID, token):gsub("%d+", "%%d+")
+  end):gsub("%d+%%s%+m?s%f[%A]", "\4"):gsub(ID, token):gsub("%d+", "%%d+")
     :gsub("%%%(direct%%%)", "%%(%%a+%%)") -- who is there came by whichever was first
+    :gsub("\4", "[%%d.]+%%s+m?s"):gsub("\5", "|[#x. ]+|")
     :gsub("\1", ".-"):gsub("\2", "(%%w+)"):gsub("\3", function() return "(" .. CODE .. ")" end)
   return "^" .. pattern .. "$", names
 end
@@ -122,8 +127,9 @@ local function expect(child, line, seen, command)
   end
 end
 
--- Waits for the end of what runs in a terminal.
+-- Waits for the end of what runs in a terminal, in which nothing more is typed.
 local function finish(one)
+  one.child:stdin():close()
   local rest, reason = one.child:stdout():read "a"
   if not rest then error(one.command .. "\ndoes not end: " .. reason, 0) end
   local how, status = one.child:wait(WAIT)
@@ -141,10 +147,28 @@ local function stop_all(running)
   end
 end
 
+local function is_endless(command)
+  if command:find " %-%- " then return false end -- another program, in the lab
+  return ENDLESS[command:match "^p2pd (%l+)"] or command:find " --keep" or command:find "^p2pd %l+%.lua$"
+    or command:find "^p2pd examples/"
+end
+
+-- What ends by itself has to; one may wait for the other.
+local function finish_all(running)
+  local ending = {}
+  for name, one in pairs(running) do
+    if not is_endless(one.command) then
+      ending[#ending + 1], running[name] = one, nil
+      one.child:stdin():close()
+    end
+  end
+  for _, one in ipairs(ending) do finish(one) end
+end
+
 -- The block's commands: terminal, command, lines.
 local function typed(block)
   local list = {}
-  for line in block:gmatch "([^\n]*)\n" do
+  for line in block:gsub("\\\n%s*", ""):gmatch "([^\n]*)\n" do
     local name, command = line:match "^(%l*)%$ (.+)$"
     if command then
       list[#list + 1] = { name = name == "" and "here" or name, lines = {},
@@ -156,6 +180,11 @@ local function typed(block)
   return list
 end
 
+-- The page's ports are other ones here.
+function World:with_ports(text)
+  return (text:gsub("%f[%d]%d%d%d%d%d?%f[%D]", self.ports))
+end
+
 --- What is typed in a block of `console`.
 function World:type(block)
   local running, seen = {}, self.seen
@@ -165,7 +194,7 @@ function World:type(block)
       finish(running[one.name])
       running[one.name] = nil
     end
-    local command = one.command:gsub(CODE, seen):gsub(ID, seen):gsub("%f[%d]%d%d%d%d%f[%D]", self.ports)
+    local command = self:with_ports(one.command:gsub(CODE, seen):gsub(ID, seen))
     one.child = self:start(one.name, command)
     running[one.name] = one
     for _, line in ipairs(one.lines) do
@@ -177,30 +206,30 @@ function World:type(block)
       end
     end
   end
-  for name, one in pairs(running) do
-    local is_endless = ENDLESS[one.command:match "^p2pd (%l+)"] or one.command:find " --keep"
-      or one.command:find "^p2pd %l+%.lua$"
-    if not is_endless then
-      running[name] = nil
-      finish(one)
-    end
-  end
+  finish_all(running)
   return guard
 end
 
---- A block of `lua`, and what it prints.
-function World:run(block, output)
-  block = block:gsub("%f[%d]%d%d%d%d%f[%D]", self.ports)
-  local name = block:match "^%-%- (%w+%.lua)"
-  if name then
-    self.files[name] = block
-    for folder in lfs.dir(self.folder) do
-      if lfs.attributes(self.folder .. "/" .. folder .. "/.home", "mode") then
-        helper.write(self.folder .. "/" .. folder .. "/" .. name, block)
-      end
+local function name_of(block)
+  return block:match "^%-%- (%w+%.lua)"
+end
+
+-- Writes a program that has a name where all terminals have it.
+function World:save(block)
+  local name, text = name_of(block), self:with_ports(block)
+  if not name then return end
+  self.files[name] = text
+  for folder in lfs.dir(self.folder) do
+    if lfs.attributes(self.folder .. "/" .. folder .. "/.home", "mode") then
+      helper.write(self.folder .. "/" .. folder .. "/" .. name, text)
     end
-    return
   end
+end
+
+--- A block of `lua`, and what it prints. One that is a file was saved before, and is run where it is named.
+function World:run(block, output)
+  if name_of(block) then return end
+  block = self:with_ports(block)
   local path = helper.write(self.folder .. "/example.lua", block)
   if block:find "^return {" then return assert(config.resolve(path)) end
   local one = { child = self:start("here", "exec p2pd " .. path), command = block }
@@ -221,7 +250,10 @@ function World:page(path)
     end
     program = nil
   end
-  for kind, block in (helper.read(path) .. "\n"):gmatch "\n```(%l*)\n(.-\n)```" do
+  local text = helper.read(path) .. "\n"
+  for block in text:gmatch "\n```lua\n(.-\n)```" do self:save(block) end
+  for kind, block in text:gmatch "\n```([^\n]*)\n(.-\n)```" do
+    if not KINDS[kind] and kind ~= "console lab" then error(path .. ": nothing runs a block of " .. kind, 0) end
     run(kind == "text" and last == "lua" and block or nil)
     if kind == "lua" then program = block end
     if kind == "console" then
@@ -250,6 +282,38 @@ end
 
 local function id_in(address)
   return (address:match(ID))
+end
+
+--- The commands of a page's blocks of `console lab`, which are run in a host behind a NAT, and what they say.
+-- @tparam string path
+-- @treturn {table,...} each with `command` and `lines`
+function guide.lab_commands(path)
+  local list = {}
+  for block in helper.read(path):gmatch "\n```console lab\n(.-\n)```" do
+    table.move(typed(block), 1, #typed(block), #list + 1, list)
+  end
+  return list
+end
+
+--- Which of the lines of a page is not in what a command says, in whatever order.
+-- @tparam {string,...} lines
+-- @tparam string said
+-- @treturn ?string
+function guide.find_missing(lines, said)
+  local function is_said(line)
+    local pattern = pattern_of(line)
+    for got in said:gmatch "[^\n]+" do
+      if got:find(pattern) then return true end
+    end
+  end
+  for _, line in ipairs(lines) do
+    if not is_said(line) then return line end
+  end
+end
+
+--- A command with the ids of its page replaced.
+function guide.with_id(command, id)
+  return (command:gsub(ID, id))
 end
 
 --- Makes a world: a peer called bob who echoes, and terminals that have him among their contacts.

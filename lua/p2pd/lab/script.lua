@@ -19,7 +19,9 @@ end
 
 local function configure(namespace)
   local lines = {}
-  if #namespace.ip > 0 then lines[1] = here_document("ip -batch -", table.concat(namespace.ip, "\n")) end
+  for _, one in ipairs { { "ip -batch -", namespace.ip }, { "ip -6 -batch -", namespace.ip6 or {} } } do
+    if one[2][1] then lines[#lines + 1] = here_document(one[1], table.concat(one[2], "\n")) end
+  end
   for _, text in ipairs(namespace.nft) do lines[#lines + 1] = here_document("nft -f -", text) end
   return table.concat(lines)
 end

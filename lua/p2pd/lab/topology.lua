@@ -24,7 +24,7 @@ Plan.__index = Plan
 -- -- namespaces: commands are collected per namespace, so that each is set up by one process
 
 local function add_namespace(self, name)
-  local namespace = { name = name, links = {}, ip = {}, files = {}, nft = {} }
+  local namespace = { name = name, links = {}, ip = {}, ip6 = {}, files = {}, nft = {} }
   self.namespaces[#self.namespaces + 1] = namespace
   self[name] = namespace
   return namespace
@@ -32,6 +32,11 @@ end
 
 local function ip(namespace, format, ...)
   table.insert(namespace.ip, format:format(...))
+end
+
+-- Of a rule's address `ip` does not see the family.
+local function ip6(namespace, format, ...)
+  table.insert(namespace.ip6, format:format(...))
 end
 
 local function set(namespace, file, value)
@@ -235,7 +240,7 @@ local function add_source_routes(self, namespace, interface, place, id, ipv6_onl
   end
   if self.ipv6 then
     ip(namespace, "route add default via %s1 dev %s table %d", place.ipv6, interface, id)
-    ip(namespace, "rule add from %s%x lookup %d", place.ipv6, place.number, id)
+    ip6(namespace, "rule add from %s%x lookup %d", place.ipv6, place.number, id)
   end
 end
 
@@ -404,8 +409,8 @@ end
 -- @tparam {string,...} addresses of the servers, in 11.1.0.0/16; none: no servers
 -- @tparam[opt] {string,...} addresses6 the same, in 2f00:ffff::/64
 -- @treturn table `namespaces`: a list, the first being the internet, each with `name`, `ip` (lines for
--- `ip -batch`), `files` ({ path, value } to write) and `nft` (rule-sets, each a transaction); `cables`:
--- lines for `ip -batch` that make the interfaces; `links`: the lines, with `net_side`; `hosts`: by name,
+-- `ip -batch`), `ip6` (for `ip -6 -batch`), `files` ({ path, value } to write) and `nft` (rule-sets, each a
+-- transaction); `cables`: lines for `ip -batch` that make the interfaces; `links`: the lines, with `net_side`; `hosts`: by name,
 -- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`, and `nat64`; `mappers`: the routers
 -- that map ports, with `namespace`, `protocols` (a set), `host` (their address below), `lan`, `ipv6`;
 -- `nat64s`: those that translate IPv6, with `namespace`, `device`
