@@ -14,10 +14,10 @@ local parser = cli.add_acceptor_options(cli.add_node_options(cli.parser("serve",
 parser:option("--http", "Where to listen (127.0.0.1:12333; port 0: any free one)."):argname "IP:PORT"
   :convert(cli.place)
 parser:option("--http-socket", "Listen on this unix socket, too (mode 0600)."):argname "PATH"
-parser:option("--token-file", "Use the token in this file, which nobody else may read (without it: a new one, "
-  .. "written to $XDG_RUNTIME_DIR/p2pd). An address that is not loopback needs it."):argname "FILE"
-parser:flag("--allow-null-origin", "Let pages that are files use P2PD's paths, as P2PD does. Any web page can "
-  .. "have such an origin for a part of itself: it could then use your connections.")
+parser:option("--token-file", "Use the token in this file, which nobody else may read (without it: a new "
+  .. "one, written to $XDG_RUNTIME_DIR/p2pd). An address that is not loopback needs it."):argname "FILE"
+parser:flag("--allow-null-origin", "Let pages that are files use P2PD's paths, as P2PD does. Any web page "
+  .. "can have such an origin for a part of itself: it could then use your connections.")
 parser:option("--files", "The folder for files that peers send ($XDG_DATA_HOME/p2pd/files, else "
   .. "~/.local/share/p2pd/files)."):argname "DIR"
 parser:option("--take-files", "Whose files are taken without asking: nobody's (the default: each is offered to "

@@ -15,14 +15,14 @@ end
 
 -- A pipe whose n-th answer is as the list says: an echo, or { reason, code }.
 local function pipe(answers, info)
-  local n, self = 0, { strategy = "direct", limits = {} }
-  function self.info() return info or { strategy = "direct", remote = "192.0.2.1:4", rtt = 0.002 } end
-  function self:settimeout(seconds) self.limits[#self.limits + 1] = seconds end
-  function self:write(line)
+  local n, one = 0, { strategy = "direct", limits = {} }
+  function one.info() return info or { strategy = "direct", remote = "192.0.2.1:4", rtt = 0.002 } end
+  function one:settimeout(seconds) table.insert(self.limits, seconds) end
+  function one:write(line)
     n, self.last = n + 1, line
     return true
   end
-  function self:read()
+  function one:read()
     local answer = answers[n] or "echo"
     if answer == "echo" then return self.last end
     if type(answer) == "string" then
@@ -31,7 +31,7 @@ local function pipe(answers, info)
     end
     return nil, table.unpack(answer)
   end
-  return self
+  return one
 end
 
 local LATE, REFUSED, GONE = { "read: timed out", "ETIMEDOUT" }, { "read: refused by the peer: no", "EACCES" },
@@ -41,19 +41,19 @@ local ARGS = { count = 2, interval = 0.001, timeout = 7 }
 describe("p2pd.cli.ping", function()
   describe("signalling()", function()
     local function node(failing)
-      local self = { asked = {} }
-      function self:echo(_, data, timeout)
+      local one = { asked = {} }
+      function one:echo(_, data, timeout)
         table.insert(self.asked, { data, timeout })
         if #self.asked == failing then return nil, "the peer does not answer" end
         return data, 0.012
       end
-      return self
+      return one
     end
 
     it("tells each and their sum", function()
       local one = node()
-      assert.same({ { "signalling 1: T", "signalling 2: T", "signalling: 2 sent, 0 lost, min/avg/max T" }, true },
-        { listen(ping.signalling, one, "ADDRESS", ARGS) })
+      assert.same({ { "signalling 1: T", "signalling 2: T",
+        "signalling: 2 sent, 0 lost, min/avg/max T" }, true }, { listen(ping.signalling, one, "ADDRESS", ARGS) })
       assert.same({ { "ping 1", 7 }, { "ping 2", 7 } }, one.asked)
     end)
 
@@ -99,7 +99,8 @@ describe("p2pd.cli.ping", function()
         if self.last then info.strategy = "punch" end
         return write(self, ...)
       end
-      assert.equal("pipe: now punch to 192.0.2.9:5 (was relay to 192.0.2.9:5)", listen(ping.pipe, one, ARGS)[4])
+      local said = listen(ping.pipe, one, ARGS)
+      assert.equal("pipe: now punch to 192.0.2.9:5 (was relay to 192.0.2.9:5)", said[4])
     end))
   end)
 end)

@@ -74,9 +74,10 @@ describe("the command", function()
         "--echo" },
       serve = { "--settings", "--interface", "--name", "--force", "--port", "--no-port-mapping", "--http",
         "--http-socket", "--token-file", "--allow-null-origin" },
-      connect = { "--settings", "--interface", "--name", "--force", "--strategies", "--policy", "--timeout", "--json",
-        "--explain", "--retry", "--resume", "--verbose" },
-      ping = { "--settings", "--interface", "--name", "--force", "--count", "--interval", "--resume", "--timeout", "-c" },
+      connect = { "--settings", "--interface", "--name", "--force", "--strategies", "--policy", "--timeout",
+        "--json", "--explain", "--retry", "--resume", "--verbose" },
+      ping = { "--settings", "--interface", "--name", "--force", "--count", "--interval",
+        "--resume", "--timeout", "-c" },
       demo = {},
       lab = { "--a", "--b", "--latency", "--jitter", "--loss", "--ipv6", "--brokers", "--stuns", "--ntps",
         "--turns", "-- COMMAND" },
@@ -471,11 +472,11 @@ describe("the command", function()
     it("says what is wrong before it starts", task(function()
       local status, out, err = run("serve", "--http", "0.0.0.0:0")
       assert.same({ 2, "", "p2pd: others can reach 0.0.0.0: --token-file is needed\n" }, { status, out, err })
-      status, _, err = run("serve", "--token-file", "/no/such")
-      assert.equal(1, status)
+      status, out, err = run("serve", "--token-file", "/no/such")
+      assert.same({ 1, "" }, { status, out })
       assert.matches("/no/such", err)
-      status, _, err = run("serve", "--http", "localhost")
-      assert.equal(2, status)
+      status, out, err = run("serve", "--http", "localhost")
+      assert.same({ 2, "" }, { status, out })
       assert.matches("localhost is no IP:PORT", err)
     end))
   end)

@@ -5,7 +5,9 @@
 -- prints. A block of `console` has prompts (`$ `, `home$ `): each names a terminal with a home of its own, in
 -- which one command runs at a time, beside those of the others. The lines below a command are what it says,
 -- before the next one is typed; those that begin with `> ` are typed into it. `...` stands for anything, and
--- numbers, ids and codes may be others. Ports are others, too: 8080 is a web server that says hello.
+-- numbers, times, bars, ids and codes may be others. Ports are others, too: 8080 is a web server that says
+-- hello. `./my-peer` says what it was given. Commands of a block of `console lab` run in a host of the lab,
+-- and say its lines in any order.
 local config = require "p2pd.config"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
@@ -17,7 +19,8 @@ local guide = {}
 local WAIT = 15
 local WITH_NODE = "chat|connect|expose|forward|listen|nat|node|ping|recv|send|serve"
 local ENDLESS = { chat = true, expose = true, forward = true, lab = true, node = true, serve = true }
-local KINDS = { lua = true, console = true, text = true, p2pd = true } -- p2pd: spec/repl_guide_spec.lua
+local KINDS = { lua = true, console = true, text = true, ["console lab"] = true,
+  p2pd = true } -- by spec/repl_guide_spec.lua
 local CODE, ID = "%d+%-%l+%-%l+%-%l+", ("[1-9A-HJ-NP-Za-km-z]"):rep(40) .. "[1-9A-HJ-NP-Za-km-z]*"
 
 -- Nodes of scripts are on loopback, too.
@@ -79,8 +82,8 @@ function World:start(name, line)
   local home = folder .. "/.home"
   local child = assert(core.process.spawn { "bash", "-c", line, cwd = folder, stdin = "pipe", stdout = "pipe",
     stderr = "stdout", env = { P2PD_SETTINGS = self.settings, XDG_CONFIG_HOME = home, XDG_DATA_HOME = home,
-      XDG_STATE_HOME = home, XDG_RUNTIME_DIR = self.folder .. "/run", LUA_INIT = "@" .. self.folder .. "/prelude.lua", USER = name,
-      LUA_PATH = absolute "LUA_PATH", LUA_CPATH = absolute "LUA_CPATH",
+      XDG_STATE_HOME = home, XDG_RUNTIME_DIR = self.folder .. "/run", USER = name,
+      LUA_INIT = "@" .. self.folder .. "/prelude.lua", LUA_PATH = absolute "LUA_PATH", LUA_CPATH = absolute "LUA_CPATH",
       PATH = self.folder .. "/bin:" .. os.getenv "PATH" } })
   child:stdout():settimeout(WAIT)
   return child
@@ -93,7 +96,7 @@ end
 -- What a line of the page says, as a pattern; `seen` gets what stands for its ids and codes.
 local function pattern_of(line)
   local names = {}
-  local pattern = escape(line):gsub("%%%%|[#x.%%%% ]+%%%%|", "\5"):gsub("%%%.%%%.%%%.", "\1"):gsub("%s+", "%%s+")
+  local pattern = escape(line):gsub("%%|[#x.%% ]+%%|", "\5"):gsub("%%%.%%%.%%%.", "\1"):gsub("%s+", "%%s+")
   local function token(text)
     names[#names + 1] = text
     return "\2"
@@ -253,7 +256,7 @@ function World:page(path)
   local text = helper.read(path) .. "\n"
   for block in text:gmatch "\n```lua\n(.-\n)```" do self:save(block) end
   for kind, block in text:gmatch "\n```([^\n]*)\n(.-\n)```" do
-    if not KINDS[kind] and kind ~= "console lab" then error(path .. ": nothing runs a block of " .. kind, 0) end
+    if not KINDS[kind] then error(('%s: nothing runs a block of "%s"'):format(path, kind), 0) end
     run(kind == "text" and last == "lua" and block or nil)
     if kind == "lua" then program = block end
     if kind == "console" then

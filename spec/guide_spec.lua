@@ -58,8 +58,8 @@ describe("the guide", function()
     local folder = helper.scratch()
     os.execute(("ln -s '%s' '%s/p2pd'"):format(os.getenv "P2PD_EXE", folder))
     local out = l:run("home", { "bash", "-c", guide.with_id(command, id) .. " 2>&1", env = {
-      PATH = folder .. ":" .. os.getenv "PATH", P2PD_SETTINGS = l.settings_path } }, 40)
-    return out.out
+      PATH = folder .. ":" .. os.getenv "PATH" } }, 40)
+    return assert(out).out
   end
 
   if can then
@@ -99,5 +99,14 @@ describe("the guide", function()
     assert.has_error(function() world:type "$ echo one\ntwo\n" end)
     assert.has_error(function() world:type "$ exit 3\n" end)
     world:run("print(12, 'one two')\n", "34 ... two\n")
+    local page = helper.scratch() .. "/page.md"
+    for _, block in ipairs { "```\n$ echo one\n```\n", "```sh\necho one\n```\n" } do
+      helper.write(page, "# a page\n\n" .. block)
+      assert.error_matches(function() world:page(page) end, "nothing runs a block")
+    end
+    helper.write(page, "# a page\n\n```console lab\n$ p2pd nat\nNAT: |## .| 12 ms\n```\n")
+    local lines = guide.lab_commands(page)[1].lines
+    assert.is_nil(guide.find_missing(lines, "first\nNAT: |####| 1.5 s\n"))
+    assert.equal("NAT: |## .| 12 ms", guide.find_missing(lines, "NAT: 1.5 s\n"))
   end))
 end)

@@ -1,8 +1,8 @@
--- docs/guide/repl.md: what follows `>` is typed, and what is shown is what the page shows.
+-- docs/guide/repl.md and the README: what follows `>` is typed, and what is shown is what the page shows.
 local helper = require "spec.helper"
 local task = helper.task
 
-local PATH = "docs/guide/repl.md"
+local PAGES = { "docs/guide/repl.md", "README.md" }
 local MARK = "-- next --"
 local COMPLETE = "do local c = require 'p2pd.repl.completion' " ..
   "io.write(c.columns(select(2, c.complete(_G, %q)), 80)) end"
@@ -43,7 +43,7 @@ local function outputs(text)
   return list
 end
 
-describe(PATH, function()
+describe("the prompt of the pages", function()
   local env, broker, stun
 
   setup(function()
@@ -57,10 +57,10 @@ describe(PATH, function()
   end)
 
   local n = 0
-  for block in helper.read(PATH):gmatch "```p2pd\n(.-)```" do
+  local function check(page, block)
     n = n + 1
     local list = parse(block)
-    it(("block %d: %s"):format(n, list[1].input), task(function()
+    it(("%s, block %d: %s"):format(page, n, list[1].input), task(function()
       local child <close> = helper.p2pd { "-i", env = env }
       local inputs = {}
       for i, one in ipairs(list) do inputs[i] = ("%s\nprint %q\n"):format(typed(one.input), MARK) end
@@ -74,5 +74,9 @@ describe(PATH, function()
     end))
   end
 
-  it("has examples", function() assert.is_true(n >= 8) end)
+  for _, page in ipairs(PAGES) do
+    for block in helper.read(page):gmatch "```p2pd\n(.-)```" do check(page, block) end
+  end
+
+  it("has examples", function() assert.is_true(n >= 9) end)
 end)

@@ -57,8 +57,8 @@ local function tell_kernel(pipe)
     :format((info and info.rtt or 0) * MS))
 end
 
--- Whether the first answer says that there is nothing to measure, which is told; and whether the peer has taken
--- the pipe.
+-- Whether the first answer says that there is nothing to measure, which is told; and whether the peer has
+-- taken the pipe.
 local function is_over(pipe, reason, code)
   if code == "EACCES" then
     cli.print("pipe: " .. reason:gsub("^%a+: ", ""))
