@@ -349,7 +349,8 @@ LUADIR = $(PREFIX)/share/lua/$(LUA_VERSION)
 MANDIR = $(PREFIX)/share/man
 COMPLETIONDIR = $(PREFIX)/share/bash-completion/completions
 DOCDIR = $(PREFIX)/share/doc/p2pd
-DOCUMENTS = README.md LICENSE CHANGELOG.md $(wildcard docs/*.md docs/guide/*.md)
+DOCUMENTS = README.md LICENSE CHANGELOG.md CONTRIBUTING.md
+PAGES = $(wildcard docs/*.md docs/*.svg)
 EXAMPLES = $(wildcard examples/*.*)
 GUIDE = $(wildcard docs/guide/*.md)
 CONTRIB = $(wildcard contrib/*.*)
@@ -363,8 +364,9 @@ install: all man
 	install -D -m 644 $(MAN) "$(DESTDIR)$(MANDIR)/man1/p2pd.1"
 	install -D -m 644 $(COMPLETION) "$(DESTDIR)$(COMPLETIONDIR)/p2pd"
 	install -D -m 644 -t "$(DESTDIR)$(DOCDIR)" $(DOCUMENTS)
+	install -D -m 644 -t "$(DESTDIR)$(DOCDIR)/docs" $(PAGES)
 	$(if $(EXAMPLES),install -D -m 644 -t "$(DESTDIR)$(DOCDIR)/examples" $(EXAMPLES))
-	$(if $(GUIDE),install -D -m 644 -t "$(DESTDIR)$(DOCDIR)/guide" $(GUIDE))
+	$(if $(GUIDE),install -D -m 644 -t "$(DESTDIR)$(DOCDIR)/docs/guide" $(GUIDE))
 	$(if $(CONTRIB),install -D -m 644 -t "$(DESTDIR)$(DOCDIR)/contrib" $(CONTRIB))
 
 abspath_luadir = $(abspath $(DESTDIR)$(LUADIR))

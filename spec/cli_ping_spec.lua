@@ -53,7 +53,8 @@ describe("p2pd.cli.ping", function()
     it("tells each and their sum", function()
       local one = node()
       assert.same({ { "signalling 1: T", "signalling 2: T",
-        "signalling: 2 sent, 0 lost, min/avg/max T" }, true }, { listen(ping.signalling, one, "ADDRESS", ARGS) })
+        "signalling: 2 sent, 0 lost, min/avg/max T" }, true },
+        { listen(ping.signalling, one, "ADDRESS", ARGS) })
       assert.same({ { "ping 1", 7 }, { "ping 2", 7 } }, one.asked)
     end)
 

@@ -83,7 +83,8 @@ function World:start(name, line)
   local child = assert(core.process.spawn { "bash", "-c", line, cwd = folder, stdin = "pipe", stdout = "pipe",
     stderr = "stdout", env = { P2PD_SETTINGS = self.settings, XDG_CONFIG_HOME = home, XDG_DATA_HOME = home,
       XDG_STATE_HOME = home, XDG_RUNTIME_DIR = self.folder .. "/run", USER = name,
-      LUA_INIT = "@" .. self.folder .. "/prelude.lua", LUA_PATH = absolute "LUA_PATH", LUA_CPATH = absolute "LUA_CPATH",
+      LUA_INIT = "@" .. self.folder .. "/prelude.lua", LUA_PATH = absolute "LUA_PATH",
+      LUA_CPATH = absolute "LUA_CPATH",
       PATH = self.folder .. "/bin:" .. os.getenv "PATH" } })
   child:stdout():settimeout(WAIT)
   return child

@@ -1,4 +1,5 @@
 -- Every example of the guide and of the README runs: spec/guide.lua tells how they are read.
+local core = require "p2pd.core"
 local guide = require "spec.guide"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
@@ -76,6 +77,15 @@ describe("the guide", function()
   else
     pending("shows what p2pd says behind NATs: " .. why)
   end
+
+  it("has the picture that docs/terminal.lua makes, again and again", task(function()
+    if not can then return pending(why) end
+    local child <close> = assert(core.process.spawn { "lua5.4", "docs/terminal.lua", stdout = "pipe" })
+    child:stdout():settimeout(SECONDS)
+    local made = child:stdout():read "a"
+    assert.same({ "exit", 0 }, { child:wait(SECONDS) })
+    assert.equal(helper.read "docs/terminal.svg", made)
+  end, SECONDS))
 
   it("names as symptoms what p2pd says", function()
     local sources = {}

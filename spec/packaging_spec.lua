@@ -66,16 +66,30 @@ describe("what is installed", function()
     "bin/p2pd", "bin/p2pd-netdelay", "lib/lua/5.4/p2pd/core.so", "share/lua/5.4/p2pd/init.lua",
     "share/lua/5.4/p2pd/strategy/punch.lua", "share/man/man1/p2pd.1",
     "share/bash-completion/completions/p2pd",
-    "share/doc/p2pd/LICENSE", "share/doc/p2pd/CHANGELOG.md", "share/doc/p2pd/protocol.md",
+    "share/doc/p2pd/LICENSE", "share/doc/p2pd/CHANGELOG.md", "share/doc/p2pd/docs/protocol.md",
   }
 
-  it("has command, module, manual, completion and documents", function()
+  -- What the pages lead to and show is there, too.
+  local function check_links(folder)
+    local count = 0
+    for path in output_of("find '" .. folder .. "' -name '*.md'"):gmatch "[^\n]+" do
+      for target in helper.read(path):gmatch "%]%(([%w_./-]+)%)" do
+        count = count + 1
+        assert.is_truthy(lfs.attributes(path:match "^.*/" .. target, "mode"), path .. ": " .. target)
+      end
+    end
+    assert.is_true(count > 20)
+    assert.is_truthy(lfs.attributes(folder .. "docs/terminal.svg", "mode"))
+  end
+
+  it("has command, module, manual, completion and documents, which lead to each other", function()
     local root = helper.scratch()
     local said = output_of(("make -s -o all -o man install DEPS=check DESTDIR='%s' PREFIX=/usr OUT='%s'")
       :format(root, package.searchpath("p2pd.core", package.cpath):match "^(.*)/p2pd/core%.so$"))
     for _, path in ipairs(EXPECTED) do
       assert.equal("file", lfs.attributes(root .. "/usr/" .. path, "mode"), said)
     end
+    check_links(root .. "/usr/share/doc/p2pd/")
   end)
 end)
 

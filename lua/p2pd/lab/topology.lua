@@ -410,10 +410,10 @@ end
 -- @tparam[opt] {string,...} addresses6 the same, in 2f00:ffff::/64
 -- @treturn table `namespaces`: a list, the first being the internet, each with `name`, `ip` (lines for
 -- `ip -batch`), `ip6` (for `ip -6 -batch`), `files` ({ path, value } to write) and `nft` (rule-sets, each a
--- transaction); `cables`: lines for `ip -batch` that make the interfaces; `links`: the lines, with `net_side`; `hosts`: by name,
--- `interfaces` with `name`, `address`, `ipv6`, `external`, `line`, and `nat64`; `mappers`: the routers
--- that map ports, with `namespace`, `protocols` (a set), `host` (their address below), `lan`, `ipv6`;
--- `nat64s`: those that translate IPv6, with `namespace`, `device`
+-- transaction); `cables`: lines for `ip -batch` that make the interfaces; `links`: the lines, with
+-- `net_side`; `hosts`: by name, `interfaces` with `name`, `address`, `ipv6`, `external`, `line`, and `nat64`;
+-- `mappers`: the routers that map ports, with `namespace`, `protocols` (a set), `host` (their address below),
+-- `lan`, `ipv6`; `nat64s`: those that translate IPv6, with `namespace`, `device`
 function topology.plan(lab, addresses, addresses6)
   local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, mappers = {},
     nat64s = {}, lines = 0 }, Plan)
