@@ -1,6 +1,6 @@
 --- Makes the picture of the README, docs/terminal.svg: what two terminals really show when files are sent by
--- a code, recorded in the lab, each side behind a NAT; with a code that is always the same, so that the picture
--- changes only when p2pd says something else. Where no lab can be had it stays as it is.
+-- a code, recorded in the lab, each side behind a NAT; with a code that is always the same, so that the
+-- picture changes only when p2pd says something else. Where no lab can be had it stays as it is.
 --
 --   lua5.4 docs/terminal.lua >docs/terminal.svg
 local lab = require "p2pd.lab"

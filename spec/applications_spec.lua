@@ -1,63 +1,33 @@
 -- Commands that carry something between peers, as processes: listen, expose, forward, chat, contacts.
+local commands = require "spec.commands"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local json = require "dkjson"
+local loopback = require "spec.loopback"
 local p2pd = require "p2pd"
-local task = helper.task
+local task, finish, wait_for, wrong = helper.task, commands.finish, commands.wait_for, commands.wrong
 
 local WAIT = 10
 
 describe("the application", function()
-  local broker, stun, path, settings, level, folder
-
-  setup(function()
-    level = core.log.level()
-    core.log.level "error"
-    broker, stun = helper.mosquitto {}, helper.coturn {}
-    path, settings = helper.settings { brokers = { broker }, stuns = { stun } }
-  end)
+  local world = loopback.new(setup, teardown)
+  local folder
 
   before_each(function() folder = helper.scratch() end)
 
-  teardown(function()
-    core.log.level(level)
-    helper.close_all()
-  end)
-
-  local function start_node(options)
-    options = options or {}
-    options.settings, options.interfaces = settings, { "lo" }
-    return assert(p2pd.node(options))
-  end
+  local function start_node(options) return world:start(options) end
 
   local function spawn(command, ...)
-    local with_node = command ~= "contacts" and { "--settings", path, "--interface", "lo" } or {}
+    local with_node = command ~= "contacts" and { "--settings", world.path, "--interface", "lo" } or {}
     local child = helper.p2pd { env = { XDG_CONFIG_HOME = folder, XDG_DATA_HOME = folder }, command,
       table.unpack(table.move({ ... }, 1, select("#", ...), #with_node + 1, with_node)) }
-    for _, name in ipairs { "stdin", "stdout", "stderr" } do child[name](child):settimeout(WAIT) end
-    return child
-  end
-
-  local function finish(child)
-    local out, err = child:stdout():read "a", child:stderr():read "a"
-    local how, status = child:wait(WAIT)
-    assert.equal("exit", how)
-    return status, out, err
+    return commands.limit(child)
   end
 
   local function run(...)
     local child <close> = spawn(...)
     child:stdin():close()
     return finish(child)
-  end
-
-  -- A line that matches; what comes before it is skipped.
-  local function wait_for(stream, pattern)
-    while true do
-      local line = assert(stream:read "l", pattern)
-      local found = line:match(pattern)
-      if found then return found end
-    end
   end
 
   local function id_of(name)
@@ -103,7 +73,7 @@ describe("the application", function()
       assert.equal(0, (run("contacts", "add", "bob", "0-0-0-" .. bob.id)))
       local code = ([[
         local node <close> = assert(p2pd.node { settings = %q, interfaces = { "lo" } })
-        assert(node:connect(assert(p2pd.contacts.find "bob"))):close()]]):format(path)
+        assert(node:connect(assert(p2pd.contacts.find "bob"))):close()]]):format(world.path)
       local child <close> = helper.p2pd { "-e", code, env = { XDG_CONFIG_HOME = folder } }
       assert.same({ 0, "", "" }, { finish(child) })
       assert.equal(("%-15s %s\n"):format("bob", bob.address), select(2, run("contacts")))
@@ -134,7 +104,7 @@ describe("the application", function()
     it("brings what a file has, though the peer has ended its half", task(function()
       local file = helper.write(folder .. "/in", ("x"):rep(3000000))
       local child <close> = assert(core.process.spawn { "sh", "-c", 'exec "$0" listen --settings "$1" '
-        .. '--interface lo <"$2"', os.getenv "P2PD_EXE" or "./p2pd", path, file, stdout = "pipe",
+        .. '--interface lo <"$2"', os.getenv "P2PD_EXE" or "./p2pd", world.path, file, stdout = "pipe",
         stderr = "pipe" })
       local address = wait_for(child:stderr(), "address: (.*)$")
       local alice <close> = start_node()
@@ -231,10 +201,6 @@ describe("the application", function()
 
   local CODE = "(%d+%-%a+%-%a+%-%a+)$"
   local CHAT_CODE = "^%*.*p2pd chat " .. CODE
-
-  local function wrong(code)
-    return (code:gsub("%a+$", function(word) return word == "zebra" and "violin" or "zebra" end))
-  end
 
   describe("--code", function()
     it("of listen lets in who types it in connect, and nobody else", task(function()
@@ -508,7 +474,7 @@ describe("the application", function()
       local address = wait_for(bob:stdout(), "^address: (.*)$")
       local program = os.getenv "P2PD_EXE" or "./p2pd"
       local alice <close> = assert(core.process.spawn { "script", "-qfec",
-        ("%s chat --settings %s --interface lo --nick alice '%s'"):format(program, path, address),
+        ("%s chat --settings %s --interface lo --nick alice '%s'"):format(program, world.path, address),
         "/dev/null", stdin = "pipe", stdout = "pipe" })
       alice:stdout():settimeout(WAIT)
       wait_for(alice:stdout(), "%* (bob)~.... is here")

@@ -2,6 +2,7 @@ local attempt = require "p2pd.code.attempt"
 local code = require "p2pd.code"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
+local loopback = require "spec.loopback"
 local message = require "p2pd.code.message"
 local offers = require "p2pd.code.offer"
 local p2pd = require "p2pd"
@@ -203,25 +204,9 @@ describe("p2pd.code's sides", function()
 end)
 
 describe("p2pd.code", function()
-  local broker, settings, level
+  local world = loopback.new(setup, teardown)
 
-  setup(function()
-    level = core.log.level()
-    core.log.level "error"
-    broker = helper.mosquitto {}
-    settings = select(2, helper.settings { brokers = { broker } })
-  end)
-  teardown(function()
-    core.log.level(level)
-    helper.close_all()
-  end)
-
-  local function start(options)
-    options = options or {}
-    options.settings, options.interfaces = options.settings or settings, { "lo" }
-    options.background, options.port_mapping = true, false
-    return assert(p2pd.node(options))
-  end
+  local function start(options) return world:start_in_background(options) end
 
   it("brings two nodes together", task(function()
     local allowed = {}
@@ -302,7 +287,7 @@ describe("p2pd.code", function()
     local first <close> = assert(code.offer(near))
     local taken = math.tointeger(first.text:match "^%d+")
     local drawn = {}
-    local place <close>, number = claim.take(settings, ("x"):rep(8), function(digits)
+    local place <close>, number = claim.take(world.settings, ("x"):rep(8), function(digits)
       drawn[#drawn + 1] = digits
       return #drawn == 1 and taken or taken + 1
     end, function() end)
@@ -335,7 +320,7 @@ describe("p2pd.code", function()
     local near <close> = start()
     local far <close> = start()
     local offer <close> = assert(code.offer(near))
-    local tap = assert(core.mqtt.open { host = broker.host, port = broker.port })
+    local tap = assert(core.mqtt.open { host = world.broker.host, port = world.broker.port })
     local _ <close> = setmetatable({}, { __close = function() tap:close() end })
     tap:subscribe("p2pd/code/1/" .. offer.text:match "^%d+")
     assert(tap:wait_online(SOON))

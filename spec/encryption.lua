@@ -1,12 +1,20 @@
 --- What specs of core.tls share: three nodes, encrypted streams, and handshakes against somebody else.
 local core = require "p2pd.core"
+local helper = require "spec.helper"
 local nodes = require "spec.nodes"
+local relays = require "spec.relays"
 local streams = require "spec.streams"
 local task = require "p2pd.task"
 
 local encryption = {}
 
 encryption.MEGABYTE = 1024 * 1024
+
+--- What such specs use besides.
+-- @return core, helper.task, nodes, relays, streams, p2pd.task
+function encryption.tools()
+  return core, helper.task, nodes, relays, streams, task
+end
 
 local alice, bob, eve = nodes.new(("a"):rep(32)), nodes.new(("b"):rep(32)), nodes.new()
 encryption.alice, encryption.bob, encryption.eve = alice, bob, eve

@@ -37,6 +37,14 @@ function loopback:start(options)
   return assert(p2pd.node(given))
 end
 
+--- Starts a node that waits for nothing, and asks no router.
+-- @tparam[opt] table options as for p2pd.node
+function loopback:start_in_background(options)
+  local given = { background = true, port_mapping = false }
+  for key, value in pairs(options or {}) do given[key] = value end
+  return self:start(given)
+end
+
 --- Settings with this world's broker, and with TURN servers.
 -- @param ... entries of `turn`
 -- @treturn table

@@ -1,61 +1,34 @@
 -- The commands send and recv, as two people use them.
+local commands = require "spec.commands"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
-local task = helper.task
+local loopback = require "spec.loopback"
+local task, finish, wrong = helper.task, commands.finish, commands.wrong
 
-local WAIT = 20
 local LARGE = 300 * 1000 * 1000 -- bytes: long enough to be stopped half-way
 
 describe("p2pd send and recv", function()
-  local broker, settings, base
+  local world = loopback.new(setup, teardown)
+  local base
 
-  setup(function()
-    broker = helper.mosquitto {}
-    settings = helper.settings { brokers = { broker } }
-  end)
   before_each(function() base = helper.scratch() end)
-  teardown(helper.close_all)
 
   local function run(...)
     local line = { ... }
     table.insert(line, 2, "--interface")
     table.insert(line, 3, "lo")
     line.cwd = base
-    line.env = { P2PD_SETTINGS = settings, XDG_DATA_HOME = base .. "/data", P2PD_LOG = "error" }
-    local child = helper.p2pd(line)
-    child:stderr():settimeout(WAIT)
-    child:stdout():settimeout(WAIT)
-    return child
+    line.env = { P2PD_SETTINGS = world.path, XDG_DATA_HOME = base .. "/data", P2PD_LOG = "error" }
+    return commands.limit(helper.p2pd(line))
   end
 
-  -- What it says, up to the line with such words.
-  local function listen(child, pattern)
-    local lines = {}
-    while true do
-      local line, reason = child:stderr():read "l"
-      if not line then error(("%s; it said:\n%s"):format(reason or "it ended", table.concat(lines, "\n"))) end
-      lines[#lines + 1] = line
-      local found = line:match(pattern)
-      if found then return found end
-    end
-  end
-
-  local function finish(child)
-    local out, said = child:stdout():read "a", child:stderr():read "a"
-    local how, status = child:wait(WAIT)
-    assert.equal("exit", how)
-    return status, out, said
-  end
+  local function listen(child, pattern) return commands.wait_for(child:stderr(), pattern) end
 
   local function write(name, text) return helper.write(base .. "/" .. name, text) end
 
   local function make_folder(name)
     assert(assert(core.folder.open(base)):make(name, 448))
     return base .. "/" .. name
-  end
-
-  local function wrong(code)
-    return (code:gsub("%a+$", function(word) return word == "zebra" and "violin" or "zebra" end))
   end
 
   it("move files by a code that the sender shows", task(function()
@@ -123,7 +96,7 @@ describe("p2pd send and recv", function()
     local first <close> = run("recv", listen(sender, "p2pd recv (%S+)"), "--to", "in")
     half_way()
     first:kill "KILL"
-    first:wait(WAIT)
+    first:wait(commands.WAIT)
     local had = size_of_part()
     assert.is_true(had > 0 and had < LARGE)
     local second <close> = run("recv", listen(sender, "p2pd recv (%S+)"), "--to", "in")

@@ -43,21 +43,22 @@ describe("p2pd.signal.brokers", function()
     return self, { host = "127.0.0.1", port = port }
   end
 
-  local function open(server, on_message)
-    return brokers.new({ server }, id.new(), on_message or function() end)
+  -- Joins the broker by such a way: what is to be closed, the way, the set and what was joined.
+  local function join(first, on_message)
+    local children = task.group()
+    local way, server = gate(children, first)
+    local set = brokers.new({ server }, id.new(), on_message or function() end)
+    local owned = task.hold(set, way.kept, children)
+    return owned, way, set, assert(set:join(0))
   end
 
   describe("urge()", function()
     it("tries fresh connections beside one that does not get on", helper.task(function()
-      local children <close> = task.group()
-      local way, server = gate(children, 3)
-      local _ <close> = way.kept
       local came, got = task.condition(), nil
-      local set <close> = open(server, function(payload)
+      local _ <close>, way, set, joined = join(3, function(payload)
         got = payload
         came:broadcast()
       end)
-      local joined = assert(set:join(0))
       local urge <close> = set:urge { joined }
       while joined.client:state() ~= "online" do set.changed:wait(WAIT) end
       assert.is_true(way.count >= 3)
@@ -70,11 +71,7 @@ describe("p2pd.signal.brokers", function()
     end))
 
     it("replaces one that is connected when nobody answers by it", helper.task(function()
-      local children <close> = task.group()
-      local way, server = gate(children, 1)
-      local _ <close> = way.kept
-      local set <close> = open(server)
-      local joined = assert(set:join(0))
+      local _ <close>, _, set, joined = join(1)
       local first = joined.client
       assert(first:wait_online(WAIT))
       local urge <close> = set:urge { joined }
@@ -85,11 +82,7 @@ describe("p2pd.signal.brokers", function()
     end))
 
     it("leaves off when nobody waits any more", helper.task(function()
-      local children <close> = task.group()
-      local way, server = gate(children, 1000)
-      local _ <close> = way.kept
-      local set <close> = open(server)
-      local joined = assert(set:join(0))
+      local _ <close>, way, set, joined = join(1000)
       do
         local _ <close> = set:urge { joined }
       end
@@ -100,11 +93,7 @@ describe("p2pd.signal.brokers", function()
 
   describe("doubt()", function()
     it("replaces what is online by a fresh connection, once at a time", helper.task(function()
-      local children <close> = task.group()
-      local way, server = gate(children, 1)
-      local _ <close> = way.kept
-      local set <close> = open(server)
-      local joined = assert(set:join(0))
+      local _ <close>, way, set, joined = join(1)
       local first = joined.client
       assert(first:wait_online(WAIT))
       for _ = 1, 5 do set:doubt() end
@@ -114,11 +103,7 @@ describe("p2pd.signal.brokers", function()
     end))
 
     it("leaves alone what is not online", helper.task(function()
-      local children <close> = task.group()
-      local way, server = gate(children, 1000)
-      local _ <close> = way.kept
-      local set <close> = open(server)
-      local joined = assert(set:join(0))
+      local _ <close>, way, set, joined = join(1000)
       helper.wait_until(function() return way.count == 1 end)
       set:doubt()
       assert.is_nil(joined.doubted)

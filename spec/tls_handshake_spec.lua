@@ -1,12 +1,6 @@
-local core = require "p2pd.core"
-local task = require "p2pd.task"
 local encryption = require "spec.encryption"
-local helper = require "spec.helper"
-local nodes = require "spec.nodes"
-local relays = require "spec.relays"
-local streams = require "spec.streams"
-local in_task = helper.task
 
+local core, in_task, nodes, relays, streams, task = encryption.tools()
 local alice, bob, eve, random = encryption.alice, encryption.bob, encryption.eve, encryption.random
 local serve_against, dial_against = encryption.serve_against, encryption.dial_against
 

@@ -1,27 +1,15 @@
-local core = require "p2pd.core"
 local helper = require "spec.helper"
+local loopback = require "spec.loopback"
 local p2pd = require "p2pd"
 local partner = require "p2pd.transfer.partner"
 local task = helper.task
 
 describe("p2pd.transfer.partner", function()
-  local broker, settings, level
-
-  setup(function()
-    level = core.log.level()
-    core.log.level "error"
-    broker = helper.mosquitto {}
-    settings = select(2, helper.settings { brokers = { broker } })
-  end)
-  teardown(function()
-    core.log.level(level)
-    helper.close_all()
-  end)
+  local world = loopback.new(setup, teardown)
 
   local function start(allowed)
-    return assert(p2pd.node { settings = settings, interfaces = { "lo" }, background = true,
-      port_mapping = false, protocols = { partner.PROTOCOL },
-      allow = function(id) return allowed[id] or false end })
+    return world:start_in_background { protocols = { partner.PROTOCOL },
+      allow = function(id) return allowed[id] or false end }
   end
 
   -- Who waits, and what he says is to be typed.
@@ -91,9 +79,9 @@ describe("p2pd.transfer.partner", function()
   end))
 
   it("is a code or an address, and knows which failures are final", function()
-    assert.is_true(partner.is_partner("4-amber-canoe-violin", settings))
-    assert.is_true(partner.is_partner("586Z7H2vpX9qNhN2T4e9Utugie3ogjbxzGaMtM3E6HR5", settings))
-    assert.is_false(partner.is_partner("photos", settings))
+    assert.is_true(partner.is_partner("4-amber-canoe-violin", world.settings))
+    assert.is_true(partner.is_partner("586Z7H2vpX9qNhN2T4e9Utugie3ogjbxzGaMtM3E6HR5", world.settings))
+    assert.is_false(partner.is_partner("photos", world.settings))
     assert.is_true(partner.is_final "ENOSPC")
     assert.is_false(partner.is_final "ECONNRESET")
     assert.is_false(partner.is_final(nil))
