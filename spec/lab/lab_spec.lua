@@ -143,6 +143,26 @@ describe("p2pd.lab", function()
       end)
       return true]]
 
+    it("have IPv6 by each of several interfaces", task(function()
+      local l <close> = assert(lab.open { hosts = {
+        a = { ipv6 = true, interfaces = { { nats = { { type = "full cone" } } }, { firewall = true } } },
+        c = { ipv6 = true },
+      } })
+      local a <close> = agent.start(l, "a")
+      local c <close> = agent.start(l, "c")
+      c:call(LISTEN6)
+      for _, name in ipairs { "eth0", "eth1" } do
+        local own = l:address("a", name, "ipv6")
+        assert.equal(own, a:call([[
+          local ip, port, own = ...
+          local stream <close>, reason, code = core.tcp.connect(ip, port, { ip = own }, 2)
+          if not stream then return nil, reason, code end
+          return (stream:read "l")]], l:address("c", nil, "ipv6"), 7001, own))
+        local route = l:run("a", { "ip", "-6", "route", "get", l:address("c", nil, "ipv6"), "from", own }).out
+        assert.matches(" dev " .. name .. " ", route)
+      end
+    end))
+
     it("have IPv6, with NATs as firewalls", task(function()
       local l <close> = assert(lab.open { hosts = {
         a = { ipv6 = true, nats = { { type = "port-restricted" }, { type = "full cone" } } },
