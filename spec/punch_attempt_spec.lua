@@ -50,6 +50,12 @@ local function answer(stream)
   return stream
 end
 
+-- Each task that is spawned runs in the scheduler's next turn.
+local function cancel_after(turns, what)
+  if turns == 0 then return what:cancel() end
+  p2pd.spawn(cancel_after, turns - 1, what)
+end
+
 describe("p2pd.punch.attempt", function()
   it("gives both sides the ends of one connection of several", task(function()
     local a, b = plans(4, {})
@@ -70,6 +76,24 @@ describe("p2pd.punch.attempt", function()
     assert.is_nil((attempt.open(a)))
     local stream = guest:join(1)
     if stream then stream:close() end
+  end))
+
+  it("leaves no stream open when it is cancelled in the moment in which one is verified", task(function()
+    collectgarbage "stop"
+    local _ <close> = setmetatable({}, { __close = function() collectgarbage "restart" end })
+    for turns = 1, 6 do
+      local a = plans(1, { lasts = 2 })
+      local opener
+      a.verify = function(stream)
+        cancel_after(turns, opener)
+        return stream
+      end
+      opener = p2pd.spawn(function() local _ <close> = attempt.open(a) end)
+      p2pd.sleep(0)
+      local guest <close> = assert(core.tcp.connect("127.0.0.1", a.listen[1], { ip = "127.0.0.1" }))
+      guest:settimeout(2)
+      assert.same({}, { guest:read "l" })
+    end
   end))
 
   it("says what it met when nobody comes", task(function()

@@ -28,8 +28,8 @@ local function prove(self, stream)
   if self.plan.choose then take_turn(self) end
   local ok, reason, code = task.timeout(HANDSHAKE_S, self.plan.verify, stream)
   self.turn = nil
-  if ok and not self.winner then
-    self.winner = held:release()
+  if ok and self.winner.n == 0 then
+    self.winner[1], self.winner.n = held:release(), 1
   elseif not ok then
     self.reason, self.code = reason, code
     self.left = self.left or code == "ECANCELED"
@@ -117,7 +117,7 @@ local Listeners = { __close = function(self)
 end }
 
 local function is_over(self)
-  if self.winner then return true end
+  if self.winner.n > 0 then return true end
   if self.proving > 0 then return false end
   return self.left or self.failed or self.over and #self.plan.listen == 0 or self.deadline:has_passed()
 end
@@ -134,7 +134,8 @@ end
 -- @treturn[2] string code
 function attempt.open(plan)
   local winner <close> = task.hold()
-  local self = { plan = plan, proving = 0, changed = task.condition(), deadline = deadline.at(plan.deadline) }
+  local self = { plan = plan, winner = winner, proving = 0, changed = task.condition(),
+    deadline = deadline.at(plan.deadline) }
   local listeners <close> = setmetatable({}, Listeners)
   local children <close> = task.group()
   self.children = children
@@ -144,10 +145,7 @@ function attempt.open(plan)
   while not is_over(self) do
     self.changed:wait(not self.deadline:has_passed() and self.deadline:left() or nil)
   end
-  if self.winner then
-    winner[1], winner.n = self.winner, 1
-    return winner:release()
-  end
+  if winner.n > 0 then return winner:release() end
   return nil, self.reason or "nobody came", self.code or "ETIMEDOUT"
 end
 
