@@ -164,11 +164,12 @@ Place.__index = Place
 
 --- Gives a place back. May be called twice.
 function Place:close()
-  if self.closed then return end
-  self.closed = true
-  local list = self.list
-  for i = 1, #list, 2 do list[i].meter:remove(list[i + 1], self) end
-  self.list, self.who, self.give_way = nil, nil, nil
+  for i = #self, 1, -2 do
+    local entry, key = self[i - 1], self[i]
+    self[i - 1], self[i] = nil, nil
+    entry.meter:remove(key, self)
+  end
+  self.who, self.give_way = nil, nil
 end
 
 Place.__close, Place.__gc = Place.close, Place.close
@@ -210,9 +211,11 @@ function Limit:hold(asked, who, give_way)
   for i = 1, #list, 2 do
     if not make_room(list[i], list[i + 1], who, now) then return refuse(self, list[i].line) end
   end
-  local place = setmetatable({ list = list, who = who, since = now, give_way = give_way }, Place)
-  for i = 1, #list, 2 do list[i].meter:add(list[i + 1], place) end
-  return place
+  local may_yield = false
+  for i = 1, #list, 2 do may_yield = may_yield or list[i].meter.yields ~= nil end
+  if may_yield then list.who, list.since, list.give_way = who, now, give_way end
+  for i = 1, #list, 2 do list[i].meter:add(list[i + 1], list) end
+  return setmetatable(list, Place) -- one table: there are as many as there are pipes
 end
 
 --- Whether one more descriptor may be taken.

@@ -20,15 +20,30 @@ local Pipe = { __name = "p2pd.pipe" }
 Pipe.__dir = { "close", "detach", "flush", "id", "info", "interface", "lines", "peer", "protocol", "read",
   "recv", "secure", "settimeout", "shutdown", "strategy", "write" }
 
--- What a pipe's session tells: the path that carries it may be another one at any moment.
-local OF_PATH = { strategy = true, interface = true }
+-- What a pipe's session tells, and the path that carries it, which may be another one at any moment.
+local function of_session(self, key)
+  local of = rawget(self, "session")
+  return of and of[key]
+end
 
-function Pipe:__index(key)
-  local method = methods[key]
-  if method or not OF_PATH[key] then return method end
+local function of_path(self, key)
   local of = rawget(self, "session")
   local path = of and of:path()
   return path and path[key]
+end
+
+local ELSEWHERE = {
+  peer = of_session, secure = of_session, strategy = of_path, interface = of_path,
+  report = function(self)
+    local attempts = rawget(self, "attempts")
+    return attempts and attempts.report
+  end,
+}
+
+function Pipe:__index(key)
+  local find = ELSEWHERE[key]
+  if find then return find(self, key) end
+  return methods[key]
 end
 
 --- Makes a pipe of a stream that a strategy gave.
@@ -36,24 +51,24 @@ end
 -- @tparam table about strategy, protocol, peer (node id), id, secure (is it TLS: then the peer's id is
 -- verified), interface, attempts (what a dial tried, with its report), awaits_verdict (the peer has yet to
 -- say that it takes the pipe), place (closed with the pipe), session (that the stream belongs to: then
--- strategy and interface are those of its path)
+-- peer and secure are the session's, strategy and interface those of its path)
 -- @within Making
 function pipe.new(stream, about)
-  return setmetatable({
+  local self = { -- no more than eight fields: a table of nine takes the room of sixteen
     stream = stream,
     session = about.session,
-    strategy = about.strategy,
     protocol = about.protocol,
-    peer = about.peer,
     id = about.id,
-    secure = about.secure,
-    interface = about.interface,
     attempts = about.attempts,
-    report = about.attempts and about.attempts.report,
     awaits_verdict = about.awaits_verdict or false, -- true; or what a task does about it
     place = about.place,
     since = core.clock.monotonic(),
-  }, Pipe)
+  }
+  if not about.session then
+    self.strategy, self.peer, self.secure, self.interface =
+      about.strategy, about.peer, about.secure, about.interface
+  end
+  return setmetatable(self, Pipe)
 end
 
 -- -- the verdict: what the peer says first, before the application's bytes

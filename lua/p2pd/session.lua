@@ -248,8 +248,8 @@ function Session:open(protocol, pipe_id)
   local stream, reason, code = streams.open(self.mux, "pipe", pipe_id, protocol)
   if not stream then return nil, reason, code end
   self.opened = self.opened + 1
-  return pipe.new(stream, { session = self, protocol = protocol, peer = self.peer, id = pipe_id,
-    awaits_verdict = true, secure = self.secure, attempts = self.attempts })
+  return pipe.new(stream, { session = self, protocol = protocol, id = pipe_id, awaits_verdict = true,
+    attempts = self.attempts })
 end
 
 -- What the peer opens streams for.

@@ -56,7 +56,8 @@ local function throughput_rows(path)
   }
 end
 
-local function idle_row(path)
+-- KiB of an accepted pipe, those of them that are Lua's, and KiB of a dialed one.
+local function measure_idle(path, protocol)
   local server, client = start_pair(path)
   local _ <close> = server
   local _ <close> = client
@@ -64,19 +65,27 @@ local function idle_row(path)
     server:write "\n"
     return server:numbers()
   end
-  client:write "hold 100\n"
+  client:write(("hold 100 %s\n"):format(protocol))
   local near = client:numbers()
   local far, heap = look()
-  client:write(("hold %d\n"):format(PIPES))
+  client:write(("hold %d %s\n"):format(PIPES, protocol))
   local near_full = client:numbers()
   local far_full, heap_full = look()
-  local each, each_heap = (far_full - far) / PIPES / 1024, (heap_full - heap) / PIPES / 1024
-  return {
-    what = ("memory of one of %d idle pipes in a session, accepted, a task in read"):format(PIPES),
-    ours = ("%.2f KiB (%.2f Lua)"):format(each, each_heap),
-    theirs = ("%.2f KiB (dialed)"):format((near_full - near) / PIPES / 1024),
-    goal = ("<= %d KiB"):format(PIPE_GOAL_KIB), met = each <= PIPE_GOAL_KIB,
-  }
+  local function each(bytes) return bytes / PIPES / 1024 end
+  return each(far_full - far), each(heap_full - heap), each(near_full - near)
+end
+
+local function idle_rows(path)
+  local rows = {}
+  for _, kind in ipairs { { "hold", "" }, { "read", ", a task in read included" } } do
+    local accepted, heap, dialed = measure_idle(path, kind[1])
+    rows[#rows + 1] = {
+      what = ("memory of one of %d idle pipes in a session, accepted%s"):format(PIPES, kind[2]),
+      ours = ("%.2f KiB (%.2f Lua)"):format(accepted, heap), theirs = ("%.2f KiB (dialed)"):format(dialed),
+      goal = ("<= %d KiB"):format(PIPE_GOAL_KIB), met = math.max(accepted, dialed) <= PIPE_GOAL_KIB,
+    }
+  end
+  return table.unpack(rows)
 end
 
 -- -- in the lab, without NATs
@@ -243,7 +252,7 @@ end
 
 local MEASURES = {
   throughput = function(path) return throughput_rows(path) end,
-  idle = function(path) return idle_row(path) end,
+  idle = idle_rows,
   echo = function() return echo_rows() end,
   address = function()
     return pause_row("address change", CHANGES, move, CHANGE_GOAL_S, harness.median)

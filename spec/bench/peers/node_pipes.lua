@@ -1,10 +1,11 @@
 --- One of two nodes on loopback with pipes between them.
 --   node_pipes.lua serve SETTINGS            prints its address; of each pipe with protocol "bulk" it prints
---                                            "BYTES SECONDS CPU" at its end, the others it holds; a line of
---                                            standard input: prints "RESIDENT HEAP PIPES"
+--                                            "BYTES SECONDS CPU" at its end, the others it holds, those of
+--                                            "read" with a task that waits in read; a line of standard
+--                                            input: prints "RESIDENT HEAP PIPES"
 --   node_pipes.lua connect SETTINGS ADDRESS  for each line of standard input:
 --     bulk BYTES exclusive|session           sends so much by a pipe of its own, in writes of 64 KiB; "CPU"
---     hold N                                 opens so many pipes, and says so
+--     hold N hold|read                       opens so many pipes of that protocol, and says so
 -- CPU is the process's time in seconds.
 local core = require "p2pd.core"
 local harness = require "spec.bench.harness"
@@ -39,7 +40,7 @@ local function take(pipe)
   if pipe.protocol == "bulk" then return swallow(pipe) end
   held[#held + 1] = pipe
   pipe:write(pipe:read "L")
-  pipe:read "l"
+  if pipe.protocol == "read" then pipe:read "l" end
 end
 
 local function report()
@@ -53,7 +54,7 @@ local roles = {}
 function roles.serve(path)
   local node <close> = start(path)
   say(node.address)
-  for _, protocol in ipairs { "bulk", "hold" } do
+  for _, protocol in ipairs { "bulk", "hold", "read" } do
     p2pd.spawn(function()
       for pipe in node:pipes(protocol) do p2pd.spawn(take, pipe) end
     end)
@@ -73,9 +74,9 @@ function orders.bulk(node, address, bytes, kind)
   say(("%.6f"):format(os.clock() - cpu))
 end
 
-function orders.hold(node, address, count)
+function orders.hold(node, address, count, protocol)
   for _ = 1, tonumber(count) do
-    local pipe = assert(node:connect(address, { strategies = { "direct" }, protocol = "hold" }))
+    local pipe = assert(node:connect(address, { strategies = { "direct" }, protocol = protocol }))
     held[#held + 1] = pipe
     assert(pipe:write "ping\n")
     assert(pipe:read "l" == "ping")
