@@ -279,6 +279,28 @@ describe("a session", function()
       assert.is_true(began < 1004.5)
     end)
 
+    it("falls silent after data: who only reads notices that within 4 s", function()
+      local world <close> = courses.world {}
+      world:run(nil, 1)
+      assert.equal("up", (world:events(2)))
+      world[1]:write "the last that comes"
+      world:run(nil, 0.1)
+      assert.equal("the last that comes", world:read(2))
+      world.paths[1].silent = true
+      assert.is_true(world:run(function() return world[2]:info().paths == 0 end, 4))
+      local _, reasons = world:events(2)
+      assert.truthy(reasons.down:find "the peer has not answered for 3.5 s")
+    end)
+
+    it("is idle and lives: it is probed once after data, then now and then", function()
+      local world <close> = courses.world {}
+      world:run(nil, 1)
+      world[1]:write "the last that comes"
+      world:run(nil, 100)
+      assert.equal("the last that comes", world:read(2))
+      assert.same({ 1, 1 }, { world[1]:info().paths, world[2]:info().paths })
+    end)
+
     it("is doubted: silence is noticed within 1.2 s", function()
       local ended = transfer_through(function(world)
         world.paths[1].silent = true

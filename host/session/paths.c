@@ -238,6 +238,7 @@ static void probe(struct session_path *p, double patience, bool quick, double no
     p->due |= DUE_PING;
     p->probe_due = now + patience;
     p->probe_quick = quick;
+    p->lively = false;
 }
 
 void paths_doubt(struct session_path *p, double now) {
@@ -266,6 +267,13 @@ static double quiet_due(const struct session_machine *m, const struct session_pa
     return larger(p->heard, m->unacked_at) + larger(QUIET_S, trips(p, 3));
 }
 
+/* When a path that nothing is awaited of is probed: soon after the last data, as who only reads
+ * would not notice else that the writer has lost the path; then now and then. */
+static double idle_due(const struct session_machine *m, const struct session_path *p) {
+    double idle = m->options.silence / 2, lull = larger(LULL_S, trips(p, 3));
+    return p->heard + (p->lively ? earlier(idle, lull) : idle);
+}
+
 static bool is_drained(const struct session_machine *m, const struct session_path *p) {
     return p != m->tx && p != m->old && p != m->rx && !m->inbox.ahead_path;
 }
@@ -290,8 +298,8 @@ void paths_check(struct session_machine *m, struct session_path *p, double now) 
         missed(m, p, now);
     else if (is_awaited(m, p) && !(probing && p->probe_quick) && now >= quiet_due(m, p))
         probe(p, larger(ANSWER_S, trips(p, 4)), true, now);
-    else if (!probing && now >= p->heard + m->options.silence / 2)
-        probe(p, m->options.silence / 2, false, now);
+    else if (!probing && now >= idle_due(m, p))
+        probe(p, p->lively ? larger(ANSWER_S, trips(p, 4)) : m->options.silence / 2, p->lively, now);
 }
 
 double paths_due(const struct session_machine *m, const struct session_path *p) {
@@ -299,5 +307,5 @@ double paths_due(const struct session_machine *m, const struct session_path *p) 
     double due = earlier(p->probe_due, p->drop_due);
     if (is_awaited(m, p) && !(probing && p->probe_quick))
         due = earlier(due, quiet_due(m, p));
-    return probing ? due : earlier(due, p->heard + m->options.silence / 2);
+    return probing ? due : earlier(due, idle_due(m, p));
 }

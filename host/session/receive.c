@@ -242,6 +242,7 @@ static void put(struct session_machine *m, struct session_path *p, const uint8_t
     bool last = len == p->data_left;
     bool fin = p->fin && last;
     p->data_left -= len;
+    p->lively = true;
     session_inbox_put(&m->inbox, p->number, p->at, data, len, fin);
     p->at += len + fin;
     if (m->inbox.next > before)

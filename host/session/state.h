@@ -12,6 +12,7 @@
 #define LINGER_S 10.0 /* after sm_close(), for the peer's end once ours is acknowledged */
 #define ACK_DELAY_S 0.04
 #define QUIET_S 1.0   /* unanswered, and the path is probed; or three round trips */
+#define LULL_S 2.0    /* without a byte after data, and the reader probes; or three round trips */
 #define ANSWER_S 1.5  /* for the probe's answer; or four round trips */
 #define DOUBT_S 1.0   /* the same after sm_doubt(), beyond three round trips */
 #define DROP_S 1.0    /* for a path that is dropped to be drained; or four round trips */
@@ -63,6 +64,7 @@ struct session_path {
     double probe_due;      /* the probe's deadline; INFINITY: none is under way */
     double believe_at;     /* what comes before may have left before it was doubted */
     bool probe_quick;      /* for a doubt, not for idleness */
+    bool lively;           /* data has come by it since it was last probed */
     double drop_due;       /* INFINITY: it is not being dropped */
 };
 

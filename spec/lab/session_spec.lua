@@ -177,6 +177,58 @@ describe("p2pd.session, in the lab:", function()
     check_whole(back)
   end, TASK_S))
 
+  -- One side writes and the other one only reads; lines that are not the next one are `wrong`.
+  local WRITE = [[
+    local pipe = state.pipe or state.node:accept(10)
+    state.sent = 0
+    task.spawn(function()
+      while pipe:write(("%d\n"):format(state.sent + 1)) do
+        state.sent = state.sent + 1
+        task.sleep(0.005)
+      end
+    end)]]
+  local READ = [[
+    local pipe = state.pipe or state.node:accept(10)
+    state.got = 0
+    task.spawn(function()
+      for line in pipe:lines() do
+        state.wrong = state.wrong or line ~= tostring(state.got + 1) and line or nil
+        state.got = state.got + 1
+      end
+    end)]]
+  local CONNECT = [[
+    state.accepting:cancel()
+    if ... then state.pipe = assert(state.node:connect(..., { strategies = { "direct", "punch" } })) end]]
+  local GO_ON = [[
+    local limit, enough = core.clock.monotonic() + 15, state.got + 20
+    while state.got < enough and core.clock.monotonic() < limit do task.sleep(0.01) end
+    return state.got >= enough and not state.wrong]]
+  local WAS_BROKEN = [[
+    local limit = core.clock.monotonic() + 15
+    local of = state.node:sessions()[1]
+    while of:info().resumed == 0 and core.clock.monotonic() < limit do task.sleep(0.01) end
+    return of:info().story[1].why]]
+
+  -- The probe that follows the last data, its answer's time, and the second by which a late look excuses it.
+  local NOTICED_S = 2 + 1.5 + 1
+
+  for _, reader in ipairs { "a", "b" } do
+    it(("notices that the NAT of %s has forgotten it, which only reads"):format(reader), helper.task(function()
+      local l <close> = open()
+      local a <close> = peers.start(l, "a")
+      local b <close> = peers.start(l, "b")
+      b:call(CONNECT)
+      a:call(CONNECT, b.address)
+      local of = { a = a, b = b }
+      for name, node in pairs(of) do node:call(name == reader and READ or WRITE) end
+      assert.is_true(of[reader]:call(GO_ON))
+      assert(l:reboot(reader))
+      local silent = of[reader]:call(WAS_BROKEN):match "^the peer has not answered for ([%d.]+) s$"
+      assert.is_true(tonumber(silent) <= NOTICED_S)
+      assert.is_true(of[reader]:call(GO_ON))
+    end, TASK_S))
+  end
+
   -- What stands in for a file: blocks that tell their place.
   local BLOCK_CODE = [[
     local PAD = ("0123456789abcdef"):rep(4096):sub(1, -9)
