@@ -163,13 +163,18 @@ static void on_path(struct carrier *c) {
 
 /* -- time ----------------------------------------------------------------------------------- */
 
+static void look_below(struct session *s, double now) {
+    double before = s->looked_at;
+    s->looked_at = now;
+    for (struct carrier *c = s->carriers; c; c = c->next)
+        carrier_look_below(c, before);
+}
+
 /* Before a path is given up it is read once more: we may have been late. */
 static void pass_time(struct session *s) {
     double now = loop_now();
-    for (struct carrier *c = now - s->looked_at > LOOK_S ? s->carriers : NULL; c; c = c->next) {
-        s->looked_at = now;
-        carrier_look_below(c);
-    }
+    if (now - s->looked_at > LOOK_S)
+        look_below(s, now);
     if (now < sm_due(s->machine))
         return;
     for (struct carrier *c = s->carriers; c; c = c->next)
@@ -398,6 +403,7 @@ int session_drop(struct session *s, uint32_t path, const char *why, bool at_once
 
 void session_doubt(struct session *s) {
     enter(s);
+    look_below(s, loop_now()); /* what was acknowledged before does not count */
     sm_doubt(s->machine, loop_now());
     send_all(s);
     leave(s);

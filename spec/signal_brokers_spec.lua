@@ -19,8 +19,8 @@ describe("p2pd.signal.brokers", function()
     end
   end
 
-  -- A way to the broker by which only the n-th connection gets on, and those after it.
-  local function gate(children, first)
+  -- A way to the broker by which only the n-th connection gets on, and those after it but one.
+  local function gate(children, first, but)
     local listener = assert(core.tcp.listen { ip = "127.0.0.1" })
     local self = { count = 0, kept = task.hold(listener) }
     children:spawn(function()
@@ -30,7 +30,7 @@ describe("p2pd.signal.brokers", function()
         self.count = self.count + 1
         self.kept[#self.kept + 1] = stream
         self.kept.n = #self.kept
-        if self.count >= first then
+        if self.count >= first and self.count ~= but then
           local there = assert(core.tcp.connect("127.0.0.1", broker.port))
           self.kept[#self.kept + 1] = there
           self.kept.n = #self.kept
@@ -100,6 +100,21 @@ describe("p2pd.signal.brokers", function()
       while joined.client == first do set.changed:wait(WAIT) end
       assert.same({ "online", "online", 2 }, { joined.client:state(), first:state(), way.count })
       helper.wait_until(function() return not joined.doubted end)
+    end))
+
+    it("tries once more a second later, beside one that is lost, too", helper.task(function()
+      local children <close> = task.group()
+      local way, server = gate(children, 1, 2)
+      local _ <close> = way.kept
+      local set <close> = open(server)
+      local joined = assert(set:join(0))
+      local first = joined.client
+      assert(first:wait_online(WAIT))
+      helper.wait_until(function()
+        set:doubt()
+        return joined.client ~= first
+      end)
+      assert.same({ "online", 3, 1 }, { joined.client:state(), way.count, joined.doubts })
     end))
 
     it("leaves alone what is not online", helper.task(function()

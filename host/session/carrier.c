@@ -129,12 +129,11 @@ void carrier_read_some(struct carrier *c, char *data, size_t room) {
         read_path(c, scratch, path_bytes(room));
 }
 
-/* What the layers below know of the path. */
-void carrier_look_below(struct carrier *c) {
+void carrier_look_below(struct carrier *c, double before) {
     struct session_machine *m = c->machine;
     size_t unsent = c->transport->ops->unsent(c->transport);
     if (unsent < c->unsent)
-        sm_path_alive(m, c->number, loop_now());
+        sm_path_alive(m, c->number, before, loop_now());
     c->unsent = unsent;
     sm_path_rtt(m, c->number, c->transport->ops->rtt(c->transport));
 }

@@ -39,7 +39,9 @@ void carrier_drain(struct carrier *c);
 /* Reads once, so that what is in order goes to `data`, see sm_give() and sm_take(). */
 void carrier_read_some(struct carrier *c, char *data, size_t room);
 
-void carrier_look_below(struct carrier *c);            /* what the layers below know of the path */
+/* What the layers below know of the path; `before`: when this was last looked at. */
+void carrier_look_below(struct carrier *c, double before);
+
 const char *carrier_greeting(const struct carrier *c); /* the line that has come, or NULL */
 
 /* Its path is over: it is freed, and the transport leaves with what the machine has for it. */

@@ -92,7 +92,7 @@ void sm_feed(struct session_machine *m, uint32_t number, const void *data, size_
     struct session_path *p = paths_find(m, number);
     if (!p || !len)
         return;
-    paths_heard(p, now);
+    paths_heard(p, now, now);
     session_receive(m, p, data, len, now);
     for (struct session_path *q = m->paths; q; q = q->next)
         if (isfinite(q->drop_due))
@@ -127,10 +127,10 @@ void sm_path_rtt(struct session_machine *m, uint32_t number, double rtt) {
         p->rtt_below = rtt;
 }
 
-void sm_path_alive(struct session_machine *m, uint32_t number, double now) {
+void sm_path_alive(struct session_machine *m, uint32_t number, double since, double now) {
     struct session_path *p = paths_find(m, number);
     if (p)
-        paths_heard(p, now);
+        paths_heard(p, since, now);
 }
 
 int sm_switch(struct session_machine *m, uint32_t number, double now) {

@@ -47,7 +47,7 @@ void sm_path_failed(struct session_machine *m, uint32_t path, int code, const ch
 
 /* What is known of it from below: a round trip, < 0: nothing; that the peer's side takes bytes. */
 void sm_path_rtt(struct session_machine *m, uint32_t path, double rtt);
-void sm_path_alive(struct session_machine *m, uint32_t path, double now);
+void sm_path_alive(struct session_machine *m, uint32_t path, double since, double now);
 
 /* Data goes by this path from now on, or as soon as it is up and the last move is through. 0;
  * -EPERM: we are not the initiator; -ENOENT: it is over. */

@@ -228,8 +228,8 @@ static double trips(const struct session_path *p, int count) {
     return count * earlier(paths_rtt(p), RTT_MAX_S);
 }
 
-void paths_heard(struct session_path *p, double now) {
-    p->heard = now;
+void paths_heard(struct session_path *p, double since, double now) {
+    p->heard = larger(p->heard, since);
     if (p->up && now >= p->believe_at)
         p->probe_due = INFINITY;
 }

@@ -30,7 +30,7 @@ void paths_check_gap(struct session_machine *m);
 /* -- do they live? -------------------------------------------------------------------------- */
 
 double paths_rtt(const struct session_path *p); /* 0: unknown */
-void paths_heard(struct session_path *p, double now);
+void paths_heard(struct session_path *p, double since, double now);
 void paths_doubt(struct session_path *p, double now);
 void paths_drain(struct session_machine *m, struct session_path *p, double now); /* to drop it */
 void paths_check(struct session_machine *m, struct session_path *p, double now);

@@ -125,7 +125,8 @@ function Brokers:join(offset)
   if not server then return nil, "not in the settings" end
   local client, reason = core.mqtt.open(brokers.options(server))
   if not client then return nil, reason end
-  local broker = { offset = offset, name = name_of(server), server = server, urges = 0 }
+  local broker = { offset = offset, name = name_of(server), server = server, urges = 0, doubts = 0,
+    doubted_at = -math.huge }
   self.joined[offset] = broker
   client:subscribe(self.topic)
   attend(self, broker, client)
@@ -204,16 +205,22 @@ function Brokers:urge(list)
   return setmetatable(table.move(list, 1, #list, 1, {}), Urge)
 end
 
+local function check(self, broker)
+  broker.doubted, broker.doubts = broker.client, broker.doubts + 1
+  try_fresh(self, broker)
+  broker.doubts = broker.doubts - 1
+  if broker.doubts == 0 then broker.doubted = nil end
+end
+
 --- Something else that went the same way has gone silent: a fresh connection takes the place of each that is
--- online, as soon as it is there. The last one is used until then.
+-- online, as soon as it is there. The last one is used until then. A fresh one may be lost in the same way, so
+-- one more is tried when there is doubt again a second later.
 function Brokers:doubt()
+  local now = core.clock.monotonic()
   for _, broker in ipairs(self:online()) do
-    if broker.doubted ~= broker.client then
-      broker.doubted = broker.client
-      self.tasks:detach(function()
-        try_fresh(self, broker)
-        broker.doubted = nil
-      end)
+    if now >= broker.doubted_at + FRESH_S then
+      broker.doubted_at = now
+      self.tasks:detach(check, self, broker)
     end
   end
 end
