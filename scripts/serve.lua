@@ -20,8 +20,8 @@ parser:flag("--allow-null-origin", "Let pages that are files use P2PD's paths, a
   .. "can have such an origin for a part of itself: it could then use your connections.")
 parser:option("--files", "The folder for files that peers send ($XDG_DATA_HOME/p2pd/files, else "
   .. "~/.local/share/p2pd/files)."):argname "DIR"
-parser:option("--take-files", "Whose files are taken without asking: nobody's (the default: each is offered to "
-  .. "the programs that use the API), those of contacts, or anyone's."):argname "WHOSE"
+parser:option("--take-files", "Whose files are taken without asking: nobody's (the default: each is offered "
+  .. "to the programs that use the API), those of contacts, or anyone's."):argname "WHOSE"
   :choices { "nobody", "contacts", "anyone" }
 
 local function fail(reason)

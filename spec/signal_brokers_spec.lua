@@ -44,9 +44,9 @@ describe("p2pd.signal.brokers", function()
   end
 
   -- Joins the broker by such a way: what is to be closed, the way, the set and what was joined.
-  local function join(first, on_message)
+  local function join(first, on_message, but)
     local children = task.group()
-    local way, server = gate(children, first)
+    local way, server = gate(children, first, but)
     local set = brokers.new({ server }, id.new(), on_message or function() end)
     local owned = task.hold(set, way.kept, children)
     return owned, way, set, assert(set:join(0))
@@ -103,11 +103,7 @@ describe("p2pd.signal.brokers", function()
     end))
 
     it("tries once more a second later, beside one that is lost, too", helper.task(function()
-      local children <close> = task.group()
-      local way, server = gate(children, 1, 2)
-      local _ <close> = way.kept
-      local set <close> = open(server)
-      local joined = assert(set:join(0))
+      local _ <close>, way, set, joined = join(1, nil, 2)
       local first = joined.client
       assert(first:wait_online(WAIT))
       helper.wait_until(function()

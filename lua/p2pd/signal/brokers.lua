@@ -213,8 +213,8 @@ local function check(self, broker)
 end
 
 --- Something else that went the same way has gone silent: a fresh connection takes the place of each that is
--- online, as soon as it is there. The last one is used until then. A fresh one may be lost in the same way, so
--- one more is tried when there is doubt again a second later.
+-- online, as soon as it is there. The last one is used until then. A fresh one may be lost in the same way,
+-- so one more is tried when there is doubt again a second later.
 function Brokers:doubt()
   local now = core.clock.monotonic()
   for _, broker in ipairs(self:online()) do
