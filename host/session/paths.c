@@ -299,7 +299,8 @@ void paths_check(struct session_machine *m, struct session_path *p, double now) 
     else if (is_awaited(m, p) && !(probing && p->probe_quick) && now >= quiet_due(m, p))
         probe(p, larger(ANSWER_S, trips(p, 4)), true, now);
     else if (!probing && now >= idle_due(m, p))
-        probe(p, p->lively ? larger(ANSWER_S, trips(p, 4)) : m->options.silence / 2, p->lively, now);
+        probe(p, p->lively ? larger(ANSWER_S, trips(p, 4)) : m->options.silence / 2, p->lively,
+              now);
 }
 
 double paths_due(const struct session_machine *m, const struct session_path *p) {
