@@ -15,8 +15,7 @@ end
 
 -- Closes pipes when the block ends.
 local function ends(...)
-  local pipes = { ... }
-  return setmetatable({}, { __close = function()
+  return setmetatable({ ... }, { __close = function(pipes)
     for _, pipe in ipairs(pipes) do pipe:close() end
   end })
 end
@@ -67,6 +66,25 @@ describe("p2pd.session", function()
       local _ <close> = ends(back, accepted)
       check_both_ways(back, accepted, "and back")
       assert.same({ 1, 1 }, { #alice:sessions(), #bob:sessions() })
+    end))
+
+    local gate = p2pd.condition()
+    local function allow(_, m) return m.protocol ~= "slow" or gate:wait(WAIT) end
+
+    it("is not held up by pipes about which the peer's user thinks", world:pair(function(alice, bob)
+      local pipes <close> = ends()
+      for i = 1, 5 do pipes[i] = assert(alice:connect(bob.address, { protocol = "slow" })) end
+      for i = 1, 10 do
+        pipes[#pipes + 1] = assert(alice:connect(bob.address, { protocol = "quick/" .. i }))
+        local far <close> = assert(bob:accept("quick/" .. i, WAIT))
+        check_both_ways(pipes[#pipes], far, "quick " .. i)
+      end
+      gate:broadcast()
+      for _ = 1, 5 do pipes[#pipes + 1] = assert(bob:accept("slow", WAIT)) end
+    end, { protocols = { "slow" } }, function()
+      local protocols = { "slow" }
+      for i = 1, 10 do protocols[i + 1] = "quick/" .. i end
+      return { allow = allow, protocols = protocols }
     end))
 
     it("waits for the dial that is under way", world:pair(function(alice, bob)

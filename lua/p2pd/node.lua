@@ -218,6 +218,7 @@ end
 --- Tells listeners of a pipe.
 -- @local
 function methods:tell_pipe(pipe, is_accepted)
+  if not self.hub:is_heard() then return end
   self.hub:emit("pipe", { peer = pipe.peer, strategy = pipe.strategy, id = pipe.id,
     interface = pipe.interface, protocol = pipe.protocol, accepted = is_accepted })
 end

@@ -22,6 +22,7 @@ local session = {}
 
 session.LINGER = 30 -- seconds for which a session without pipes is kept
 
+local ACCEPTORS = 2  -- tasks that wait for a stream, at most
 local GO_OVER_S = 10 -- until the peer follows to another path
 
 local Session = { __name = "p2pd.session" }
@@ -277,12 +278,19 @@ local function receive(self, stream)
   take[words[1]](self, held:release(), words)
 end
 
+-- A task that takes one stream after the other; there is another one as long as this one is busy. A few
+-- remain: who opens many pipes does not have us make as many tasks.
 local function accept(self)
-  while true do
+  self.acceptors = self.acceptors + 1
+  while self.acceptors <= ACCEPTORS do
     local stream = self.mux:accept()
     if not stream then return end
-    self.tasks:detach(receive, self, stream)
+    self.acceptors = self.acceptors - 1
+    if self.acceptors == 0 then self.tasks:detach(accept, self) end
+    receive(self, stream)
+    self.acceptors = self.acceptors + 1
   end
+  self.acceptors = self.acceptors - 1
 end
 
 -- Who proposed it closes it first.
@@ -365,7 +373,7 @@ function session.new(about)
   local is_first = about.node.id < about.peer -- the same at both ends, whoever has proposed it
   local self = setmetatable({
     changed = task.condition(), node_closed = task.condition(),
-    aliases = {}, paths = paths.new(), tasks = task.group(), opened = 0, news = 0,
+    aliases = {}, paths = paths.new(), tasks = task.group(), opened = 0, news = 0, acceptors = 0,
     since = core.clock.monotonic(),
     machine = core.session.new { initiator = about.is_dialer or false, prevails = is_first,
       yields = not is_first, silence = about.node.settings.silence },

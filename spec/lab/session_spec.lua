@@ -213,7 +213,7 @@ describe("p2pd.session, in the lab:", function()
   local NOTICED_S = 2 + 1.5 + 1
 
   for _, reader in ipairs { "a", "b" } do
-    it(("notices that the NAT of the reader %s has forgotten it"):format(reader), helper.task(function()
+    it(("notices that the NAT of %s has forgotten it, who only reads"):format(reader), helper.task(function()
       local l <close> = open()
       local a <close> = peers.start(l, "a")
       local b <close> = peers.start(l, "b")

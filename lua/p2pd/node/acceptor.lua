@@ -59,7 +59,7 @@ local function offer_pipe(node, stream, about)
   if not node.accepted:speaks(about.protocol) then
     return nil, "nobody here speaks " .. about.protocol, "EACCES"
   end
-  local waiting, reason, code = node.limits:hold("pipes_waiting", { peer = about.peer })
+  local waiting, reason, code = node.limits:hold("pipes_waiting", about)
   if not waiting then return nil, reason, code end
   handshake.accept(stream)
   node.counts.accepted = node.counts.accepted + 1
@@ -81,7 +81,7 @@ function acceptor.offer_stream(node, session, stream, header)
   local ok, reason, code = node:is_allowed(session.peer, { type = "PIPE", from = session.peer,
     protocol = header.protocol }), "not allowed", "EACCES"
   if ok then
-    about.place, reason, code = node.limits:hold("streams", { peer = session.peer })
+    about.place, reason, code = node.limits:hold("streams", about)
     ok = about.place ~= nil
   end
   if ok then ok, reason, code = offer_pipe(node, stream, about) end

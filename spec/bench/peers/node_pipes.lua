@@ -36,12 +36,22 @@ end
 
 local held = {}
 
-local function take(pipe)
-  if pipe.protocol == "bulk" then return swallow(pipe) end
+local function answer(pipe)
   held[#held + 1] = pipe
   pipe:write(pipe:read "L")
-  if pipe.protocol == "read" then pipe:read "l" end
 end
+
+local function answer_and_read(pipe)
+  held[#held + 1] = pipe
+  pipe:write(pipe:read "L")
+  pipe:read "l"
+end
+
+local take = {
+  bulk = function(pipe) p2pd.spawn(swallow, pipe) end,
+  hold = answer,
+  read = function(pipe) p2pd.spawn(answer_and_read, pipe) end,
+}
 
 local function report()
   collectgarbage()
@@ -54,9 +64,9 @@ local roles = {}
 function roles.serve(path)
   local node <close> = start(path)
   say(node.address)
-  for _, protocol in ipairs { "bulk", "hold", "read" } do
+  for protocol, fn in pairs(take) do
     p2pd.spawn(function()
-      for pipe in node:pipes(protocol) do p2pd.spawn(take, pipe) end
+      for pipe in node:pipes(protocol) do fn(pipe) end
     end)
   end
   while input:read "l" do report() end
