@@ -45,7 +45,8 @@ void sm_hold(struct session_machine *m, bool hold);
 void sm_path_failed(struct session_machine *m, uint32_t path, int code, const char *why,
                     double now);
 
-/* What is known of it from below: a round trip, < 0: nothing; that the peer's side takes bytes. */
+/* What is known of it from below: a round trip, < 0: nothing; that the peer's side has taken bytes,
+ * some time since then. */
 void sm_path_rtt(struct session_machine *m, uint32_t path, double rtt);
 void sm_path_alive(struct session_machine *m, uint32_t path, double since, double now);
 
