@@ -96,7 +96,7 @@ describe("p2pd.http", function()
         { answer.headers["x-content-type-options"], answer.headers["cache-control"] })
     end))
 
-    it("needs a token of one's own for an address that others reach, and asks for it everywhere",
+    it("needs a token of one's own for an address that others reach, and asks for it but for the page itself",
       helper.task(function()
       local node <close> = world:start()
       assert.has_error(function() http.serve(node, { ip = "0.0.0.0", port = 0 }) end)
@@ -104,6 +104,8 @@ describe("p2pd.http", function()
       assert.equal(401, client.request(near.port, "GET", "/version").status)
       assert.equal(401, client.request(near.port, "GET", "/none").status)
       assert.equal(200, near:call("GET", "/version").status)
+      assert.equal(200, client.request(near.port, "GET", "/").status)
+      assert.equal(200, client.request(near.port, "GET", "/page/app.js").status)
     end))
   end)
 

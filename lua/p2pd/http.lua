@@ -55,7 +55,7 @@ end
 -- -- a request
 
 local function admit(service, call, route, failure)
-  local is_open = route and (route.open or route.style == "p2pd") and not service.rules.is_public
+  local is_open = route and (route.open or route.style == "p2pd" and not service.rules.is_public)
   local foreign = guard.find_foreign(call.headers, service.rules, route and route.style == "p2pd")
   if foreign then return foreign end
   if not is_open and call.target:find "^/" and (route or service.rules.is_public) then

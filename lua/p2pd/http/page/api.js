@@ -50,7 +50,8 @@ export async function ask(method, path, body, more) {
 export const closePipe = (id, keepalive) => ask("DELETE", `/v1/pipes/${id}`, undefined, { keepalive }).catch(() => {});
 
 export function openSocket(id) {
-  const socket = new WebSocket(`ws://${location.host}/v1/pipes/${id}/websocket`, ["p2pd", `p2pd.token.${token}`]);
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const socket = new WebSocket(`${scheme}://${location.host}/v1/pipes/${id}/websocket`, ["p2pd", `p2pd.token.${token}`]);
   socket.binaryType = "arraybuffer";
   return socket;
 }
