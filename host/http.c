@@ -169,8 +169,11 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
     struct http_request *r = *request;
     if (!r->known) {
         introduce(cls, r, connection, method);
+        http_request_hold(r);
         return MHD_YES;
     }
+    if (r->held) /* called again for the head alone */
+        return http_request_go_on(r);
     if (*len)
         return http_request_body(r, data, len);
     if (!r->in_ended) {

@@ -30,6 +30,12 @@ describe("p2pd.http", function()
       assert.equal(200, near:call("GET", "/v1/node").status)
     end))
 
+    it("says no before a body, to a client that waits for the word", one(function(near)
+      local connection <close> = client.connect(near.port)
+      connection:send("POST", "/v1/pipes", { ["Content-Length"] = 50000000, Expect = "100-continue" })
+      assert.equal(401, connection:receive().status)
+    end))
+
     it("stays in order after a thousand wrong tokens", one(function(near)
       local connection <close> = client.connect(near.port)
       for i = 1, 1000 do

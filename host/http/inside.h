@@ -31,7 +31,9 @@ struct http_request {
     int references;                    /* the taker's and the library's */
     char *target, *method;
     struct http_headers headers;
-    bool known; /* the head has come */
+    bool known;  /* the head has come */
+    bool held;   /* its client waits to be told whether its body is wanted (RFC 9110 §10.1.1) */
+    bool wanted; /* it is */
     bool suspended;
     bool gone;
     bool let_go;  /* by its taker */
@@ -60,6 +62,11 @@ void http_request_tell(struct http_request *r, int events);
 /* What the library wants of it, in its callback. */
 enum MHD_Result http_request_body(struct http_request *r, const char *data, size_t *len);
 enum MHD_Result http_request_proceed(struct http_request *r);
+
+/* Its head has come: it is held if its client waits for a word. Then it goes on to an answer that
+ * was given before the body, or to the body. */
+void http_request_hold(struct http_request *r);
+enum MHD_Result http_request_go_on(struct http_request *r);
 
 void http_request_suspend(struct http_request *r);
 void http_request_resume(struct http_request *r);

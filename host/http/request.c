@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -73,7 +74,7 @@ void http_request_suspend(struct http_request *r) {
         return;
     r->suspended = true;
     http_library()->MHD_suspend_connection(r->connection);
-    if (!r->in_ended)
+    if (!r->in_ended && !r->held)
         return; /* its bytes may come, and would wake us in vain */
     ev_io_init(&r->hangup, on_hangup, descriptor_of(r), EV_READ);
     r->hangup.data = r;
@@ -190,6 +191,9 @@ enum MHD_Result http_request_body(struct http_request *r, const char *data, size
 }
 
 ssize_t http_request_read(struct http_request *r, void *data, size_t len) {
+    r->wanted = true;
+    if (r->held)
+        http_request_resume(r);
     if (r->in.len == 0)
         return r->in_ended ? 0 : r->gone ? -EPIPE : -EAGAIN;
     size_t n = len < r->in.len ? len : r->in.len;
@@ -280,6 +284,21 @@ enum MHD_Result http_request_proceed(struct http_request *r) {
     if (r->kind != ANSWER_NONE)
         return queue(r);
     http_request_suspend(r);
+    return MHD_YES;
+}
+
+void http_request_hold(struct http_request *r) {
+    for (size_t i = 0; i < r->headers.count && !r->held; i++)
+        r->held = strcasecmp(r->headers.list[i].name, "expect") == 0 &&
+                  strcasecmp(r->headers.list[i].value, "100-continue") == 0;
+    if (r->held)
+        http_request_suspend(r);
+}
+
+enum MHD_Result http_request_go_on(struct http_request *r) {
+    if (!r->wanted || r->kind != ANSWER_NONE)
+        return http_request_proceed(r);
+    r->held = false;
     return MHD_YES;
 }
 
