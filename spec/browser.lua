@@ -182,7 +182,7 @@ end
 -- The same in a host of the lab, where curl is sent.
 local function exchange_in(place, host, folder)
   return function(port, method, path, body)
-    local command = { "curl", "-sS", "-m", "60", "-X", method, "-w", "\n%{http_code}",
+    local command = { "env", "LD_PRELOAD=", "curl", "-sS", "-m", "60", "-X", method, "-w", "\n%{http_code}",
       ("http://127.0.0.1:%d%s"):format(port, path) }
     if body then
       local file <close> = assert(io.open(folder .. "/body", "wb"))

@@ -43,6 +43,12 @@ esac
 exec %s "$@"
 ]]
 
+local CURL = [[
+#!/bin/sh
+LD_PRELOAD= # a sanitizer's library is not for curl
+exec /usr/bin/curl "$@"
+]]
+
 local World = {}
 World.__index = World
 
@@ -335,7 +341,8 @@ function guide.new(settings, bob)
   make_folders(self.folder .. "/bin")
   helper.write(self.folder .. "/prelude.lua", PRELUDE)
   helper.write(self.folder .. "/bin/p2pd", WRAPPER:format(WITH_NODE, executable, executable))
-  assert(os.execute("chmod +x " .. self.folder .. "/bin/p2pd"))
+  helper.write(self.folder .. "/bin/curl", CURL)
+  assert(os.execute(("chmod +x %s/bin/*"):format(self.folder)))
   assert(id_in(bob))
   for _, name in ipairs { "here", "home", "office" } do
     finish { child = self:start(name, "p2pd contacts add bob '" .. bob .. "'"), command = "contacts" }
