@@ -48,8 +48,9 @@ local WAIT_FOR_TIME = [[
   return clock.offset().source
 ]]
 
+-- The session goes with its pipe, so that the next dial is one.
 local DIAL = [[
-  local address, options, holds = ...
+  local address, options = ...
   local started = core.clock.monotonic()
   local pipe, err = state.node:connect(address, options)
   local seconds = core.clock.monotonic() - started
@@ -59,6 +60,7 @@ local DIAL = [[
   assert(pipe:write "ping\n")
   local line = pipe:read "l"
   local info = pipe:info()
+  for _, session in ipairs(state.node:sessions()) do session:close() end
   return { ok = line == "ping", seconds = seconds, strategy = pipe.strategy,
     reason = line ~= "ping" and "no echo" or nil, mine = info["local"], theirs = info.remote }
 ]]
