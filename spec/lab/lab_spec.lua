@@ -158,7 +158,8 @@ describe("p2pd.lab", function()
           local stream <close>, reason, code = core.tcp.connect(ip, port, { ip = own }, 2)
           if not stream then return nil, reason, code end
           return (stream:read "l")]], l:address("c", nil, "ipv6"), 7001, own))
-        local ip = { "env", "LD_PRELOAD=", "ip", "-6", "route", "get", l:address("c", nil, "ipv6"), "from", own }
+        local six = l:address("c", nil, "ipv6")
+        local ip = { "env", "LD_PRELOAD=", "ip", "-6", "route", "get", six, "from", own }
         local route = l:run("a", ip).out
         assert.matches(" dev " .. name .. " ", route)
       end
