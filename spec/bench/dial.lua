@@ -38,6 +38,7 @@ local CELLS = {
 
 local function dial(from, to, strategies)
   local result = from:dial(to, { timeout = WAIT, strategies = strategies })
+  from:end_sessions()
   if not result.ok then error(result.reason, 0) end
   return result.seconds, result.strategy
 end

@@ -48,7 +48,10 @@ local WAIT_FOR_TIME = [[
   return clock.offset().source
 ]]
 
--- The session goes with its pipe, so that the next dial is one.
+local END_SESSIONS = [[
+  for _, session in ipairs(state.node:sessions()) do session:close() end
+]]
+
 local DIAL = [[
   local address, options = ...
   local started = core.clock.monotonic()
@@ -60,7 +63,6 @@ local DIAL = [[
   assert(pipe:write "ping\n")
   local line = pipe:read "l"
   local info = pipe:info()
-  for _, session in ipairs(state.node:sessions()) do session:close() end
   return { ok = line == "ping", seconds = seconds, strategy = pipe.strategy,
     reason = line ~= "ping" and "no echo" or nil, mine = info["local"], theirs = info.remote }
 ]]
@@ -88,6 +90,9 @@ function peers:dial(other, options)
   for key, value in pairs(options or {}) do wanted[key] = value end
   return self.agent:call(DIAL, other.address, wanted)
 end
+
+--- Ends its sessions, so that its next dial is one.
+function peers:end_sessions() return self.agent:call(END_SESSIONS) end
 
 --- Waits until the node has network time.
 function peers:wait_for_time() return self.agent:call(WAIT_FOR_TIME) end
