@@ -200,10 +200,7 @@ void carrier_let_go(struct carrier *c) {
             buffer_append(&out, data, len);
             sm_sent(m, c->number, len, loop_now());
         }
-        if (sm_is_settled(m) && !sm_error(m))
-            transport_leave_settled(c->transport, out);
-        else
-            transport_leave(c->transport, out, false);
+        transport_leave(c->transport, out, false);
     }
     sm_detach(m, c->number);
     buffer_fini(&c->line);
