@@ -135,6 +135,7 @@ local function run_cell(nodes, cell)
     tries = 0, ok = 0, times = {}, seconds = {}, reasons = {} }
   while row.tries < TRIES do
     local result = a:dial(b, { timeout = DIAL_S })
+    a:end_sessions()
     row.tries = row.tries + 1
     table.insert(row.seconds, result.seconds)
     if result.ok then
