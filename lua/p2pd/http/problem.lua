@@ -63,4 +63,16 @@ function Problem:object()
     code = self.code }
 end
 
+--- A handler that is given what a request is about; when that is not there the problem is the answer.
+-- @tparam function find of the call: what it is about, or a problem
+-- @tparam function handler of the call and what was found
+-- @treturn function of the call
+function problem.or_found(find, handler)
+  return function(call)
+    local found = find(call)
+    if problem.is(found) then return found end
+    return handler(call, found)
+  end
+end
+
 return problem

@@ -53,11 +53,7 @@ local function accept_pipe(call)
 end
 
 local function with_pipe(handler)
-  return function(call)
-    local entry = call.service.pipes:find(call.params.id)
-    if problem.is(entry) then return entry end
-    return handler(call, entry)
-  end
+  return problem.or_found(function(call) return call.service.pipes:find(call.params.id) end, handler)
 end
 
 local show_pipe = with_pipe(function(call, entry)

@@ -17,11 +17,7 @@ local function list_transfers(call)
 end
 
 local function with_transfer(handler)
-  return function(call)
-    local entry = call.service.transfers:find(call.params.id)
-    if problem.is(entry) then return entry end
-    return handler(call, entry)
-  end
+  return problem.or_found(function(call) return call.service.transfers:find(call.params.id) end, handler)
 end
 
 local show_transfer = with_transfer(function(call, entry)
