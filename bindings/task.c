@@ -229,7 +229,7 @@ static int l_step(lua_State *L) {
 
 static void drain_lingering(lua_State *L) {
     double deadline = loop_now() + RUN_LINGER_S;
-    while ((transport_leaving() || process_lingering() || task_any_lingering()) &&
+    while ((transport_unsettled() || process_lingering() || task_any_lingering()) &&
            loop_now() < deadline && !interrupt_pending())
         turn(L, deadline);
 }

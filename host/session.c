@@ -107,7 +107,7 @@ static void arm(struct session *s) {
 
 static void notify(struct session *s, int events) {
     int told = s->wanted & events;
-    if (s->leaving && is_over(s))
+    if (s->leaving && sm_is_settled(s->machine))
         told |= EV_READ;
     if (!told || !s->base.on_ready)
         return;
@@ -302,6 +302,10 @@ static int session_leave(struct transport *t) {
     return over ? 0 : -EAGAIN;
 }
 
+static bool session_settled(const struct transport *t) {
+    return sm_is_settled(((const struct session *)t)->machine);
+}
+
 static void session_break_off(struct transport *t) {
     session_abort(self(t), -ECONNABORTED, "the stream was aborted");
 }
@@ -331,6 +335,7 @@ static const struct transport_ops OPS = {
     .reason = session_why,
     .describe = session_tell_facts,
     .leave = session_leave,
+    .settled = session_settled,
     .abort = session_break_off,
     .free = session_free,
 };

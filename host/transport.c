@@ -20,16 +20,27 @@ struct leaving {
     struct transport *transport;
     struct buffer out; /* still to be written */
     bool shut;         /* our half is to be ended after that */
+    bool settled;      /* nobody has to wait for it */
     ev_timer timer;
     double wait;     /* until the next step */
     size_t unsent;   /* when we last looked */
     double progress; /* when it was last less than before */
 };
 
-static int count;
+static int count, unsettled;
 
 int transport_leaving(void) {
     return count;
+}
+
+int transport_unsettled(void) {
+    return unsettled;
+}
+
+static void settle(struct leaving *l) {
+    if (!l->settled)
+        unsettled--;
+    l->settled = true;
 }
 
 static int write_out(struct leaving *l) {
@@ -53,10 +64,14 @@ static int step(struct leaving *l) {
     if (l->shut)
         t->ops->shutdown(t);
     l->shut = false;
-    return t->ops->leave(t);
+    err = t->ops->leave(t);
+    if (t->ops->settled && t->ops->settled(t))
+        settle(l);
+    return err;
 }
 
 static void end(struct leaving *l) {
+    settle(l);
     ev_timer_stop(loop_get(), &l->timer);
     l->transport->ops->free(l->transport);
     buffer_fini(&l->out);
@@ -100,17 +115,19 @@ static void on_ready(struct transport *t, int events) {
     arm(t->owner, 0);
 }
 
-static void begin(struct transport *t, struct buffer out, bool shut) {
+static void begin(struct transport *t, struct buffer out, bool shut, bool settled) {
     struct leaving *l = calloc(1, sizeof *l);
     if (!l)
         abort();
-    *l = (struct leaving){.transport = t, .out = out, .shut = shut, .wait = ASK_S};
+    *l = (struct leaving){
+        .transport = t, .out = out, .shut = shut, .settled = settled, .wait = ASK_S};
     ev_init(&l->timer, on_timer);
     l->timer.data = l;
     t->owner = l;
     t->on_ready = on_ready;
     t->ops->want(t, 0);
     count++;
+    unsettled += !settled;
     if (step(l) != -EAGAIN) {
         end(l);
         return;
@@ -123,7 +140,11 @@ static void begin(struct transport *t, struct buffer out, bool shut) {
 }
 
 void transport_leave(struct transport *t, struct buffer out, bool shut) {
-    begin(t, out, shut);
+    begin(t, out, shut, false);
+}
+
+void transport_leave_settled(struct transport *t, struct buffer out) {
+    begin(t, out, false, true);
 }
 
 void transport_abort(struct transport *t) {
@@ -132,7 +153,7 @@ void transport_abort(struct transport *t) {
         return;
     }
     t->ops->abort(t);
-    begin(t, (struct buffer){0}, false);
+    begin(t, (struct buffer){0}, false, false);
 }
 
 void transport_set_silence(struct transport *t, double seconds) {

@@ -59,6 +59,10 @@ struct transport_ops {
      * -EAGAIN: ask again when on_ready() is called, or after some time. */
     int (*leave)(struct transport *);
 
+    /* Whether both sides have all by now, and what is left to do is a courtesy. No op: not before
+     * leave() is over. */
+    bool (*settled)(const struct transport *);
+
     /* Tells the peer that the connection is broken off; leave() then says when that is done. No op:
      * there is nothing to be done before free(). */
     void (*abort)(struct transport *);
@@ -82,8 +86,13 @@ void transport_leave(struct transport *t, struct buffer out, bool shut);
 /* Ends it without regard to what was written, and tells the peer where the transport can. */
 void transport_abort(struct transport *t);
 
-/* How many are on their way out. */
+/* The same with one by which nothing more has to arrive. */
+void transport_leave_settled(struct transport *t, struct buffer out);
+
+/* How many are on their way out; and of them, those that a process has to wait for before it ends.
+ */
 int transport_leaving(void);
+int transport_unsettled(void);
 
 /* The ops that may be missing. */
 void transport_set_silence(struct transport *t, double seconds);

@@ -200,7 +200,10 @@ void carrier_let_go(struct carrier *c) {
             buffer_append(&out, data, len);
             sm_sent(m, c->number, len, loop_now());
         }
-        transport_leave(c->transport, out, false);
+        if (sm_is_settled(m) && !sm_error(m))
+            transport_leave_settled(c->transport, out);
+        else
+            transport_leave(c->transport, out, false);
     }
     sm_detach(m, c->number);
     buffer_fini(&c->line);

@@ -240,6 +240,11 @@ bool sm_is_readable(const struct session_machine *m) {
     return m->inbox.in.len || read_end(m) != -EAGAIN;
 }
 
+bool sm_is_settled(const struct session_machine *m) {
+    bool told = m->bye_sent && m->tx && !m->tx->out_len && !m->tx->chunk;
+    return m->state >= SESSION_ENDED || (m->state == SESSION_CLOSING && told);
+}
+
 bool sm_is_writable(const struct session_machine *m) {
     return write_error(m) || room(m) > 0;
 }

@@ -65,6 +65,8 @@ void sm_doubt(struct session_machine *m, double now);
 /* Bytes, 0 at the end, -EAGAIN, -errno; a write after sm_shutdown(): -EPIPE. */
 ssize_t sm_read(struct session_machine *m, void *data, size_t len);
 ssize_t sm_write(struct session_machine *m, const void *data, size_t len);
+/* Both halves are through, both sides know it but for a word that is on its way. */
+bool sm_is_settled(const struct session_machine *m);
 bool sm_is_readable(const struct session_machine *m);
 bool sm_is_writable(const struct session_machine *m);
 int sm_shutdown(struct session_machine *m, double now);

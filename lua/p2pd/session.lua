@@ -331,8 +331,10 @@ function Session:on_network(find_fault, is_sudden)
   self.changed:broadcast()
 end
 
---- The node is closed: no path is looked for any more, and it ends with its last pipe.
+--- The node is closed: no path is looked for any more, and it ends with its last pipe. Without one it does so
+-- now, since the process may end.
 function Session:retire()
+  if self:is_open() and self.mux:wait_idle(0) then return self:close() end
   self.node_closed:broadcast()
   self.changed:broadcast()
 end
