@@ -107,12 +107,11 @@ static void arm(struct session *s) {
 
 static void notify(struct session *s, int events) {
     int told = s->wanted & events;
-    if (s->leaving && sm_is_settled(s->machine))
-        told |= EV_READ;
-    if (!told || !s->base.on_ready)
+    bool settled = s->leaving && sm_is_settled(s->machine);
+    if (!s->base.on_ready || (!told && !settled))
         return;
     s->told = told & EV_READ ? 1 : s->told;
-    s->base.on_ready(&s->base, told);
+    s->base.on_ready(&s->base, settled ? EV_READ : told);
 }
 
 static void enter(struct session *s) {
@@ -290,6 +289,7 @@ static int session_leave(struct transport *t) {
     struct session *s = self(t);
     enter(s);
     s->leaving = s->closing = true;
+    s->told = 0; /* nobody reads it any more */
     sm_close(s->machine, loop_now());
     send_all(s);
     bool over = is_over(s);

@@ -207,6 +207,7 @@ describe("p2pd.session", function()
       bob.open_sessions.by_key = {}
       break_path(lost)
       lost.tasks:cancel()
+      lost.accepting:cancel()
       local data, reason, code = near:read()
       assert.is_nil(data)
       assert.equal("the peer has lost the session", reason)

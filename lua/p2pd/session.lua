@@ -52,6 +52,7 @@ local function finish(self, reason, code)
   self.on_end(self)
   self.paths:close()
   self.changed:broadcast()
+  self.accepting:cancel()
   self.tasks:cancel()
 end
 
@@ -67,11 +68,12 @@ function Session:fail(reason, code)
   finish(self, reason, code)
 end
 
---- Closes it: what its pipes have written still goes out. May be called twice.
+--- Closes it, once its last pipe has gone; what that has written still goes out. May be called twice.
 function Session:close()
   if self.ended or self.closing then return end
   self.closing = true
   self.on_end(self)
+  self.accepting:cancel()
   self.mux:close()
 end
 
@@ -261,8 +263,8 @@ function take.pipe(self, stream, words)
 end
 
 function take.address(self, stream)
-  local peer = streams.receive_address(stream, self.peer, self.node.settings)
-  stream:close()
+  local held <close> = stream
+  local peer = streams.receive_address(held, self.peer, self.node.settings)
   if not peer then return end
   peer.typed = self.address and self.address.typed
   self.address = peer
@@ -286,7 +288,7 @@ local function accept(self)
     local stream = self.mux:accept()
     if not stream then return end
     self.acceptors = self.acceptors - 1
-    if self.acceptors == 0 then self.tasks:detach(accept, self) end
+    if self.acceptors == 0 then self.accepting:detach(accept, self) end
     receive(self, stream)
     self.acceptors = self.acceptors + 1
   end
@@ -299,7 +301,7 @@ local function watch_idle(self)
     self.mux:wait_idle()
     if not self:is_open() then return end
     local seen = self.opened
-    if not self.node.closed then self.node_closed:wait(session.LINGER + (self.is_dialer and 0 or 5)) end
+    task.sleep(session.LINGER + (self.is_dialer and 0 or 5))
     local is_idle = self.mux:wait_idle(0) and self.opened == seen
     if is_idle then return self:close() end
   end
@@ -331,12 +333,10 @@ function Session:on_network(find_fault, is_sudden)
   self.changed:broadcast()
 end
 
---- The node is closed: no path is looked for any more, and it ends with its last pipe. Without one it does so
--- now, since the process may end.
+--- The node is closed: no path is looked for any more, and it ends with its last pipe.
 function Session:retire()
-  if self:is_open() and self.mux:wait_idle(0) then return self:close() end
-  self.node_closed:broadcast()
   self.changed:broadcast()
+  self:close()
 end
 
 -- -- what is known of it
@@ -374,9 +374,8 @@ end
 function session.new(about)
   local is_first = about.node.id < about.peer -- the same at both ends, whoever has proposed it
   local self = setmetatable({
-    changed = task.condition(), node_closed = task.condition(),
-    aliases = {}, paths = paths.new(), tasks = task.group(), opened = 0, news = 0, acceptors = 0,
-    since = core.clock.monotonic(),
+    changed = task.condition(), aliases = {}, paths = paths.new(), tasks = task.group(),
+    accepting = task.group(), opened = 0, news = 0, acceptors = 0, since = core.clock.monotonic(),
     machine = core.session.new { initiator = about.is_dialer or false, prevails = is_first,
       yields = not is_first, silence = about.node.settings.silence },
     is_first = is_first,
@@ -384,7 +383,7 @@ function session.new(about)
   for key, value in pairs(about) do self[key] = value end
   self.mux = core.mux.new(self.machine:stream(), is_first and "client" or "server")
   self.tasks:detach(watch, self)
-  self.tasks:detach(accept, self)
+  self.accepting:detach(accept, self)
   self.tasks:detach(watch_idle, self)
   return self
 end
