@@ -52,7 +52,7 @@ local function dial_while(self, strategies, seconds, is_wanted)
     is_over = true
     self.changed:broadcast()
   end)
-  while not is_over and self:lives() and is_wanted() do self.changed:wait() end
+  while not is_over and self:lives() and is_wanted(self) do self.changed:wait() end
   return number, reason
 end
 
@@ -63,10 +63,15 @@ local function is_carried(self)
   return next(self.paths.live) ~= nil
 end
 
+-- It lives, and could dial a path that it does not have.
+local function is_missing(self)
+  return self:lives() and not is_carried(self) and not self.node.closed
+end
+
 -- Until the time is over, a path carries the session, or something has changed.
 local function wait_for_news(self, seconds)
   local limit, seen = deadline.after(seconds), self.news
-  while self:lives() and not is_carried(self) and not limit:has_passed() and self.news == seen do
+  while is_missing(self) and not limit:has_passed() and self.news == seen do
     self.changed:wait(limit:left())
   end
 end
@@ -82,14 +87,13 @@ end
 local function reconnect(self)
   local limit = deadline.after(self.is_confirmed and not self.node.closed and self.resume or 0)
   local pause, reason = PAUSE_S, nil
-  local function is_missing() return self:lives() and not is_carried(self) and not self.node.closed end
   if not self.is_dialer and not self.is_broken_here then wait_for_news(self, limit:left(OTHER_SIDE_S)) end
-  while is_missing() and not limit:has_passed() do
+  while is_missing(self) and not limit:has_passed() do
     if self.address then
       local _, why = dial_while(self, self.strategies, limit:left(DIAL_S), is_missing)
       reason = why or reason
     end
-    if is_missing() then wait_for_news(self, limit:left(pause)) end
+    if is_missing(self) then wait_for_news(self, limit:left(pause)) end
     pause = math.min(pause * 2, PAUSE_MAX_S)
   end
   if self:lives() and not is_carried(self) then give_up(self, reason) end
@@ -122,7 +126,7 @@ end
 local function climb(self, path)
   local strategies = cheaper_strategies(self, path)
   if not strategies then return end
-  local function is_wanted() return self.paths:current() == path end
+  local function is_wanted() return self.paths:current() == path and not self.node.closed end
   local number, reason = dial_while(self, strategies, DIAL_S, is_wanted)
   if number then return self:go_over(number, "cheaper") end
   core.log.write("debug", ("session with %s: no cheaper path: %s"):format(self.peer, reason or "not needed"))
