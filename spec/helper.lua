@@ -131,7 +131,9 @@ function helper.wait_until(condition)
   end
 end
 
-local function executable()
+--- The executable's absolute path.
+-- @treturn string
+function helper.executable()
   local path = os.getenv "P2PD_EXE" or "./p2pd"
   return path:sub(1, 1) == "/" and path or lfs.currentdir() .. "/" .. path
 end
@@ -150,7 +152,7 @@ end
 function helper.p2pd(...)
   local options = ...
   if type(options) ~= "table" then options = { ... } end
-  local command = { stdin = "pipe", stdout = "pipe", stderr = "pipe", executable() }
+  local command = { stdin = "pipe", stdout = "pipe", stderr = "pipe", helper.executable() }
   for key, value in pairs(options) do
     command[math.type(key) == "integer" and key + 1 or key] = value
   end
@@ -166,7 +168,7 @@ end
 -- @treturn string and to stderr
 function helper.run_redirected(redirection, arguments)
   local child <close> = assert(core.process.spawn { "bash", "-c", 'exec "$0" "$@" ' .. redirection,
-    stdout = "pipe", stderr = "pipe", env = sanitizer_env {}, executable(), table.unpack(arguments) })
+    stdout = "pipe", stderr = "pipe", env = sanitizer_env {}, helper.executable(), table.unpack(arguments) })
   child:stdout():settimeout(WAIT_S)
   child:stderr():settimeout(WAIT_S)
   local out, err = child:stdout():read "a", child:stderr():read "a"

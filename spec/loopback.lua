@@ -10,14 +10,16 @@ loopback.__index = loopback
 --- Prepares a `describe` block: `local world = loopback.new(setup, teardown)`.
 -- @tparam function setup busted's, of that block
 -- @tparam function teardown
--- @treturn loopback `broker`, `settings` and `path` (of their file) are there once setup has run
-function loopback.new(setup, teardown)
+-- @tparam[opt] table options `stun`: whether the nodes have a STUN server, too
+-- @treturn loopback `broker`, `stun`, `settings` and `path` (of their file) are there once setup has run
+function loopback.new(setup, teardown, options)
   local self = setmetatable({}, loopback)
   setup(function()
     self.level = core.log.level()
     core.log.level "error"
     self.broker = helper.mosquitto {}
-    self.path, self.settings = helper.settings { brokers = { self.broker } }
+    self.stun = options and options.stun and helper.coturn {} or nil
+    self.path, self.settings = helper.settings { brokers = { self.broker }, stuns = { self.stun } }
   end)
   teardown(function()
     core.log.level(self.level)
