@@ -77,13 +77,13 @@ local function next_instant(world)
   return at
 end
 
---- Lets time pass, one instant after the other, until `done()` or for `seconds`.
+--- Lets time pass, one instant after the other, until `done(world)` or for `seconds`.
 -- @treturn boolean whether it was done
 function World:run(done, seconds)
   local last = self.now + (seconds or 30)
   while true do
     self:flush()
-    if done and done() then return true end
+    if done and done(self) then return true end
     self:flush()
     local at = next_instant(self)
     if at > last then
@@ -107,6 +107,13 @@ function World:read(side)
     if not data then return table.concat(parts), message == nil, message, code end
     parts[#parts + 1] = data
   end
+end
+
+--- Reads both sides, and tells whether the session has ended for them: for run.
+function courses.both_ended(world)
+  world:read(FIRST)
+  world:read(SECOND)
+  return world[FIRST]:info().state == "ended" and world[SECOND]:info().state == "ended"
 end
 
 --- Writes `data` from one side while the other reads, until all has come.
