@@ -33,10 +33,18 @@ loopback.ALLOWING = { allow = function() return true end }
 
 --- Starts a node.
 -- @tparam[opt] table options as for p2pd.node
-function loopback:start(options)
+-- @return as p2pd.node
+function loopback:try_start(options)
   local given = { settings = self.settings, interfaces = { "lo" } }
   for key, value in pairs(options or {}) do given[key] = value end
-  return assert(p2pd.node(given))
+  return p2pd.node(given)
+end
+
+--- Starts a node, or fails.
+-- @tparam[opt] table options as for p2pd.node
+-- @treturn node
+function loopback:start(options)
+  return assert(self:try_start(options))
 end
 
 --- Starts a node that waits for nothing, and asks no router.

@@ -1,69 +1,21 @@
+-- A node: how it is made and closed, what it accepts and tells. Its listener has spec/node_listener_spec.lua.
 local address = require "p2pd.address"
 local core = require "p2pd.core"
-local handshake = require "p2pd.handshake"
 local helper = require "spec.helper"
-local id = require "p2pd.id"
+local loopback = require "spec.loopback"
 local nodes = require "spec.nodes"
 local p2pd = require "p2pd"
-local task = helper.task
-local wait_until = helper.wait_until
+local task, wait_until = helper.task, helper.wait_until
 
 local WAIT = 5
 
--- Waits for something that another task brings about.
 describe("p2pd.node", function()
-  local broker, stun, settings, level
-  local usual_timeout = handshake.TIMEOUT
-
-  setup(function()
-    level = core.log.level()
-    core.log.level "error"
-    broker, stun = helper.mosquitto {}, helper.coturn {}
-    settings = select(2, helper.settings { brokers = { broker }, stuns = { stun } })
-  end)
-
-  after_each(function() handshake.TIMEOUT = usual_timeout end)
-
-  teardown(function()
-    core.log.level(level)
-    helper.close_all()
-  end)
-
-  local function try_start(options)
-    options = options or {}
-    options.settings = options.settings or settings
-    options.interfaces = options.interfaces or { "lo" }
-    return p2pd.node(options)
-  end
-
-  local function start(options) return assert(try_start(options)) end
-
-  local function port_of(node) return address.parse(node.address).ipv4[1].port end
-
-  -- A stranger who has sent something to the node's listener.
-  local function call(node, text)
-    local stream = assert(core.tcp.connect("127.0.0.1", port_of(node)))
-    if text then assert(stream:write(text)) end
-    stream:settimeout(WAIT)
-    return stream
-  end
-
-  -- The first line of a stream without TLS.
-  local function hello(node, to)
-    return ("P2PD/1 dial %s %s %s\n"):format(id.new(), id.new(), to or node.id)
-  end
-
-  -- A dialer by hand, up to its go.
-  local function dial(node, about)
-    local stream = call(node)
-    assert(core.tls.client(stream, about.context, node.id, WAIT))
-    return stream
-  end
+  local world = loopback.new(setup, teardown, { stun = true })
 
   describe("node()", function()
     it("refuses options of a wrong kind", task(function()
       local function starting(options)
-        return function() try_start(options) end
+        return function() world:try_start(options) end
       end
       for _, port in ipairs { -1, 65536, 1.5, "80", {} } do
         assert.error_matches(starting { port = port }, "node: port is .*, and not an integer")
@@ -78,40 +30,41 @@ describe("p2pd.node", function()
     end))
 
     it("waits for an interface that is not there", task(function()
-      local node <close> = start { interfaces = { "nic7" } }
+      local node <close> = world:start { interfaces = { "nic7" } }
       assert.equal("0-0-0-" .. node.id, node.address)
       assert.same({}, node.routes)
     end))
 
     it("names what can be no interface", task(function()
-      local node, reason, code = try_start { interfaces = { "no/nic" } }
+      local node, reason, code = world:try_start { interfaces = { "no/nic" } }
       assert.same({ nil, '"no/nic" cannot be the name of an interface', "EINVAL" }, { node, reason, code })
     end))
 
     it("names a port that is taken", task(function()
-      local first <close> = start()
-      local node, reason, code = try_start { port = port_of(first) }
+      local first <close> = world:start()
+      local node, reason, code = world:try_start { port = nodes.port_of(first) }
       assert.is_nil(node)
-      assert.matches(tostring(port_of(first)), reason)
+      assert.matches(tostring(nodes.port_of(first)), reason)
       assert.equal("EADDRINUSE", code)
     end))
 
     it("takes the port that it is told", task(function()
       local port = helper.free_port()
-      local node <close> = start { port = port }
-      assert.equal(port, port_of(node))
+      local node <close> = world:start { port = port }
+      assert.equal(port, nodes.port_of(node))
     end))
 
     it("names what is wrong with the settings", task(function()
       assert.equal("settings: mqtt[1].port: missing",
-        select(2, try_start { settings = { mqtt = { { host = "h" } } } }))
-      assert.equal("the settings name no MQTT broker", select(2, try_start { settings = { mqtt = {} } }))
-      assert.equal("ENOENT", select(3, try_start { settings = "/no/such/file" }))
+        select(2, world:try_start { settings = { mqtt = { { host = "h" } } } }))
+      assert.equal("the settings name no MQTT broker",
+        select(2, world:try_start { settings = { mqtt = {} } }))
+      assert.equal("ENOENT", select(3, world:try_start { settings = "/no/such/file" }))
     end))
 
     it("has a legal address", task(function()
-      local node <close> = start { name = "alice" }
-      local parsed = assert(address.parse(node.address, settings))
+      local node <close> = world:start { name = "alice" }
+      local parsed = assert(address.parse(node.address, world.settings))
       assert.equal(node.id, parsed.node_id)
       assert.same({ 0 }, parsed.mqtt)
       assert.equal("127.0.0.1", parsed.ipv4[1].external)
@@ -119,32 +72,32 @@ describe("p2pd.node", function()
     end))
 
     it("has the id of the key that is kept under its name", task(function()
-      local first <close> = start { name = "bob" }
-      local second <close> = start { name = "bob", force = true }
-      local other <close> = start {}
+      local first <close> = world:start { name = "bob" }
+      local second <close> = world:start { name = "bob", force = true }
+      local other <close> = world:start {}
       assert.equal(first.id, second.id)
       assert.is_true(core.keys.is_id(other.id))
       assert.not_equal(first.id, other.id)
     end))
 
     it("is refused a name while another node has it", task(function()
-      local first <close> = start { name = "carol" }
-      local second, reason, code = try_start { name = "carol" }
+      local first <close> = world:start { name = "carol" }
+      local second, reason, code = world:try_start { name = "carol" }
       assert.same({ nil, "EBUSY" }, { second, code })
       assert.matches("^a node named carol is running already: key file .*/carol.key is locked by", reason)
       first:close()
-      local third <close> = start { name = "carol" }
+      local third <close> = world:start { name = "carol" }
       assert.equal(first.id, third.id)
     end))
 
     it("has the id of a key that it is given", task(function()
       local key <close> = core.keys.generate()
-      local node <close> = start { key = key }
+      local node <close> = world:start { key = key }
       assert.equal(key:id(), node.id)
     end))
 
     it("refuses a name that cannot be a file's", task(function()
-      assert.equal("EINVAL", select(3, try_start { name = "../alice" }))
+      assert.equal("EINVAL", select(3, world:try_start { name = "../alice" }))
       assert.has_error(function() p2pd.node { name = 5 } end, "node: name is 5, and not a string")
     end))
 
@@ -155,9 +108,9 @@ describe("p2pd.node", function()
 
     it("starts no later for one dead STUN server", task(function()
       local socket <close>, entry = silent_stun()
-      local _, both = helper.settings { brokers = { broker }, stuns = { entry, stun } }
+      local _, both = helper.settings { brokers = { world.broker }, stuns = { entry, world.stun } }
       local started = core.clock.monotonic()
-      local node <close> = start { settings = both }
+      local node <close> = world:start { settings = both }
       assert.is_true(core.clock.monotonic() - started < 0.9)
       assert(address.parse(node.address))
       assert(socket)
@@ -180,7 +133,7 @@ describe("p2pd.node", function()
 
   describe("accept()", function()
     it("gives up after its timeout", task(function()
-      local node <close> = start()
+      local node <close> = world:start()
       local pipe, reason, code = node:accept(0.01)
       assert.is_nil(pipe)
       assert.equal("timed out", reason)
@@ -188,8 +141,8 @@ describe("p2pd.node", function()
     end))
 
     it("hands pipes out in the order in which they came", task(function()
-      local alice <close> = start()
-      local bob <close> = start()
+      local alice <close> = world:start()
+      local bob <close> = world:start()
       local first <close> = assert(alice:connect(bob.address, { strategies = { "direct" } }))
       local one <close> = assert(bob:accept(WAIT))
       local second <close> = assert(alice:connect(bob.address, { strategies = { "direct" } }))
@@ -202,8 +155,8 @@ describe("p2pd.node", function()
 
   describe("a protocol", function()
     it("has pipes of its own", task(function()
-      local alice <close> = start()
-      local bob <close> = start { protocols = { "chat/1" } }
+      local alice <close> = world:start()
+      local bob <close> = world:start { protocols = { "chat/1" } }
       local plain <close> = assert(alice:connect(bob.address, { strategies = { "direct" } }))
       local talk <close> = assert(alice:connect(bob.address, { protocol = "chat/1" }))
       local accepted <close> = assert(bob:accept("chat/1", WAIT))
@@ -213,8 +166,8 @@ describe("p2pd.node", function()
     end))
 
     it("that the peer does not speak is refused", task(function()
-      local alice <close> = start()
-      local bob <close> = start()
+      local alice <close> = world:start()
+      local bob <close> = world:start()
       local pipe <close> = assert(alice:connect(bob.address, { protocol = "chat/1" }))
       local data, reason, code = pipe:read()
       assert.is_nil(data)
@@ -223,16 +176,16 @@ describe("p2pd.node", function()
     end))
 
     it("has a name", task(function()
-      local node <close> = start()
+      local node <close> = world:start()
       assert.error_matches(function() node:accept "a b" end, "no protocol's name")
       assert.error_matches(function() node:connect(node.address, { protocol = "" }) end, "protocol")
-      assert.error_matches(function() start { protocols = { "" } } end, "protocols")
+      assert.error_matches(function() world:start { protocols = { "" } } end, "protocols")
     end))
   end)
 
   describe("close()", function()
     it("ends those who wait for a pipe", task(function()
-      local node = start()
+      local node = world:start()
       local waiting <close> = p2pd.spawn(node.accept, node)
       local loop <close> = p2pd.spawn(function()
         for _ in node:pipes() do error "no pipe was expected" end
@@ -245,11 +198,11 @@ describe("p2pd.node", function()
     end))
 
     it("closes what nobody has accepted, and may be called twice", task(function()
-      local alice <close> = start()
-      local bob = start()
+      local alice <close> = world:start()
+      local bob = world:start()
       local pipe <close> = assert(alice:connect(bob.address, { strategies = { "direct" } }))
       wait_until(function() return bob:stats().waiting == 1 end)
-      local stranger <close> = call(bob)
+      local stranger <close> = nodes.call(bob)
       wait_until(function() return bob:stats().unverified == 1 end)
       bob:close()
       bob:close()
@@ -260,7 +213,7 @@ describe("p2pd.node", function()
     end))
 
     it("leaves pipes in use alone", task(function()
-      local alice, bob = start(), start()
+      local alice, bob = world:start(), world:start()
       local pipe <close> = assert(alice:connect(bob.address, { strategies = { "direct" } }))
       local accepted <close> = assert(bob:accept(WAIT))
       alice:close()
@@ -270,7 +223,7 @@ describe("p2pd.node", function()
     end))
 
     it("makes later calls fail at once", task(function()
-      local node = start()
+      local node = world:start()
       local own = node.address
       node:close()
       assert.equal("EBADF", select(3, node:echo(own, "x")))
@@ -291,7 +244,7 @@ describe("p2pd.node", function()
     end
 
     it("tell the present state first", task(function()
-      local node <close> = start()
+      local node <close> = world:start()
       local events <close> = node:events()
       local found = collect(events, "address")
       assert.equal(node.address, found.address.address)
@@ -303,9 +256,9 @@ describe("p2pd.node", function()
 
     it("tell of pipes, and of brokers that go", task(function()
       local own = helper.mosquitto {}
-      local options = { settings = select(2, helper.settings { brokers = { own }, stuns = { stun } }) }
-      local bob <close> = start(options)
-      local alice <close> = start(options)
+      local options = { settings = select(2, helper.settings { brokers = { own }, stuns = { world.stun } }) }
+      local bob <close> = world:start(options)
+      local alice <close> = world:start(options)
       local heard <close>, said = bob:events(), alice:events()
       local pipe <close> = assert(alice:connect(bob.address))
       local accepted, made = collect(heard, "pipe").pipe, collect(said, "pipe").pipe
@@ -316,16 +269,16 @@ describe("p2pd.node", function()
     end))
 
     it("tell of what is refused", task(function()
-      local node <close> = start()
+      local node <close> = world:start()
       local events <close> = node:events()
-      local stream <close> = call(node, "nonsense\n")
+      local stream <close> = nodes.call(node, "nonsense\n")
       assert.same({ "no peer", "127.0.0.1" },
         { collect(events, "refusal").refusal.reason, "127.0.0.1" })
       assert.is_truthy(stream)
     end))
 
     it("end with the node", task(function()
-      local node = start()
+      local node = world:start()
       local count = 0
       core.task.spawn(function()
         for _ in node:events() do count = count + 1 end
@@ -339,7 +292,7 @@ describe("p2pd.node", function()
 
   describe("echo() and get_address()", function()
     it("refuse bad addresses and too much data", task(function()
-      local node <close> = start()
+      local node <close> = world:start()
       assert.equal("the address is not a string", select(2, node:echo(nil, "x")))
       assert.equal("not a peer address: address: empty", select(2, node:get_address ""))
       local beyond = node.address:gsub("^%d", "7")
@@ -348,158 +301,10 @@ describe("p2pd.node", function()
     end))
 
     it("end after their timeout", task(function()
-      local node <close> = start()
+      local node <close> = world:start()
       local nobody = node.address:gsub("%w+$", nodes.new_id())
       assert.equal("ETIMEDOUT", select(3, node:echo(nobody, "x", 0.05)))
       assert.equal("ETIMEDOUT", select(3, node:get_address(nobody, 0.05)))
-    end))
-  end)
-
-  describe("its listener", function()
-    local function check_turned_away(text, answer, options)
-      return task(function()
-        local node <close> = start(options)
-        local stranger <close> = call(node, text(node))
-        local got = stranger:read "a"
-        assert.matches(answer, got or "")
-        wait_until(function() return node:stats().turned_away == 1 end)
-        assert.same({ 0, 0 }, { node:stats().unverified, node:stats().accepted })
-      end)
-    end
-
-    it("turns garbage away", check_turned_away(function() return "GET / HTTP/1.1\r\n\r\n" end, "^$"))
-    it("turns random bytes away", check_turned_away(function()
-      return core.random.bytes(200) .. "\n"
-    end, "^$"))
-    it("turns endless lines away", check_turned_away(function() return ("x"):rep(100000) end, "^$"))
-    it("turns words too many away", check_turned_away(function(node)
-      return hello(node):gsub("\n", " more\n")
-    end, "^$"))
-    it("turns who comes without TLS away, and says why", check_turned_away(hello,
-      "^P2PD/1 refused only encrypted pipes here\n$"))
-    it("turns who comes for no dial of ours away, without a word", check_turned_away(function()
-      return ("P2PD/1 back %s\n"):format(id.new())
-    end, "^$"))
-    it("without TLS turns who wants another node away, without a word", check_turned_away(function(node)
-      return hello(node, id.new())
-    end, "^$", { secure = false }))
-    it("without TLS turns away who does not say go", check_turned_away(function(node)
-      return hello(node) .. "P2PD/1 stop\n"
-    end, "^P2PD/1 ready %w+ %w+\n$", { secure = false }))
-
-    it("turns away who does not say go", task(function()
-      local node <close> = start()
-      local stranger <close> = dial(node, nodes.new())
-      stranger:write "P2PD/1 stop\n"
-      stranger:read "a"
-      wait_until(function() return node:stats().turned_away == 1 end)
-    end))
-
-    it("turns the silent away after the deadline", task(function()
-      handshake.TIMEOUT = 0.05
-      local node <close> = start()
-      local silent <close> = call(node)
-      local begun <close> = call(node, "\x16\3\1")
-      assert.equal("", silent:read "a")
-      assert.equal("", begun:read "a")
-      wait_until(function() return node:stats().turned_away == 2 end)
-    end))
-
-    it("survives who hangs up at any step", task(function()
-      local node <close> = start { secure = false }
-      local text = hello(node) .. "P2PD/1 go x\n"
-      local ends = { 0, 1, 6, 30, #hello(node) - 1, #hello(node), #text - 1 }
-      for _, at in ipairs(ends) do
-        local gentle = call(node, text:sub(1, at))
-        gentle:close()
-        local rude = call(node, text:sub(1, at))
-        rude:abort()
-      end
-      wait_until(function() return node:stats().unverified == 0 end)
-      local pipe <close> = assert(node:connect(node.address, { strategies = { "direct" } }))
-      local accepted <close> = assert(node:accept(WAIT))
-      assert.equal(pipe.id, accepted.id)
-    end))
-
-    it("lets 64 strangers wait, and nobody beyond", task(function()
-      handshake.TIMEOUT = 0.5
-      local node <close> = start()
-      local strangers <close> = p2pd.spawn(function()
-        local crowd = {}
-        for i = 1, 100 do crowd[i] = assert(core.tcp.connect("127.0.0.1", port_of(node))) end
-        return crowd
-      end)
-      local crowd = strangers:join(WAIT)
-      wait_until(function() return node:stats().turned_away >= 36 end)
-      assert.is_true(node:stats().unverified <= 64)
-      wait_until(function() return node:stats().turned_away == 100 end)
-      for _, stream in ipairs(crowd) do stream:close() end
-      local alice <close> = start()
-      local pipe <close> = assert(alice:connect(node.address, { strategies = { "direct" } }))
-      assert.equal("direct", pipe.strategy)
-    end))
-
-    it("lets in whom a list names, and not whom another one does", task(function()
-      local alice, eve, mallory = nodes.new(), nodes.new(), nodes.new()
-      local node <close> = start { allow = { alice.id, mallory.id }, deny = { mallory.id },
-        trust = { eve.id } }
-      local verdicts = {}
-      for i, one in ipairs { alice, eve, mallory } do
-        local stream <close> = dial(node, one)
-        stream:write(("P2PD/1 go pipe%d\n"):format(i))
-        verdicts[i] = stream:read "l"
-      end
-      assert.same({ "P2PD/1 accepted", "P2PD/1 refused not allowed", "P2PD/1 refused not allowed" }, verdicts)
-      assert.same({ "trusted", "trusted", "stranger" }, { node.limits.trust:step(alice.id),
-        node.limits.trust:step(eve.id), node.limits.trust:step(mallory.id) })
-      for _, name in ipairs { "allow", "deny", "trust" } do
-        assert.error_matches(function() start { [name] = { "a b" } } end, name .. " is .* a list of node ids")
-      end
-    end))
-
-    it("keeps a stranger from having all pipes, and others from none", task(function()
-      local node <close> = start { limits = { pipes_of_strangers = 6, pipes_of_peer = 4 } }
-      local eve, alice = nodes.new(), nodes.new()
-      local streams, accepted = {}, {}
-      local function open(one, i)
-        streams[i] = dial(node, one)
-        streams[i]:write(("P2PD/1 go pipe%d\n"):format(i))
-        return streams[i]:read "l"
-      end
-      for i = 1, 4 do
-        assert.equal("P2PD/1 accepted", open(eve, i))
-        accepted[i] = assert(node:accept(WAIT))
-      end
-      assert.equal("P2PD/1 refused too busy", open(eve, 5))
-      for i = 6, 8 do
-        assert.equal("P2PD/1 accepted", open(alice, i))
-        accepted[i] = assert(node:accept(WAIT))
-      end
-      assert.equal(6, node:stats().limits.pipes_of_strangers.used)
-      assert.is_nil((streams[1]:read "l"))
-      for i, pipe in pairs(accepted) do
-        pipe:close()
-        streams[i]:close()
-      end
-      streams[5]:close()
-      assert.equal(0, node:stats().limits.pipes_of_strangers.used)
-    end))
-
-    it("refuses pipes when enough wait to be accepted", task(function()
-      local node <close> = start { limits = { pipes_waiting_of_strangers = 20 } }
-      local pipes = {}
-      local alice = nodes.new()
-      for i = 1, 20 do
-        pipes[i] = dial(node, alice)
-        pipes[i]:write(("P2PD/1 go pipe%d\n"):format(i))
-      end
-      wait_until(function() return node:stats().waiting == 20 end)
-      local late <close> = dial(node, alice)
-      late:write "P2PD/1 go late\n"
-      assert.equal("P2PD/1 refused too busy", late:read "l")
-      assert.is_nil((late:read "l"))
-      assert.equal(1, node:stats().limits.pipes_waiting_of_strangers.refused)
-      for _, stream in ipairs(pipes) do stream:close() end
     end))
   end)
 end)

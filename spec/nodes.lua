@@ -1,4 +1,5 @@
 --- Nodes reduced to their keys, and encrypted streams between them.
+local address = require "p2pd.address"
 local core = require "p2pd.core"
 local message = require "p2pd.signal.message"
 local task = require "p2pd.task"
@@ -19,6 +20,20 @@ end
 function nodes.new_id()
   local key <close> = assert(core.keys.generate())
   return key:id()
+end
+
+--- The port at which a node listens.
+function nodes.port_of(node) return address.parse(node.address).ipv4[1].port end
+
+--- A stranger's connection to a node's listener.
+-- @tparam node node
+-- @tparam[opt] string text what he sends
+-- @treturn stream
+function nodes.call(node, text)
+  local stream = assert(core.tcp.connect("127.0.0.1", nodes.port_of(node)))
+  if text then assert(stream:write(text)) end
+  stream:settimeout(HANDSHAKE_S)
+  return stream
 end
 
 --- The payload of a message from such a node, by the bytes of docs/protocol.md.
