@@ -1,4 +1,4 @@
-/* libFuzzer on codes (`make fuzz`): what is said at their topic, by both sides' machines, and what
+/* libFuzzer on codes: what is said at their topic, by both sides' machines, and what
  * people type. */
 #include "spec/fuzz/lua_fuzz.h"
 
@@ -43,9 +43,6 @@ static const char CHUNK[] =
     "end\n";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static lua_State *L;
-    if (!L)
-        L = lua_fuzz_start(CHUNK);
-    lua_fuzz_call(L, data, size);
+    lua_fuzz(CHUNK, data, size);
     return 0;
 }

@@ -1,16 +1,7 @@
 /* libFuzzer on what brokers say of themselves: CONNACK, or (when it begins with 'R') a reference.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "host/mqtt/connack.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
+#include "spec/fuzz/fuzz.h"
 
 static void check_reference(const uint8_t *data, size_t size) {
     char *text = calloc(1, size + 1), host[MQTT_REFERENCE_MAX + 1];
@@ -24,9 +15,7 @@ static void check_reference(const uint8_t *data, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct mqtt_connack connack;
-    uint8_t *exact = malloc(size ? size : 1);
-    require(exact != NULL);
-    memcpy(exact, data, size);
+    uint8_t *exact = copy_exactly(data, size);
     if (size > 0 && *data == 'R')
         check_reference(data + 1, size - 1);
     else if (!mqtt_connack_parse(exact, size, &connack))

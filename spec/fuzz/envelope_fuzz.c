@@ -1,38 +1,23 @@
 /*
- * libFuzzer on sealed messages (`make fuzz`), with a known sender and with a hidden one. The first
+ * libFuzzer on sealed messages, with a known sender and with a hidden one. The first
  * byte says what the rest is: even, a sealed message from anybody, which must not open; odd, a
  * message with its info and aad, which must open as it was, and must not once a bit of it is
  * different.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "host/keys/envelope.h"
+#include "spec/fuzz/fuzz.h"
 
 #define PLAIN_MAX 4096
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static struct keys *alice, *bob;
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static void make_keys(void) {
     const uint8_t seeds[2][KEYS_SEED] = {{1}, {2}};
     alice = keys_from_seed(seeds[0]);
     bob = keys_from_seed(seeds[1]);
     require(alice && bob);
-}
-
-/* Exactly as long as it is, so that the sanitizer sees what reaches beyond. */
-static uint8_t *allocate(size_t size) {
-    uint8_t *bytes = malloc(size ? size : 1);
-    require(bytes != NULL);
-    return bytes;
 }
 
 static void open_anything(const uint8_t *data, size_t size) {

@@ -1,22 +1,10 @@
 /* libFuzzer on what servers answer to an upgrade: the head, and its headers. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "host/mqtt/http.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
+#include "spec/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct http_answer answer;
-    char *exact = malloc(size ? size : 1);
-    require(exact != NULL);
-    memcpy(exact, data, size);
+    char *exact = copy_exactly(data, size);
     ssize_t n = http_parse(exact, size, &answer);
     require(n <= (ssize_t)size);
     if (n > 0) {

@@ -1,17 +1,9 @@
-/* libFuzzer on node ids and key files (`make fuzz`): what is taken is what would be written. */
+/* libFuzzer on node ids and key files: what is taken is what would be written. */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "host/keys/base58.h"
 #include "host/keys/keyfile.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
+#include "spec/fuzz/fuzz.h"
 
 static void parse_id(const char *text, size_t len) {
     uint8_t public[KEYS_PUBLIC];
@@ -45,9 +37,7 @@ static void parse_file(const char *text, size_t len) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    char *exact = malloc(size ? size : 1);
-    require(exact != NULL);
-    memcpy(exact, data, size);
+    char *exact = copy_exactly(data, size);
     parse_id(exact, size);
     parse_file(exact, size);
     spell(data, size);

@@ -6,14 +6,13 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
+
+#include "spec/fuzz/fuzz.h"
 
 #define COUNTERS 16384
 
 int luaopen_p2pd_core(lua_State *L);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* libFuzzer looks at this section as it does at the counters that the compiler puts into C. */
 static uint8_t counters[COUNTERS] __attribute__((section("__libfuzzer_extra_counters"), used));
@@ -46,7 +45,11 @@ static lua_State *lua_fuzz_start(const char *chunk) {
     return L;
 }
 
-static void lua_fuzz_call(lua_State *L, const uint8_t *data, size_t size) {
+/* Gives an input to the function of such a chunk: the first one that is given. */
+static void lua_fuzz(const char *chunk, const uint8_t *data, size_t size) {
+    static lua_State *L;
+    if (!L)
+        L = lua_fuzz_start(chunk);
     lua_pushvalue(L, -1);
     lua_pushlstring(L, (const char *)data, size);
     if (lua_pcall(L, 1, 0, 0))

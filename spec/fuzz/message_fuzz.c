@@ -1,4 +1,4 @@
-/* libFuzzer on signalling messages (`make fuzz`): what is taken has all its fields, can be sent on
+/* libFuzzer on signalling messages: what is taken has all its fields, can be sent on
  * as it is, and is refused to another node and at another time. */
 #include "spec/fuzz/lua_fuzz.h"
 
@@ -16,9 +16,6 @@ static const char CHUNK[] =
     "end\n";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static lua_State *L;
-    if (!L)
-        L = lua_fuzz_start(CHUNK);
-    lua_fuzz_call(L, data, size);
+    lua_fuzz(CHUNK, data, size);
     return 0;
 }

@@ -1,27 +1,18 @@
 /*
  * libFuzzer on yamux: the codec; a machine that a hostile peer feeds, beside whatever its user
- * does; and two machines with each other, whose every stream delivers what was written to it. make
- * fuzz-mux
+ * does; and two machines with each other, whose every stream delivers what was written to it.
  */
 #include <errno.h>
 #include <ev.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "host/mux/frame.h"
 #include "host/mux/machine.h"
+#include "spec/fuzz/fuzz.h"
 
 #define STREAMS_MAX 16
 #define MEMORY_MAX (512 * 1024)
 #define OUT_MAX (1024 * 1024)
 #define WRITTEN_MAX (2 * 1024 * 1024)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static void decode(const uint8_t *data, size_t size) {
     struct mux_frame f;

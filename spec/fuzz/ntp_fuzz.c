@@ -1,17 +1,13 @@
 /*
- * libFuzzer on the NTP packet, one server's client and the vote:
- *   clang -g -O1 -std=c11 -D_GNU_SOURCE -Ihost -fsanitize=fuzzer,address,undefined \
- *     spec/fuzz/ntp_fuzz.c host/ntp.c host/ntp_select.c -lm
- *   ./a.out -max_total_time=60 SCRATCH spec/fuzz/corpus/ntp
+ * libFuzzer on the NTP packet, one server's client and the vote.
  *
  * An input is a course of events: each is a byte of flags, a byte of time, and a packet (the last
  * one may be short).
  */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "host/ntp.h"
+#include "spec/fuzz/fuzz.h"
 
 enum {
     REPEAT_NONCE = 1, /* as an answer to our request would */
@@ -23,13 +19,6 @@ enum {
 
 #define SERVERS 3
 #define NONCE 0x0123456789abcdefu
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 static void check_codec(const uint8_t *data, size_t size) {
     struct ntp_packet p, again;
@@ -71,10 +60,7 @@ static void check_estimates(const struct ntp *servers, double now) {
 }
 
 static void feed(struct ntp *n, const uint8_t *packet, size_t len, int flags, double now) {
-    uint8_t *exact = malloc(len ? len : 1);
-    if (!exact)
-        return;
-    memcpy(exact, packet, len);
+    uint8_t *exact = copy_exactly(packet, len);
     check_codec(exact, len);
     if (len == NTP_PACKET_SIZE && flags & REPEAT_NONCE)
         for (int i = 0; i < 8; i++)

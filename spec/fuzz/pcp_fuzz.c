@@ -1,18 +1,9 @@
 /* libFuzzer on PCP: what decodes reads the same when a request with its fields is made into a
  * response again, and epochs are compared without surprises. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "host/pcp.h"
+#include "spec/fuzz/fuzz.h"
 
 #define RESPONSE_BIT 0x80
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 /* A request has the client's address where a response has its epoch. */
 static void check_again(const struct pcp_response *r) {
@@ -35,10 +26,7 @@ static void check_again(const struct pcp_response *r) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct pcp_response r;
-    uint8_t *exact = malloc(size ? size : 1);
-    if (!exact)
-        return 0;
-    memcpy(exact, data, size);
+    uint8_t *exact = copy_exactly(data, size);
     int err = pcp_decode(&r, exact, size);
     require(!err == !r.reason[0]);
     require(!err || !r.has_map);

@@ -1,40 +1,23 @@
 /*
- * libFuzzer on the proof in a ClientHello (`make fuzz`). The first byte says what the rest is:
+ * libFuzzer on the proof in a ClientHello. The first byte says what the rest is:
  * even, a record of anybody's, which proves nothing; odd, the message that a good proof is made
  * for, which must count, and must not once a bit of it is different.
  */
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "host/tls/proof.h"
+#include "spec/fuzz/fuzz.h"
 
 #define HEADERS 9  /* of the record, of the message */
 #define BINDERS 35 /* a binder and its lengths */
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static const uint8_t NODE[KEYS_PUBLIC] = {1, 2, 3};
 static uint8_t key[TLS_PROOF_KEY];
 
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
-
-/* Exactly as long as it is, so that the sanitizer sees what reaches beyond. */
-static uint8_t *copy(const uint8_t *data, size_t size) {
-    uint8_t *bytes = malloc(size ? size : 1);
-    require(bytes != NULL);
-    if (size)
-        memcpy(bytes, data, size);
-    return bytes;
-}
-
 static void check_anything(const uint8_t *data, size_t size) {
-    uint8_t *record = copy(data, size);
+    uint8_t *record = copy_exactly(data, size);
     ssize_t wanted = tls_proof_size(record, size);
     require(wanted == -EPROTO || (wanted >= TLS_PROOF_HEADER && wanted <= TLS_PROOF_HELLO_MAX));
     require(!tls_proof_check(key, record, size));
@@ -64,7 +47,7 @@ static void check_good(const uint8_t *data, size_t size) {
     uint8_t *record;
     if (size < HEADERS + BINDERS || size > TLS_PROOF_HELLO_MAX)
         return;
-    record = copy(data, size);
+    record = copy_exactly(data, size);
     prove(record, size);
     for (size_t len = 0; len < size; len += 7)
         require(!tls_proof_check(key, record, len));

@@ -1,36 +1,25 @@
 /*
  * libFuzzer on the datagrams of a reliable link: the decoder, and two machines between which a
  * hostile network cuts, changes, drops, duplicates and delays. What each reads is a beginning of
- * what the other wrote as long as nothing was changed; whatever happens, no limit is passed. make
- * fuzz-reliable
+ * what the other wrote as long as nothing was changed; whatever happens, no limit is passed.
  */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "host/reliable.h"
 #include "host/reliable/codec.h"
 #include "host/reliable/flow.h"
+#include "spec/fuzz/fuzz.h"
 
 #define MAIL_MAX 64
 #define WRITTEN_MAX 100000
 #define POLLS_MAX 400
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 /* -- the decoder --------------------------------------------------------------------------- */
 
 /* What was decoded is written again as the same bytes. */
 static void decode(const uint8_t *data, size_t size) {
     struct reliable_packet p;
-    uint8_t *exact = malloc(size ? size : 1), *again = malloc(size ? size : 1);
-    require(exact && again);
-    memcpy(exact, data, size);
+    uint8_t *exact = copy_exactly(data, size), *again = allocate(size);
     if (reliable_decode(&p, exact, size) == 0) {
         require(reliable_encode(&p, again, size) == (ssize_t)size);
         require(memcmp(exact, again, size) == 0);

@@ -2,26 +2,18 @@
  * libFuzzer on sessions: a machine that is fed whatever a peer may send, and two machines with
  * paths between them that cut, drop, delay, change and end what they carry. What each reads is a
  * beginning of what the other wrote as long as nothing was changed; whatever happens, no limit is
- * passed. make fuzz-session
+ * passed.
  */
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "host/session/codec.h"
 #include "host/session/machine.h"
+#include "spec/fuzz/fuzz.h"
 
 #define PATHS_MAX 4
 #define ROOM 20000
 #define WRITTEN_MAX 400000
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
 
 /* -- frames --------------------------------------------------------------------------------- */
 
@@ -32,9 +24,7 @@ static void decode(const uint8_t *data, size_t size) {
     int need = size < SESSION_HEADER ? -1 : session_frame_need(data);
     if (need < 0 || (size_t)need > size)
         return;
-    uint8_t *exact = malloc((size_t)need);
-    require(exact != NULL);
-    memcpy(exact, data, (size_t)need);
+    uint8_t *exact = copy_exactly(data, (size_t)need);
     if (session_frame_decode(&f, exact) == 0 && f.type < SESSION_OPTIONAL) {
         require(session_frame_encode(&f, again) == (size_t)need);
         require(memcmp(exact, again, (size_t)need) == 0);
@@ -86,9 +76,7 @@ static void poll_path(struct world *w, int i, uint32_t path) {
 static void deliver(struct world *w, int i, uint32_t path, size_t most) {
     struct way *way = &w->ways[path][i];
     size_t n = way->len < most ? way->len : most;
-    uint8_t *exact = malloc(n ? n : 1);
-    require(exact != NULL);
-    memcpy(exact, way->bytes, n);
+    uint8_t *exact = copy_exactly(way->bytes, n);
     sm_feed(w->sides[i].machine, path, exact, n, w->now);
     free(exact);
     memmove(way->bytes, way->bytes + n, way->len - n);

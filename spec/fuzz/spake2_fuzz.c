@@ -1,18 +1,10 @@
-/* libFuzzer on a peer's share, confirmation and sealed text (`make fuzz`): without the password
+/* libFuzzer on a peer's share, confirmation and sealed text: without the password
  * nothing is confirmed or opened, whatever comes; a share that is taken is a point as it was sent,
  * and leaves both sides of an exchange as they should be. */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "host/spake2.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
+#include "spec/fuzz/fuzz.h"
 
 static struct spake2 *start(enum spake2_role role) {
     struct spake2_options options = {role, {"4-amber-canoe-violin", 20}, {"offer", 5}, {"", 0}};

@@ -1,28 +1,9 @@
 /*
- * libFuzzer on the STUN decoder, its getters, the integrity checks and the transaction:
- *   clang -g -O1 -std=c11 -D_GNU_SOURCE -Ihost -fsanitize=fuzzer,address,undefined \
- *     spec/fuzz/stun_fuzz.c host/stun.c host/stun_integrity.c host/stun_transaction.c -lcrypto -lm
- *   ./a.out -max_total_time=60 SCRATCH spec/fuzz/corpus/stun
+ * libFuzzer on the STUN decoder, its getters, the integrity checks and the transaction.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "host/stun/integrity.h"
 #include "host/stun/transaction.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
-
-/* Reads every byte, so that the sanitizer sees each one. */
-static void touch(const void *data, size_t len) {
-    static volatile uint8_t sink;
-    for (size_t i = 0; i < len; i++)
-        sink = sink ^ ((const uint8_t *)data)[i];
-}
+#include "spec/fuzz/fuzz.h"
 
 static void read_everything(const struct stun_message *m) {
     struct stun_attribute a = {0};
@@ -73,10 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct stun_message m;
     struct stun_transaction t;
     struct stun_timer timer = STUN_TIMER_DEFAULT;
-    uint8_t *exact = malloc(size ? size : 1);
-    if (!exact)
-        return 0;
-    memcpy(exact, data, size);
+    uint8_t *exact = copy_exactly(data, size);
     if (size >= STUN_HEADER_SIZE)
         stun_frame_length(exact);
     int error = stun_decode(&m, exact, size);

@@ -1,4 +1,4 @@
-/* libFuzzer on what the two sides of a transfer tell each other (`make fuzz`): frames' bodies, and
+/* libFuzzer on what the two sides of a transfer tell each other: frames' bodies, and
  * the paths and links in them. */
 #include "spec/fuzz/lua_fuzz.h"
 
@@ -34,9 +34,6 @@ static const char CHUNK[] =
     "end\n";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static lua_State *L;
-    if (!L)
-        L = lua_fuzz_start(CHUNK);
-    lua_fuzz_call(L, data, size);
+    lua_fuzz(CHUNK, data, size);
     return 0;
 }

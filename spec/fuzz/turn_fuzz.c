@@ -1,33 +1,16 @@
 /*
  * libFuzzer on the TURN client: what a server may send at any moment of an allocation's life.
- *   clang -g -O1 -std=c11 -D_GNU_SOURCE -Ihost -fsanitize=fuzzer,address,undefined \
- *     spec/fuzz/turn_fuzz.c host/turn*.c host/stun*.c host/inet.c -lcrypto -lm
- *   ./a.out -max_total_time=60 SCRATCH spec/fuzz/corpus/turn
  *
  * The input is a list of steps: a byte that says what, a byte for its argument, and for packets two
  * bytes of length and the packet. An answer gets the id of the packet that the client has sent
  * last, else the fuzzer would never guess one.
  */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "host/turn.h"
+#include "spec/fuzz/fuzz.h"
 
 #define STEPS_MAX 64
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int condition) {
-    if (!condition)
-        abort();
-}
-
-static void touch(const void *data, size_t len) {
-    static volatile uint8_t sink;
-    for (size_t i = 0; i < len; i++)
-        sink = sink ^ ((const uint8_t *)data)[i];
-}
 
 struct run {
     struct turn *turn;
@@ -56,10 +39,7 @@ static void drain(struct run *r) {
 
 static void feed(struct run *r, uint8_t how, const uint8_t *packet, size_t len) {
     struct turn_data data;
-    uint8_t *exact = malloc(len ? len : 1);
-    if (!exact)
-        return;
-    memcpy(exact, packet, len);
+    uint8_t *exact = copy_exactly(packet, len);
     if ((how & 1) && len >= STUN_HEADER_SIZE)
         memcpy(exact + 4, r->id, sizeof r->id);
     if (len >= TURN_HEADER_SIZE) {
