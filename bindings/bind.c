@@ -1,4 +1,4 @@
-/* What the bindings share: errors, classes, options. */
+/* What the bindings share: errors, classes, options, fields. */
 #include "bindings/bind.h"
 
 #include <errno.h>
@@ -122,4 +122,24 @@ int opt_port(lua_State *L, int t, const char *field, int otherwise) {
     if (port < 0 || port > 65535)
         luaL_error(L, "option '%s': port %I is not 0 to 65535", field, (LUAI_UACINT)port);
     return (int)port;
+}
+
+void set_string(lua_State *L, const char *field, const char *value) {
+    lua_pushstring(L, value);
+    lua_setfield(L, -2, field);
+}
+
+void set_integer(lua_State *L, const char *field, lua_Integer value) {
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, field);
+}
+
+void set_number(lua_State *L, const char *field, lua_Number value) {
+    lua_pushnumber(L, value);
+    lua_setfield(L, -2, field);
+}
+
+void set_boolean(lua_State *L, const char *field, bool value) {
+    lua_pushboolean(L, value);
+    lua_setfield(L, -2, field);
 }

@@ -1,4 +1,4 @@
-/* What every binding needs: errors, classes, options, and the names of p2pd.core's parts. */
+/* What every binding needs: errors, classes, options, fields, and the names of p2pd.core's parts. */
 #ifndef P2PD_BINDINGS_BIND_H
 #define P2PD_BINDINGS_BIND_H
 
@@ -29,6 +29,12 @@ lua_Integer opt_integer(lua_State *L, int t, const char *field, lua_Integer othe
 lua_Number opt_number(lua_State *L, int t, const char *field, lua_Number otherwise);
 bool opt_boolean(lua_State *L, int t, const char *field, bool otherwise);
 int opt_port(lua_State *L, int t, const char *field, int otherwise);
+
+/* Each sets a field of the table on top; a string that is NULL is none. */
+void set_string(lua_State *L, const char *field, const char *value);
+void set_integer(lua_State *L, const char *field, lua_Integer value);
+void set_number(lua_State *L, const char *field, lua_Number value);
+void set_boolean(lua_State *L, const char *field, bool value);
 
 /* Live userdata of all classes made by bind_new() and not yet collected, for leak checks. */
 int bind_live(lua_State *L);

@@ -70,11 +70,6 @@ static int run(lua_State *L, struct call *self, void (*work)(void *data), void *
 
 /* -- NAT-PMP ------------------------------------------------------------------------------- */
 
-static void set_integer(lua_State *L, const char *field, lua_Integer value) {
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, field);
-}
-
 static int push_natpmp(lua_State *L, const void *data) {
     const struct natpmp *n = data;
     if (n->error)
@@ -89,8 +84,7 @@ static int push_natpmp(lua_State *L, const void *data) {
     struct inet_addr addr = {.len = sizeof addr.v4,
                              .v4 = {.sin_family = AF_INET, .sin_addr = n->external}};
     char text[INET_TEXT_MAX];
-    lua_pushstring(L, inet_ip(&addr, text));
-    lua_setfield(L, -2, "ip");
+    set_string(L, "ip", inet_ip(&addr, text));
     return 1;
 }
 
@@ -174,11 +168,6 @@ static void work_description(void *data) {
 static void work_reply(void *data) {
     struct document *d = data;
     d->error = igd_parse_reply(&d->reply, d->text, d->len);
-}
-
-static void set_string(lua_State *L, const char *field, const char *value) {
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, field);
 }
 
 static void set_service(lua_State *L, const char *field, const struct igd_service *service) {

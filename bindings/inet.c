@@ -48,8 +48,7 @@ static int l_parse(lua_State *L) {
         lua_setfield(L, -3, "scope");
     }
     lua_setfield(L, -2, "ip");
-    lua_pushstring(L, inet_family_name(addr.any.sa_family));
-    lua_setfield(L, -2, "family");
+    set_string(L, "family", inet_family_name(addr.any.sa_family));
     return 1;
 }
 

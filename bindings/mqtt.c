@@ -394,11 +394,6 @@ static int m_reconnect(lua_State *L) {
     return 1;
 }
 
-static void set_count(lua_State *L, const char *field, uint64_t value) {
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, field);
-}
-
 /*** Counters: received, sent, dropped (messages), reconnects, and protocol (5, or 4 for 3.1.1; 0
  * before the first connection).
  * @function client:stats
@@ -410,11 +405,11 @@ static int m_stats(lua_State *L) {
         return push_closed(L);
     struct mqtt_stats stats = mqtt_stats(self->mqtt);
     lua_createtable(L, 0, 5);
-    set_count(L, "received", stats.received);
-    set_count(L, "sent", stats.sent);
-    set_count(L, "dropped", stats.dropped);
-    set_count(L, "reconnects", stats.reconnects);
-    set_count(L, "protocol", (uint64_t)stats.protocol);
+    set_integer(L, "received", stats.received);
+    set_integer(L, "sent", stats.sent);
+    set_integer(L, "dropped", stats.dropped);
+    set_integer(L, "reconnects", stats.reconnects);
+    set_integer(L, "protocol", stats.protocol);
     return 1;
 }
 

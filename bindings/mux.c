@@ -217,11 +217,6 @@ static int m_go_away(lua_State *L) {
     return 0;
 }
 
-static void set_integer(lua_State *L, const char *field, lua_Integer value) {
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, field);
-}
-
 /***
 What is known of it.
 @function mux:info
@@ -244,11 +239,9 @@ static int m_info(lua_State *L) {
     set_integer(L, "refused", (lua_Integer)info.refused);
     set_integer(L, "unread", (lua_Integer)info.unread);
     set_integer(L, "window", (lua_Integer)info.window);
-    lua_pushboolean(L, info.gone_away);
-    lua_setfield(L, -2, "gone_away");
+    set_boolean(L, "gone_away", info.gone_away);
     if (mux_rtt(self->mux) >= 0) {
-        lua_pushnumber(L, mux_rtt(self->mux));
-        lua_setfield(L, -2, "rtt");
+        set_number(L, "rtt", mux_rtt(self->mux));
     }
     return 1;
 }

@@ -38,21 +38,6 @@ static struct list *read_list(lua_State *L, int *count) {
     return self;
 }
 
-static void set_string(lua_State *L, const char *field, const char *value) {
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, field);
-}
-
-static void set_integer(lua_State *L, const char *field, lua_Integer value) {
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, field);
-}
-
-static void set_boolean(lua_State *L, const char *field, bool value) {
-    lua_pushboolean(L, value);
-    lua_setfield(L, -2, field);
-}
-
 /* Only what is so: most addresses have none of these. */
 static void set_flag(lua_State *L, const char *field, bool value) {
     if (value)

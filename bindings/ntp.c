@@ -19,16 +19,6 @@ static struct ntp *check_self(lua_State *L) {
     return luaL_checkudata(L, 1, NTP_CLASS);
 }
 
-static void set_number(lua_State *L, const char *field, lua_Number value) {
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, field);
-}
-
-static void set_integer(lua_State *L, const char *field, lua_Integer value) {
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, field);
-}
-
 /* -- packets ------------------------------------------------------------------------------- */
 
 /***
@@ -331,7 +321,6 @@ static const luaL_Reg FUNCTIONS[] = {{"decode", l_decode},
 int bind_ntp(lua_State *L) {
     bind_class(L, NTP_CLASS, METHODS, META);
     luaL_newlib(L, FUNCTIONS);
-    lua_pushinteger(L, NTP_SERVERS_MAX);
-    lua_setfield(L, -2, "SERVERS_MAX");
+    set_integer(L, "SERVERS_MAX", NTP_SERVERS_MAX);
     return 1;
 }

@@ -76,11 +76,6 @@ static int l_encode(lua_State *L) {
     return 1;
 }
 
-static void set_integer(lua_State *L, const char *field, lua_Integer value) {
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, field);
-}
-
 static void set_map(lua_State *L, const struct pcp_map *map) {
     char text[INET_TEXT_MAX];
     lua_pushlstring(L, (const char *)map->nonce, PCP_NONCE_SIZE);
@@ -88,8 +83,7 @@ static void set_map(lua_State *L, const struct pcp_map *map) {
     set_integer(L, "protocol", map->protocol);
     set_integer(L, "internal_port", map->internal_port);
     set_integer(L, "external_port", inet_port(&map->external));
-    lua_pushstring(L, inet_ip(&map->external, text));
-    lua_setfield(L, -2, "external_ip");
+    set_string(L, "external_ip", inet_ip(&map->external, text));
 }
 
 /***
@@ -111,8 +105,7 @@ static int l_decode(lua_State *L) {
         return push_failure(L, strerrorname_np(-err), "%s", response.reason);
     const char *name = pcp_result_name(response.result);
     lua_createtable(L, 0, 12);
-    lua_pushstring(L, OPCODES[response.opcode]);
-    lua_setfield(L, -2, "opcode");
+    set_string(L, "opcode", OPCODES[response.opcode]);
     set_integer(L, "result", response.result);
     if (name)
         lua_pushstring(L, name);

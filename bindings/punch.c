@@ -369,16 +369,11 @@ static int m_wait(lua_State *L) {
     return wait_some(L, self, deadline, true);
 }
 
-static void set_count(lua_State *L, const char *field, int value) {
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, field);
-}
-
 static void set_errors(lua_State *L, const struct punch_stats *stats) {
     lua_newtable(L);
     for (int err = 1; err < PUNCH_ERRNO_MAX; err++)
         if (stats->errors[err])
-            set_count(L, strerrorname_np(err), stats->errors[err]);
+            set_integer(L, strerrorname_np(err), stats->errors[err]);
     lua_setfield(L, -2, "errors");
 }
 
@@ -404,14 +399,12 @@ static int m_stats(lua_State *L) {
         return push_closed(L);
     const struct punch_stats *stats = push_stats(L, self);
     lua_createtable(L, 0, 8);
-    set_count(L, "fired", stats->fired);
-    set_count(L, "failed", stats->failed);
-    set_count(L, "established", stats->established);
-    set_count(L, "open", stats->open);
-    lua_pushboolean(L, stats->over);
-    lua_setfield(L, -2, "over");
-    lua_pushstring(L, stats->scheduler);
-    lua_setfield(L, -2, "scheduler");
+    set_integer(L, "fired", stats->fired);
+    set_integer(L, "failed", stats->failed);
+    set_integer(L, "established", stats->established);
+    set_integer(L, "open", stats->open);
+    set_boolean(L, "over", stats->over);
+    set_string(L, "scheduler", stats->scheduler);
     set_errors(L, stats);
     set_lateness(L, stats);
     return 1;

@@ -157,34 +157,29 @@ static int m_doubt(lua_State *L) {
 
 /* -- events --------------------------------------------------------------------------------- */
 
-static void set_integer(lua_State *L, const char *field, lua_Integer value) {
-    if (!value)
-        return;
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, field);
+/* A path's number; 0: there is none. */
+static void set_path(lua_State *L, const char *field, uint32_t path) {
+    if (path)
+        set_integer(L, field, path);
 }
 
-static void set_string(lua_State *L, const char *field, const char *value) {
-    if (!value || !*value)
-        return;
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, field);
+static const char *or_none(const char *text) {
+    return text && *text ? text : NULL;
 }
 
 static int push_event(lua_State *L, const struct session *s, const struct session_event *event) {
     static const char *const TYPES[] = {"up", "moved", "down", "lost", "ended"};
     lua_createtable(L, 0, 6);
     set_string(L, "type", TYPES[event->type]);
-    set_integer(L, "path", event->path);
-    set_integer(L, "remote", event->remote);
-    set_integer(L, "from", event->from);
+    set_path(L, "path", event->path);
+    set_path(L, "remote", event->remote);
+    set_path(L, "from", event->from);
     if (event->type == SESSION_UP)
-        set_string(L, "greeting", session_greeting(s, event->path));
-    set_string(L, "reason", event->reason);
+        set_string(L, "greeting", or_none(session_greeting(s, event->path)));
+    set_string(L, "reason", or_none(event->reason));
     set_string(L, "code", event->code ? strerrorname_np(-event->code) : NULL);
     if (event->type == SESSION_MOVED) {
-        lua_pushnumber(L, event->pause);
-        lua_setfield(L, -2, "pause");
+        set_number(L, "pause", event->pause);
     }
     return 1;
 }

@@ -181,17 +181,13 @@ static int m_stats(lua_State *L) {
     if (!s)
         return push_stream_closed(L);
     lua_createtable(L, 0, 4);
-    lua_pushinteger(L, (lua_Integer)s->bytes_in);
-    lua_setfield(L, -2, "received");
-    lua_pushinteger(L, (lua_Integer)s->bytes_out);
-    lua_setfield(L, -2, "sent");
-    lua_pushinteger(L, (lua_Integer)s->out.len);
-    lua_setfield(L, -2, "queued");
+    set_integer(L, "received", (lua_Integer)s->bytes_in);
+    set_integer(L, "sent", (lua_Integer)s->bytes_out);
+    set_integer(L, "queued", (lua_Integer)s->out.len);
     transport_describe(s->transport, set_fact, L);
     double rtt = s->transport->ops->rtt(s->transport);
     if (rtt >= 0) {
-        lua_pushnumber(L, rtt);
-        lua_setfield(L, -2, "rtt");
+        set_number(L, "rtt", rtt);
     }
     return 1;
 }

@@ -287,10 +287,8 @@ int stun_l_encode(lua_State *L) {
 static void push_address(lua_State *L, const struct inet_addr *addr) {
     char text[INET_TEXT_MAX];
     lua_createtable(L, 0, 2);
-    lua_pushstring(L, inet_ip(addr, text));
-    lua_setfield(L, -2, "ip");
-    lua_pushinteger(L, inet_port(addr));
-    lua_setfield(L, -2, "port");
+    set_string(L, "ip", inet_ip(addr, text));
+    set_integer(L, "port", inet_port(addr));
 }
 
 static void push_error_code(lua_State *L, const struct stun_message *m) {
@@ -299,18 +297,15 @@ static void push_error_code(lua_State *L, const struct stun_message *m) {
     size_t len = 0;
     stun_get_error(m, &code, &reason, &len);
     lua_createtable(L, 0, 2);
-    lua_pushinteger(L, code);
-    lua_setfield(L, -2, "code");
+    set_integer(L, "code", code);
     lua_pushlstring(L, reason, len);
     lua_setfield(L, -2, "reason");
 }
 
 static void push_change(lua_State *L, unsigned flags) {
     lua_createtable(L, 0, 2);
-    lua_pushboolean(L, flags & STUN_CHANGE_IP);
-    lua_setfield(L, -2, "ip");
-    lua_pushboolean(L, flags & STUN_CHANGE_PORT);
-    lua_setfield(L, -2, "port");
+    set_boolean(L, "ip", flags & STUN_CHANGE_IP);
+    set_boolean(L, "port", flags & STUN_CHANGE_PORT);
 }
 
 /* The 16-bit numbers at every second byte; with parameters, each tells how far the next one is. */
@@ -373,10 +368,8 @@ static void push_attributes(lua_State *L, const struct stun_message *m) {
     lua_newtable(L);
     for (lua_Integer i = 1; stun_next(m, &a); i++) {
         lua_createtable(L, 0, 3);
-        lua_pushinteger(L, a.type);
-        lua_setfield(L, -2, "type");
-        lua_pushstring(L, stun_type_name(a.type));
-        lua_setfield(L, -2, "name");
+        set_integer(L, "type", a.type);
+        set_string(L, "name", stun_type_name(a.type));
         lua_pushlstring(L, (const char *)a.value, a.len);
         lua_setfield(L, -2, "value");
         lua_seti(L, -2, i);
@@ -395,23 +388,19 @@ static void push_unknown(lua_State *L, const struct stun_message *m) {
 static void set_check(lua_State *L, const char *name, int result) {
     if (result < 0)
         return;
-    lua_pushboolean(L, result);
-    lua_setfield(L, -2, name);
+    set_boolean(L, name, result);
 }
 
 void push_stun_message(lua_State *L, const struct stun_message *m, struct stun_text key) {
     lua_newtable(L);
-    lua_pushstring(L, CLASSES[m->class]);
-    lua_setfield(L, -2, "class");
+    set_string(L, "class", CLASSES[m->class]);
     if (m->method == STUN_BINDING)
-        lua_pushliteral(L, "binding");
+        set_string(L, "method", "binding");
     else
-        lua_pushinteger(L, m->method);
-    lua_setfield(L, -2, "method");
+        set_integer(L, "method", m->method);
     push_id(L, m->id);
     lua_setfield(L, -2, "id");
-    lua_pushboolean(L, m->classic);
-    lua_setfield(L, -2, "classic");
+    set_boolean(L, "classic", m->classic);
     for (size_t i = 0; i < FIELD_COUNT; i++)
         if (push_value(L, m, FIELDS[i].kind, FIELDS[i].type) ||
             push_value(L, m, FIELDS[i].kind, FIELDS[i].classic))

@@ -221,18 +221,10 @@ static void set_addr(lua_State *L, const struct inet_addr *addr, const char *ip,
     lua_setfield(L, -2, ip);
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value) {
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static void set_failure(lua_State *L, const struct turn_event *event) {
-    lua_pushstring(L, event->request);
-    lua_setfield(L, -2, "request");
-    lua_pushstring(L, event->reason);
-    lua_setfield(L, -2, "reason");
-    lua_pushstring(L, strerrorname_np(-event->error));
-    lua_setfield(L, -2, "code");
+    set_string(L, "request", event->request);
+    set_string(L, "reason", event->reason);
+    set_string(L, "code", strerrorname_np(-event->error));
     if (event->code)
         set_integer(L, "number", event->code);
 }
@@ -249,8 +241,7 @@ static int m_event(lua_State *L) {
     if (!turn_event(check_turn(L), &event))
         return 0;
     lua_createtable(L, 0, 8);
-    lua_pushstring(L, KINDS[event.kind]);
-    lua_setfield(L, -2, "kind");
+    set_string(L, "kind", KINDS[event.kind]);
     set_addr(L, &event.addr, "ip", "port");
     set_addr(L, &event.mapped, "mapped_ip", "mapped_port");
     set_addr(L, &event.other, "other_ip", "other_port");
@@ -259,8 +250,7 @@ static int m_event(lua_State *L) {
     if (event.lifetime)
         set_integer(L, "lifetime", event.lifetime);
     if (event.rtt >= 0) {
-        lua_pushnumber(L, event.rtt);
-        lua_setfield(L, -2, "rtt");
+        set_number(L, "rtt", event.rtt);
     }
     if (event.error)
         set_failure(L, &event);

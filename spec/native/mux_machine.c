@@ -207,17 +207,12 @@ static int m_fail(lua_State *L) {
     return 0;
 }
 
-static void set_integer(lua_State *L, const char *field, uint64_t value) {
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, field);
-}
-
 static int m_info(lua_State *L) {
     struct mux_info info;
     mm_info(check_machine(L), &info);
     lua_createtable(L, 0, 6);
-    set_integer(L, "streams", (uint64_t)info.streams);
-    set_integer(L, "peers_streams", (uint64_t)info.peers_streams);
+    set_integer(L, "streams", info.streams);
+    set_integer(L, "peers_streams", info.peers_streams);
     set_integer(L, "refused", info.refused);
     set_integer(L, "unread", info.unread);
     set_integer(L, "window", info.window);

@@ -116,20 +116,13 @@ static int m_leave(lua_State *L) {
     return 0;
 }
 
-static void set_integer(lua_State *L, const char *field, uint64_t value) {
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, field);
-}
-
 static int m_info(lua_State *L) {
     static const char *const STATES[] = {"opening", "open", "ended", "failed", "gone"};
     struct reliable_info info;
     reliable_info(check_machine(L), &info);
     lua_createtable(L, 0, 8);
-    lua_pushstring(L, STATES[info.state]);
-    lua_setfield(L, -2, "state");
-    lua_pushnumber(L, info.rtt);
-    lua_setfield(L, -2, "rtt");
+    set_string(L, "state", STATES[info.state]);
+    set_number(L, "rtt", info.rtt);
     set_integer(L, "mtu", info.size);
     set_integer(L, "unacked", info.unacked);
     set_integer(L, "retransmitted", info.retransmitted);

@@ -475,11 +475,6 @@ static bool run(uint64_t seed, struct history_counts *counts, char *why) {
 
 /* -- for Lua -------------------------------------------------------------------------------- */
 
-static void set_count(lua_State *L, const char *field, uint64_t value) {
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, field);
-}
-
 /* run(first, last) -> what has happened in the histories of these seeds; or nil and which has
  * failed, and why */
 static int l_run(lua_State *L) {
@@ -494,12 +489,12 @@ static int l_run(lua_State *L) {
         return 2;
     }
     lua_createtable(L, 0, 6);
-    set_count(L, "paths", counts.paths);
-    set_count(L, "breaks", counts.breaks);
-    set_count(L, "stalls", counts.stalls);
-    set_count(L, "moves", counts.moves);
-    set_count(L, "lost", counts.lost);
-    set_count(L, "bytes", counts.bytes);
+    set_integer(L, "paths", counts.paths);
+    set_integer(L, "breaks", counts.breaks);
+    set_integer(L, "stalls", counts.stalls);
+    set_integer(L, "moves", counts.moves);
+    set_integer(L, "lost", counts.lost);
+    set_integer(L, "bytes", counts.bytes);
     return 1;
 }
 

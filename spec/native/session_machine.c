@@ -180,22 +180,14 @@ static int m_event(lua_State *L) {
     return 4;
 }
 
-static void set_integer(lua_State *L, const char *field, uint64_t value) {
-    lua_pushinteger(L, (lua_Integer)value);
-    lua_setfield(L, -2, field);
-}
-
 static int m_info(lua_State *L) {
     static const char *const STATES[] = {"open", "closing", "ended", "failed"};
     struct session_info info;
     sm_info(check_machine(L), &info);
     lua_createtable(L, 0, 12);
-    lua_pushstring(L, STATES[info.state]);
-    lua_setfield(L, -2, "state");
-    lua_pushstring(L, sm_reason(check_machine(L)));
-    lua_setfield(L, -2, "reason");
-    lua_pushnumber(L, info.rtt);
-    lua_setfield(L, -2, "rtt");
+    set_string(L, "state", STATES[info.state]);
+    set_string(L, "reason", sm_reason(check_machine(L)));
+    set_number(L, "rtt", info.rtt);
     set_integer(L, "path", info.path);
     set_integer(L, "paths", info.paths);
     set_integer(L, "moves", info.moves);
