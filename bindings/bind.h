@@ -1,4 +1,4 @@
-/* What every binding needs: errors, classes, options, fields, and the names of p2pd.core's parts. */
+/* What every binding needs: errors, classes, options and fields, the names of p2pd.core's parts. */
 #ifndef P2PD_BINDINGS_BIND_H
 #define P2PD_BINDINGS_BIND_H
 

@@ -6,8 +6,8 @@
 #include <ev.h>
 #include <string.h>
 
-#include "bindings/bind.h"
 #include "host/mux/machine.h"
+#include "spec/native/machine.h"
 
 #define MACHINE_CLASS "p2pd.mux.machine"
 #define NUMBERS 4096
@@ -255,9 +255,5 @@ int luaopen_spec_mux_machine(lua_State *L) {
                                        {"info", m_info},
                                        {"close", m_close},
                                        {NULL, NULL}};
-    static const luaL_Reg META[] = {{"__gc", m_close}, {"__close", m_close}, {NULL, NULL}};
-    static const luaL_Reg FUNCTIONS[] = {{"new", l_new}, {NULL, NULL}};
-    bind_class(L, MACHINE_CLASS, METHODS, META);
-    luaL_newlib(L, FUNCTIONS);
-    return 1;
+    return open_machine(L, MACHINE_CLASS, METHODS, l_new, m_close);
 }

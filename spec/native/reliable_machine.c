@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "bindings/bind.h"
 #include "host/reliable.h"
 #include "host/reliable/id.h"
+#include "spec/native/machine.h"
 
 #define MACHINE_CLASS "p2pd.reliable.machine"
 #define READ_MAX (64 * 1024)
@@ -22,11 +22,9 @@ static struct reliable *check_machine(lua_State *L) {
     return self->machine;
 }
 
-static int push_machine_error(lua_State *L, const struct reliable *r, int err, const char *call) {
-    const char *reason = err == reliable_error(r) ? reliable_reason(r) : NULL;
-    if (!reason)
-        return push_error(L, err, "%s", call);
-    return push_failure(L, strerrorname_np(-err), "%s: %s", call, reason);
+static int push_failed(lua_State *L, int err, const char *call) {
+    const struct reliable *r = check_machine(L);
+    return push_machine_error(L, err, err == reliable_error(r) ? reliable_reason(r) : NULL, call);
 }
 
 /* new{ id=, role=, mtu=, silence=, now= }; instants are seconds on one scale */
@@ -81,7 +79,7 @@ static int m_write(lua_State *L) {
     while (taken < len && (n = reliable_write(r, data + taken, len - taken)) > 0)
         taken += (size_t)n;
     if (n < 0 && n != -EAGAIN)
-        return push_machine_error(L, r, (int)n, "write");
+        return push_failed(L, (int)n, "write");
     lua_pushinteger(L, (lua_Integer)taken);
     return 1;
 }
@@ -94,7 +92,7 @@ static int m_read(lua_State *L) {
     luaL_argcheck(L, max > 0, 2, "a count of bytes expected");
     ssize_t n = reliable_read(r, data, max < READ_MAX ? (size_t)max : READ_MAX);
     if (n < 0)
-        return push_machine_error(L, r, (int)n, "read");
+        return push_failed(L, (int)n, "read");
     if (n == 0)
         return 0;
     lua_pushlstring(L, data, (size_t)n);
@@ -102,10 +100,9 @@ static int m_read(lua_State *L) {
 }
 
 static int m_shutdown(lua_State *L) {
-    struct reliable *r = check_machine(L);
-    int err = reliable_shutdown(r);
+    int err = reliable_shutdown(check_machine(L));
     if (err)
-        return push_machine_error(L, r, err, "shutdown");
+        return push_failed(L, err, "shutdown");
     lua_pushboolean(L, true);
     return 1;
 }
@@ -148,9 +145,5 @@ int luaopen_spec_reliable_machine(lua_State *L) {
                                        {"read", m_read},   {"shutdown", m_shutdown},
                                        {"leave", m_leave}, {"info", m_info},
                                        {"close", m_close}, {NULL, NULL}};
-    static const luaL_Reg META[] = {{"__gc", m_close}, {"__close", m_close}, {NULL, NULL}};
-    static const luaL_Reg FUNCTIONS[] = {{"new", l_new}, {NULL, NULL}};
-    bind_class(L, MACHINE_CLASS, METHODS, META);
-    luaL_newlib(L, FUNCTIONS);
-    return 1;
+    return open_machine(L, MACHINE_CLASS, METHODS, l_new, m_close);
 }

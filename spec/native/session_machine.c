@@ -3,10 +3,9 @@
  * that specs can carry its bytes in virtual time, and change them.
  */
 #include <errno.h>
-#include <string.h>
 
-#include "bindings/bind.h"
 #include "host/session/machine.h"
+#include "spec/native/machine.h"
 
 #define MACHINE_CLASS "p2pd.session.machine"
 #define READ_MAX (64 * 1024)
@@ -26,12 +25,9 @@ static uint32_t check_path(lua_State *L) {
 }
 
 static int push_result(lua_State *L, int err, const char *call) {
-    const char *reason =
-        err && err == sm_error(check_machine(L)) ? sm_reason(check_machine(L)) : NULL;
-    if (reason)
-        return push_failure(L, strerrorname_np(-err), "%s: %s", call, reason);
+    const struct session_machine *m = check_machine(L);
     if (err)
-        return push_error(L, err, "%s", call);
+        return push_machine_error(L, err, err == sm_error(m) ? sm_reason(m) : NULL, call);
     lua_pushboolean(L, true);
     return 1;
 }
@@ -220,9 +216,5 @@ int luaopen_spec_session_machine(lua_State *L) {
                                        {"due", m_due},           {"tick", m_tick},
                                        {"event", m_event},       {"info", m_info},
                                        {"close", m_close},       {NULL, NULL}};
-    static const luaL_Reg META[] = {{"__gc", m_close}, {"__close", m_close}, {NULL, NULL}};
-    static const luaL_Reg FUNCTIONS[] = {{"new", l_new}, {NULL, NULL}};
-    bind_class(L, MACHINE_CLASS, METHODS, META);
-    luaL_newlib(L, FUNCTIONS);
-    return 1;
+    return open_machine(L, MACHINE_CLASS, METHODS, l_new, m_close);
 }
