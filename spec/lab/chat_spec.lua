@@ -1,12 +1,11 @@
 -- The chat in examples/, in the lab: two who talk all the time, whatever happens to what is between them.
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local task = require "p2pd.task"
 
 local HOME = { nats = { { type = "port-restricted" } }, latency = 0.03 }
 local TASK_S, WAIT_S, PACE_S = 90, 10, 0.01
-
-local can, why = lab.is_possible()
 
 -- Somebody at a keyboard who numbers his lines, and what he sees. The other one's lines have to come once
 -- each and in order: what does not is `wrong`.
@@ -69,12 +68,7 @@ function person:leave()
   self.looking:join()
 end
 
-describe("the example chat, in the lab,", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("the example chat, in the lab,", function()
   local function sh(l, host, ...)
     local result = assert(l:run(host, { "sh", "-ec", (...):format(select(2, ...)) }))
     assert.same({ "", 0 }, { result.err, result.status })

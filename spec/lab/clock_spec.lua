@@ -1,8 +1,7 @@
 -- Hosts whose clocks are wrong, each in its own way, mean the same instant all the same.
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
-
-local can, why = lab.is_possible()
+local labs = require "spec.lab.labs"
 
 local SKEWS = { -0.5, -0.05, 0, 0.05, 0.5 }
 local MEETING = 2000000000 -- a network time
@@ -17,12 +16,7 @@ local PROGRAM = [[
   print(("%.7f %.7f %.7f %.7f"):format(clock.to_monotonic(%MEETING%), found.bound, -found.offset, now))
 ]]
 
-describe("p2pd.clock in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.clock in the lab", function()
   local function measure(l, host, skew)
     local child <close> = assert(l:p2pd(host, { env = { P2PD_SKEW = tostring(skew) }, "-e",
       (PROGRAM:gsub("%%MEETING%%", MEETING)) }))

@@ -3,6 +3,7 @@ local agent = require "spec.lab.agent"
 local child = require "spec.child"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local lfs = require "lfs"
 local p2pd = require "p2pd"
 local probe = require "spec.lab.probe"
@@ -12,8 +13,6 @@ local WAIT_S, PAUSE_S = 15, 0.005
 
 local HOSTS = { a = { nats = { { type = "port-restricted" } }, latency = 0.001 }, c = {} }
 local HOSTS_TEXT = '{ a = { nats = { { type = "port-restricted" } }, latency = 0.001 }, c = {} }'
-
-local can, why = lab.is_possible()
 
 -- A program that leaves its parent and its terminal: its process id.
 local DAEMON = { "sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!" }
@@ -27,12 +26,7 @@ local function is_process(pid)
   return status ~= "" and not status:find "State:%s+Z"
 end
 
-describe("p2pd.lab, closing,", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.lab, closing,", function()
   -- What a lab is made of: its folder and processes.
   local function open(servers)
     local l = assert(lab.open { hosts = HOSTS, servers = servers })

@@ -1,20 +1,13 @@
 -- `p2pd lab`, as a process.
 local helper = require "spec.helper"
-local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local lfs = require "lfs"
 local p2pd = require "p2pd"
 local task = helper.task
 
 local WAIT = 15
 
-local can, why = lab.is_possible()
-
-describe("p2pd lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd lab", function()
   local FEW = { "--stuns", "1", "--ntps", "0", "--turns", "0" }
 
   local function spawn(...)

@@ -4,19 +4,13 @@ local address = require "p2pd.address"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local nat = require "p2pd.nat"
 local peers = require "spec.lab.peers"
 
-local can, why = lab.is_possible()
-
 local ALL = { "direct", "reverse", "punch", "relay" }
 
-describe("the default dial, in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("the default dial, in the lab", function()
   local l
 
   local function host(type, delta) return { latency = 0.005, nats = { { type = type, delta = delta } } } end

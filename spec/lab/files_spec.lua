@@ -3,20 +3,14 @@ local core = require "p2pd.core"
 local helper = require "spec.helper"
 local json = require "dkjson"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local url = require "p2pd.http.url"
 
 local HOME = { { type = "port-restricted", delta = "equal" } }
 local API = "http://127.0.0.1:12333"
 local WAIT, SECONDS, SIZE = 30, 90, 20 * 1000 * 1000
 
-local can, why = lab.is_possible()
-
-describe("p2pd serve and curl, in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd serve and curl, in the lab", function()
   local l, base
 
   setup(function()

@@ -4,11 +4,10 @@ local core = require "p2pd.core"
 local helper = require "spec.helper"
 local json = require "dkjson"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local nat = require "p2pd.nat"
 local nats = require "spec.lab.nats"
 local peers = require "spec.lab.peers"
-
-local can, why = lab.is_possible()
 
 local LATENCY = 0.005
 
@@ -46,12 +45,7 @@ local function fails(from, to, strategy)
   assert.is_false(from:dial(to, { strategies = { strategy }, timeout = 1.5, exclusive = true }).ok)
 end
 
-describe("IPv6 in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("IPv6 in the lab", function()
   local l
 
   local function firewalled(more)
@@ -208,11 +202,8 @@ local function has_tayga()
   return tun and os.execute "PATH=$PATH:/usr/sbin command -v tayga >/dev/null"
 end
 
-describe("NAT64 in the lab", function()
-  if not can or not has_tayga() then
-    pending("needs namespaces, tayga (package tayga) and /dev/net/tun" .. (can and "" or ": " .. why))
-    return
-  end
+labs.describe("NAT64 in the lab", function()
+  if not has_tayga() then return pending "needs tayga (package tayga) and /dev/net/tun" end
 
   local l
 

@@ -3,20 +3,14 @@ local agent = require "spec.lab.agent"
 local control = require "spec.lab.control"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local probe = require "spec.lab.probe"
 local task = helper.task
 
 local WAIT = 15
 local PORT = probe.PORTS[1]
 
-local can, why = lab.is_possible()
-
-describe("p2pd.lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.lab", function()
   it("has hosts behind NATs that can not reach each other without help", task(function()
     local l <close> = assert(lab.open { hosts = {
       a = { nats = { { type = "port-restricted" } } },

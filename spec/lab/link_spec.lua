@@ -2,19 +2,13 @@
 local agent = require "spec.lab.agent"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local probe = require "spec.lab.probe"
 local task = helper.task
 
 local PORT, SILENCE_S = 20000, 0.1
 
-local can, why = lab.is_possible()
-
-describe("p2pd.lab's links", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.lab's links", function()
   -- Host a behind a NAT, and the public host c, each with an agent.
   local function open(a, c)
     a.nats = { { type = "port-restricted" } }

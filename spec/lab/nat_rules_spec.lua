@@ -2,11 +2,11 @@
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local probe = require "spec.lab.probe"
 local agent = require "spec.lab.agent"
 local task = helper.task
 
-local can, why = lab.is_possible()
 local A, B = probe.PORTS[1], probe.PORTS[2]
 
 -- name of the host -> its router
@@ -34,12 +34,7 @@ local NATS = {
   mixed = { type = "symmetric", tcp = { type = "port-restricted", delta = "equal" } },
 }
 
-describe("p2pd.lab.nat_rules", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.lab.nat_rules", function()
   local l, mirror, other
   local insides = {}
 

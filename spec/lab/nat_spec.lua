@@ -3,11 +3,10 @@ local control = require "spec.lab.control"
 local helper = require "spec.helper"
 local json = require "dkjson"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local nat = require "p2pd.nat"
 local nats = require "spec.lab.nats"
 local task = helper.task
-
-local can, why = lab.is_possible()
 
 -- Takes ports of a NAT, one after the other.
 local CROWD = [[
@@ -22,12 +21,7 @@ state.crowd = task.spawn(function()
 end)
 return true]]
 
-describe("p2pd.nat.classify in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.nat.classify in the lab", function()
   local l
 
   setup(function()

@@ -4,19 +4,13 @@ local agent = require "spec.lab.agent"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local peers = require "spec.lab.peers"
-
-local can, why = lab.is_possible()
 
 local PORT = 4000
 local ONLY_DIRECT = { strategies = { "direct" }, timeout = 8 }
 
-describe("a neighbour who has the peer's inner address, in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("a neighbour who has the peer's inner address, in the lab", function()
   local l
 
   local function run(host, text) assert(l:run(host, { "sh", "-c", text }, 10)) end

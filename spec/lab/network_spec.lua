@@ -1,13 +1,12 @@
 -- A node lives with its network: what changes, comes, goes, or is odd from the start.
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local list = require "p2pd.list"
 local peers = require "spec.lab.peers"
 local task = require "spec.helper".task
 
 local HOME = { { type = "port-restricted" } }
 local PATIENCE_S = 19 -- of an agent's call
-
-local can, why = lab.is_possible()
 
 -- Waits until the node's address has a text in it, and nothing of it is about to change.
 local AWAIT = [[
@@ -37,12 +36,7 @@ local ROUTES = [[
   return found
 ]]
 
-describe("p2pd.node and its network:", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.node and its network:", function()
   local function open(a, b)
     return assert(lab.open {
       hosts = { a = { nats = a, latency = 0.005 }, b = { nats = b, latency = 0.005 } },
@@ -230,7 +224,7 @@ describe("p2pd.node and its network:", function()
   describe("the way out", function()
     local l
     setup(function()
-      if can then l = assert(lab.open { hosts = { a = { interfaces = { {}, {} } } } }) end
+      l = assert(lab.open { hosts = { a = { interfaces = { {}, {} } } } })
     end)
     teardown(function() l:close() end)
 

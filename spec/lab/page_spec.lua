@@ -2,14 +2,13 @@
 local browser = require "spec.browser"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local lfs = require "lfs"
 
 local HOME = { { type = "port-restricted", delta = "equal" } }
 local ENTER = "\u{E007}"
 local SECONDS = 150
 local SCREENS = "build/screens"
-
-local can, why = lab.is_possible()
 
 local function serve(l, host)
   local folder = helper.scratch()
@@ -31,12 +30,8 @@ local function open_page(l, host, url)
   return one, folder
 end
 
-describe("p2pd.http.page in the lab", function()
+labs.describe("p2pd.http.page in the lab", function()
   teardown(helper.close_all)
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
 
   it("connects through two NATs, chats, sends a file, and goes on by another path", function()
     if not browser.is_there() then return pending "there is no chromium" end

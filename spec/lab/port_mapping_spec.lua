@@ -1,3 +1,4 @@
+local labs = require "spec.lab.labs"
 local parse = require("p2pd.address").parse
 local core = require "p2pd.core"
 local lab = require "p2pd.lab"
@@ -5,8 +6,6 @@ local peers = require "spec.lab.peers"
 local helper = require "spec.helper"
 
 local PORT = 40404
-
-local can, why = lab.is_possible()
 
 -- What has become of the mapping of a node's route, once that is known.
 local SETTLED = [[
@@ -32,12 +31,7 @@ local function home(protocols)
   return { nats = { { type = "port-restricted", port_mapping = protocols } }, latency = 0.01 }
 end
 
-describe("p2pd.port_mapping, in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.port_mapping, in the lab", function()
   local l
 
   setup(function()

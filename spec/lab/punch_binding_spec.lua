@@ -3,9 +3,8 @@ local agent = require "spec.lab.agent"
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local task = helper.task
-
-local can, why = lab.is_possible()
 
 local LATENCY_S = 0.01 -- of each line: 20 ms from host to host
 local AHEAD_S = 0.1
@@ -83,12 +82,7 @@ local function fails(code, side)
   assert.equal(code, side[3])
 end
 
-describe("p2pd.core.punch between NATs", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.core.punch between NATs", function()
   it("that drop connects with one SYN a side; without a peer it fails", task(function()
     local p <close> = pair "drop"
     assert.same({ 1, 1 }, { connects(p:punch({}, {})) })

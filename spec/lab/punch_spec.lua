@@ -4,19 +4,13 @@ local control = require "spec.lab.control"
 local core = require "p2pd.core"
 local json = require "dkjson"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local p2pd = require "p2pd"
 local peers = require "spec.lab.peers"
 
 local AT_ONCE = 3 -- nodes that start: a busy machine's measurements are none
 
-local can, why = lab.is_possible()
-
-describe("p2pd.strategy.punch in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.strategy.punch in the lab", function()
   local l
   local nodes = {}
 

@@ -1,11 +1,10 @@
 local core = require "p2pd.core"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local peers = require "spec.lab.peers"
 local helper = require "spec.helper"
 
 local SIZE = 20000000
-
-local can, why = lab.is_possible()
 
 -- Sends a lot, has it echoed, and compares: both directions at once.
 local EXCHANGE = [[
@@ -26,12 +25,7 @@ local EXCHANGE = [[
   return pipe:read "l" == nil and pipe.strategy or "more than was sent"
 ]]
 
-describe("p2pd.strategy.relay, in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.strategy.relay, in the lab", function()
   local l
 
   setup(function()

@@ -2,17 +2,11 @@
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 
 local WAIT, LARGE = 30, 30 * 1000 * 1000
 
-local can, why = lab.is_possible()
-
-describe("p2pd send and recv, in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd send and recv, in the lab", function()
   local l, base
 
   setup(function()

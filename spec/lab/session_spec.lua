@@ -1,6 +1,7 @@
 -- Sessions in the lab: pipes through real NATs that outlive what happens to their paths.
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local peers = require "spec.lab.peers"
 local talk = require "spec.lab.talk"
 local task = require "p2pd.task"
@@ -8,14 +9,7 @@ local task = require "p2pd.task"
 local HOME = { nats = { { type = "port-restricted" } }, latency = 0.005 }
 local TASK_S = 60
 
-local can, why = lab.is_possible()
-
-describe("p2pd.session, in the lab:", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("p2pd.session, in the lab:", function()
   local function open(servers)
     local wanted = { brokers = 1, stuns = 2, ntps = 1 }
     for key, value in pairs(servers or {}) do wanted[key] = value end

@@ -2,12 +2,11 @@
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local limits = require "p2pd.limit.budgets"
 local peers = require "spec.lab.peers"
 
 local CROWD, ROUNDS, DIAL_S = 6, 3, 4
-
-local can, why = lab.is_possible()
 
 -- The victim answers nothing, so that every connection takes all of its SYNs.
 local COUNT = [[nft -f - <<'END'
@@ -39,12 +38,7 @@ local ATTACK = [[
   for child in pairs(all) do child:join() end
 ]]
 
-describe("SYNs to a third party, in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("SYNs to a third party, in the lab", function()
   local l
 
   setup(function()

@@ -2,9 +2,8 @@
 local config = require "p2pd.config"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
+local labs = require "spec.lab.labs"
 local peers = require "spec.lab.peers"
-
-local can, why = lab.is_possible()
 
 local SILENCE_S = 4
 
@@ -71,12 +70,7 @@ local READS = [[
   return state.reads
 ]]
 
-describe("a peer that vanishes, in the lab", function()
-  if not can then
-    pending("needs namespaces: " .. why)
-    return
-  end
-
+labs.describe("a peer that vanishes, in the lab", function()
   local function check(strategy, hosts)
     return helper.task(function()
       local l <close> = assert(lab.open { hosts = hosts, servers = { brokers = 1, stuns = 1, ntps = 1 } })
