@@ -56,6 +56,13 @@ void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, const l
     lua_pop(L, 1);
 }
 
+void set_methods(lua_State *L, const char *field, const char *name) {
+    luaL_getmetatable(L, name);
+    lua_getfield(L, -1, "__index");
+    lua_setfield(L, -3, field);
+    lua_pop(L, 1);
+}
+
 void *bind_new(lua_State *L, const char *name, size_t size) {
     void *object = lua_newuserdatauv(L, size, 1);
     memset(object, 0, size);

@@ -18,6 +18,9 @@ int push_failure(lua_State *L, const char *code, const char *format, ...)
  * nothing. */
 void bind_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 
+/* Sets a field of the table on top: the methods of a class, to which Lua may add its own. */
+void set_methods(lua_State *L, const char *field, const char *name);
+
 /* Pushes a zeroed userdata of that class. From here __gc owns it: it must be valid while zeroed. */
 void *bind_new(lua_State *L, const char *name, size_t size);
 

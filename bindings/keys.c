@@ -210,6 +210,26 @@ static struct hpke_text check_plain(lua_State *L, int arg) {
     return plain;
 }
 
+typedef int seal_function(const struct keys *from, const uint8_t to[KEYS_PUBLIC],
+                          struct hpke_text info, struct hpke_text aad, struct hpke_text plain,
+                          uint8_t *sealed);
+
+/* seal(key, to, info, aad, plaintext) by that function, which adds so many bytes. */
+static int seal(lua_State *L, seal_function *function, size_t overhead) {
+    const struct keys *keys = check_keys(L, 1);
+    uint8_t to[KEYS_PUBLIC];
+    int error = parse_peer(L, 2, to);
+    struct hpke_text info = check_info(L, 3), aad = check_plain(L, 4), plain = check_plain(L, 5);
+    luaL_Buffer buffer;
+    if (error)
+        return push_bad_id(L);
+    size_t len = plain.len + overhead;
+    uint8_t *sealed = (uint8_t *)luaL_buffinitsize(L, &buffer, len);
+    error = function(keys, to, info, aad, plain, sealed);
+    luaL_pushresultsize(&buffer, error ? 0 : len);
+    return error ? push_error(L, error, "seal") : 1;
+}
+
 /***
 Seals a text for one node; it shows who has sealed it (HPKE, mode_auth).
 @function key:seal
@@ -220,17 +240,7 @@ Seals a text for one node; it shows who has sealed it (HPKE, mode_auth).
 @treturn string enc and ciphertext; or nil, message, code
 */
 static int m_seal(lua_State *L) {
-    const struct keys *keys = check_keys(L, 1);
-    uint8_t to[KEYS_PUBLIC];
-    int error = parse_peer(L, 2, to);
-    struct hpke_text info = check_info(L, 3), aad = check_plain(L, 4), plain = check_plain(L, 5);
-    luaL_Buffer buffer;
-    if (error)
-        return push_bad_id(L);
-    uint8_t *sealed = (uint8_t *)luaL_buffinitsize(L, &buffer, plain.len + HPKE_OVERHEAD);
-    error = envelope_seal(keys, to, info, aad, plain, sealed);
-    luaL_pushresultsize(&buffer, error ? 0 : plain.len + HPKE_OVERHEAD);
-    return error ? push_error(L, error, "seal") : 1;
+    return seal(L, envelope_seal, HPKE_OVERHEAD);
 }
 
 /***
@@ -268,18 +278,7 @@ Seals a text so that only the receiver learns by whom.
 @treturn string sealed; or nil, message, code
 */
 static int m_seal_hidden(lua_State *L) {
-    const struct keys *keys = check_keys(L, 1);
-    uint8_t to[KEYS_PUBLIC];
-    int error = parse_peer(L, 2, to);
-    struct hpke_text info = check_info(L, 3), aad = check_plain(L, 4), plain = check_plain(L, 5);
-    luaL_Buffer buffer;
-    if (error)
-        return push_bad_id(L);
-    size_t len = plain.len + ENVELOPE_HIDDEN_OVERHEAD;
-    uint8_t *sealed = (uint8_t *)luaL_buffinitsize(L, &buffer, len);
-    error = envelope_seal_hidden(keys, to, info, aad, plain, sealed);
-    luaL_pushresultsize(&buffer, error ? 0 : len);
-    return error ? push_error(L, error, "seal") : 1;
+    return seal(L, envelope_seal_hidden, ENVELOPE_HIDDEN_OVERHEAD);
 }
 
 /***

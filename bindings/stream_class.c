@@ -285,9 +285,6 @@ static const luaL_Reg FUNCTIONS[] = {
 int bind_stream(lua_State *L) {
     bind_class(L, STREAM_CLASS, METHODS, META);
     luaL_newlib(L, FUNCTIONS);
-    luaL_getmetatable(L, STREAM_CLASS);
-    lua_getfield(L, -1, "__index");
-    lua_setfield(L, -3, "methods"); /* where Lua adds its own */
-    lua_pop(L, 1);
+    set_methods(L, "methods", STREAM_CLASS);
     return 1;
 }

@@ -342,9 +342,6 @@ int bind_tcp(lua_State *L) {
     bind_class(L, CONNECTOR_CLASS, CONNECTOR_METHODS, CONNECTOR_META);
     bind_class(L, LISTENER_CLASS, LISTENER_METHODS, LISTENER_META);
     luaL_newlib(L, FUNCTIONS);
-    luaL_getmetatable(L, LISTENER_CLASS);
-    lua_getfield(L, -1, "__index");
-    lua_setfield(L, -3, "listener_methods"); /* where Lua adds its own */
-    lua_pop(L, 1);
+    set_methods(L, "listener_methods", LISTENER_CLASS);
     return 1;
 }

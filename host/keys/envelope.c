@@ -25,13 +25,17 @@ static struct hpke_text bind_info(struct info *full, struct hpke_text info, cons
     return (struct hpke_text){full->bytes, info.len + 2 * KEYS_PUBLIC};
 }
 
+/* The key of the other side, for what is sealed with this info. */
+static int find_key(struct hpke_text info, const uint8_t public[KEYS_PUBLIC],
+                    uint8_t key[HPKE_KEY]) {
+    return info.len > ENVELOPE_INFO_MAX ? -EMSGSIZE : keys_to_x25519(public, key);
+}
+
 int envelope_seal(const struct keys *from, const uint8_t to[KEYS_PUBLIC], struct hpke_text info,
                   struct hpke_text aad, struct hpke_text plain, uint8_t *sealed) {
     struct info full;
     uint8_t receiver[HPKE_KEY];
-    if (info.len > ENVELOPE_INFO_MAX)
-        return -EMSGSIZE;
-    int error = keys_to_x25519(to, receiver);
+    int error = find_key(info, to, receiver);
     if (error)
         return error;
     return hpke_seal(keys_x25519(from), receiver, bind_info(&full, info, keys_public(from), to),
@@ -42,9 +46,7 @@ int envelope_open(const struct keys *to, const uint8_t from[KEYS_PUBLIC], struct
                   struct hpke_text aad, struct hpke_text sealed, uint8_t *plain) {
     struct info full;
     uint8_t sender[HPKE_KEY];
-    if (info.len > ENVELOPE_INFO_MAX)
-        return -EMSGSIZE;
-    int error = keys_to_x25519(from, sender);
+    int error = find_key(info, from, sender);
     if (error)
         return error;
     return hpke_open(keys_x25519(to), sender, bind_info(&full, info, from, keys_public(to)), aad,
@@ -56,9 +58,7 @@ int envelope_seal_hidden(const struct keys *from, const uint8_t to[KEYS_PUBLIC],
                          uint8_t *sealed) {
     struct info full, name_full;
     uint8_t receiver[HPKE_KEY];
-    if (info.len > ENVELOPE_INFO_MAX)
-        return -EMSGSIZE;
-    int error = keys_to_x25519(to, receiver);
+    int error = find_key(info, to, receiver);
     if (error)
         return error;
     const struct hpke_named m = {

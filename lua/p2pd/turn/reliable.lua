@@ -31,12 +31,7 @@ end
 function reliable.receive(allocation, pipe_id, role, timeout)
   local data, ip, port = allocation:receive()
   if not data then return nil, ip, port end
-  local carrier, reason, code = allocation:carrier(ip, port, timeout)
-  if not carrier then return nil, reason, code end
-  local stream
-  stream, reason, code = open(carrier, pipe_id, role, timeout)
-  if stream then tie(allocation) end
-  return stream, reason, code
+  return reliable.connect_by(allocation, ip, port, pipe_id, role, timeout)
 end
 
 --- Sends to the relayed address that a peer has, from a socket of ours.
