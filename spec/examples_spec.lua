@@ -1,6 +1,7 @@
 -- The pairs of scripts that the documents show, each under the executable and under plain Lua.
 local core = require "p2pd.core"
 local helper = require "spec.helper"
+local loopback = require "spec.loopback"
 local task = helper.task
 
 local WAIT = 10
@@ -53,18 +54,10 @@ local function on_loopback(text)
 end
 
 describe("the examples", function()
-  local env, broker, stun
+  local world = loopback.new(setup, teardown, { stun = true })
+  local env
 
-  setup(function()
-    broker, stun = helper.mosquitto {}, helper.coturn {}
-    local path = helper.settings { brokers = { broker }, stuns = { stun } }
-    env = { P2PD_SETTINGS = path, LUA_INIT = 'io.stdout:setvbuf "line"' }
-  end)
-
-  teardown(function()
-    helper.close_all()
-    broker, stun = nil, nil
-  end)
+  setup(function() env = { P2PD_SETTINGS = world.path, LUA_INIT = 'io.stdout:setvbuf "line"' } end)
 
   local function under_p2pd(...)
     return helper.p2pd { env = env, ... }

@@ -4,6 +4,7 @@ local guide = require "spec.guide"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
 local lfs = require "lfs"
+local loopback = require "spec.loopback"
 local task = helper.task
 
 local SECONDS = 120
@@ -19,23 +20,13 @@ local function pages()
 end
 
 describe("the guide", function()
-  local path, broker, stun
-
-  setup(function()
-    broker, stun = helper.mosquitto {}, helper.coturn {}
-    path = helper.settings { brokers = { broker }, stuns = { stun } }
-  end)
-
-  teardown(function()
-    helper.close_all()
-    broker, stun = nil, nil
-  end)
+  local servers = loopback.new(setup, teardown, { stun = true })
 
   local function with_bob(fn)
     return task(function()
-      local bob <close> = helper.p2pd { "node", "--echo", "--settings", path, "--interface=lo" }
+      local bob <close> = helper.p2pd { "node", "--echo", "--settings", servers.path, "--interface=lo" }
       bob:stdout():settimeout(10)
-      local world <close> = guide.new(path, assert(bob:stdout():read "l"):match "^address: (.*)$")
+      local world <close> = guide.new(servers.path, assert(bob:stdout():read "l"):match "^address: (.*)$")
       fn(world)
     end, SECONDS)
   end

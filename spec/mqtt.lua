@@ -33,6 +33,21 @@ function mqtt.picky_broker(pattern)
   return helper.mosquitto { config = ("plugin %s\nplugin_opt_config_file %s"):format(plugin, path) }
 end
 
+--- A server on loopback.
+-- @tparam function serve called in a task of its own for each stream
+-- @return to be closed: host, port
+function mqtt.serve(serve)
+  local listener = assert(core.tcp.listen { ip = "127.0.0.1" })
+  local task = core.task.spawn(function()
+    while true do core.task.spawn(serve, assert(listener:accept())) end
+  end)
+  local _, port = listener:getsockname()
+  return setmetatable({ host = "127.0.0.1", port = port }, { __close = function()
+    task:cancel()
+    listener:close()
+  end })
+end
+
 --- The options that lead to a broker.
 -- @tparam table broker host and port
 -- @tparam[opt] table more options

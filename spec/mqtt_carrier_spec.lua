@@ -33,23 +33,13 @@ end
 
 -- A server that answers each request with the same bytes.
 local function http_server(answer)
-  local listener = assert(core.tcp.listen { ip = "127.0.0.1" })
-  local task = core.task.spawn(function()
-    while true do
-      local accepted = assert(listener:accept())
-      core.task.spawn(function()
-        local stream <close> = accepted
-        stream:recv()
-        stream:write(answer)
-        stream:shutdown()
-        stream:recv()
-      end)
-    end
+  return mqtt.serve(function(accepted)
+    local stream <close> = accepted
+    stream:recv()
+    stream:write(answer)
+    stream:shutdown()
+    stream:recv()
   end)
-  local _, port = listener:getsockname()
-  return setmetatable({ host = "127.0.0.1", port = port }, {
-    __close = function() task:cancel() listener:close() end,
-  })
 end
 
 describe("p2pd.mqtt", function()

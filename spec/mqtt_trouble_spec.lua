@@ -31,17 +31,7 @@ local function serve_gate(accepted, broker, refusal)
 end
 
 local function gate(broker, refusal)
-  local listener = assert(core.tcp.listen { ip = "127.0.0.1" })
-  local task = core.task.spawn(function()
-    while true do
-      local stream = assert(listener:accept())
-      core.task.spawn(serve_gate, stream, broker, refusal)
-    end
-  end)
-  local _, port = listener:getsockname()
-  return setmetatable({ host = "127.0.0.1", port = port }, {
-    __close = function() task:cancel() listener:close() end,
-  })
+  return mqtt.serve(function(accepted) serve_gate(accepted, broker, refusal) end)
 end
 
 describe("p2pd.mqtt", function()

@@ -1,6 +1,7 @@
 --- A mux and a peer whose frames are made by hand.
 local core = require "p2pd.core"
 local helper = require "spec.helper"
+local p2pd_task = require "p2pd.task"
 local streams = require "spec.streams"
 
 local task = helper.task
@@ -11,10 +12,7 @@ local function by_hand(options)
   local pair, near, far = streams.pair()
   local mux = core.mux.new(near, "server", options)
   far:settimeout(WAIT)
-  return setmetatable({}, { __close = function()
-    mux:close()
-    getmetatable(pair).__close(pair)
-  end }), mux, far
+  return p2pd_task.hold(mux, pair), mux, far
 end
 
 local DATA, WINDOW, PING, GO_AWAY = 0, 1, 2, 3

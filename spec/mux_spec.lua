@@ -12,11 +12,7 @@ local WAIT = 5
 local function muxes(options)
   local pair, near, far = streams.pair()
   local a, b = core.mux.new(near, "client", options), core.mux.new(far, "server", options)
-  return setmetatable({}, { __close = function()
-    a:close()
-    b:close()
-    getmetatable(pair).__close(pair)
-  end }), a, b
+  return p2pd_task.hold(a, b, pair), a, b
 end
 
 describe("p2pd.core.mux", function()

@@ -1,17 +1,8 @@
 local core = require "p2pd.core"
 local interfaces = require "p2pd.net.interfaces"
+local netifs = require "spec.netifs"
 
--- An interface as core.netif lists it.
-local function netif(fields)
-  local result = { name = "x", index = 1, up = true, loopback = false, ipv4 = {}, ipv6 = {}, default4 = false,
-    default6 = false }
-  for key, value in pairs(fields) do result[key] = value end
-  return result
-end
-
-local function ip(text, class)
-  return { ip = text, prefix = 24, class = class or "private" }
-end
+local netif, ip = netifs.new, netifs.ip
 
 -- What list() makes of these interfaces: their names.
 local function choice(list)

@@ -1,10 +1,12 @@
 local core = require "p2pd.core"
 local helper = require "spec.helper"
 local interfaces = require "p2pd.net.interfaces"
+local netifs = require "spec.netifs"
 local routes = require "p2pd.net.routes"
 local stuns = require "spec.stuns"
 
 local task = helper.task
+local netif, ip = netifs.new, netifs.ip
 
 local PATIENT = { timeout = 10 }
 
@@ -25,25 +27,25 @@ local function silence()
   return socket, { host = "127.0.0.1", port = port }
 end
 
--- An interface as core.netif lists it.
-local function netif(fields)
-  local result = { name = "x", index = 1, up = true, loopback = false, ipv4 = {}, ipv6 = {}, default4 = false,
-    default6 = false }
-  for key, value in pairs(fields) do result[key] = value end
-  return result
-end
-
-local function ip(text, class)
-  return { ip = text, prefix = 24, class = class or "private" }
+-- A STUN server that answers its first request by that address; closed by the caller.
+local function naming(mapped)
+  local socket, place = silence()
+  core.task.spawn(function()
+    local data, from, port = socket:recvfrom()
+    local request = assert(core.stun.decode(data))
+    socket:sendto(core.stun.encode { class = "success", id = request.id, mapped = { ip = mapped, port = 5 } },
+      from, port)
+  end)
+  return socket, place
 end
 
 -- Loopback under another name, with these addresses.
 local function pretend(...)
-  local netifs = {}
+  local all = {}
   for i, addresses in ipairs { ... } do
-    netifs[i] = netif { name = "lo", index = i, default4 = true, ipv4 = addresses }
+    all[i] = netif { name = "lo", index = i, default4 = true, ipv4 = addresses }
   end
-  return netifs
+  return all
 end
 
 describe("p2pd.net.routes", function()
@@ -155,31 +157,17 @@ describe("p2pd.net.routes", function()
     end))
 
     it("does not believe a server that names no unicast address", task(function()
-      local server <close> = assert(core.udp.bind { ip = "127.0.0.1" })
-      local _, port = server:getsockname()
-      local _ <close> = core.task.spawn(function()
-        local data, from, from_port = server:recvfrom()
-        local request = assert(core.stun.decode(data))
-        server:sendto(core.stun.encode { class = "success", id = request.id,
-          mapped = { ip = "224.0.0.1", port = 5 } }, from, from_port)
-      end)
-      local found, notes = routes.find(loopback(), { { host = "127.0.0.1", port = port } })
+      local _ <close>, place = naming "224.0.0.1"
+      local found, notes = routes.find(loopback(), { place })
       assert.is_false(find(found, "ipv4").external_known)
       assert.matches("says that our address is 224.0.0.1", notes[1])
     end))
 
     it("tells a NAT from none by the address that the server sees", task(function()
-      local server <close> = assert(core.udp.bind { ip = "127.0.0.1" })
-      local _, port = server:getsockname()
-      local _ <close> = core.task.spawn(function()
-        local data, from, from_port = server:recvfrom()
-        local request = assert(core.stun.decode(data))
-        server:sendto(core.stun.encode { class = "success", id = request.id,
-          mapped = { ip = "11.0.0.1", port = 5 } }, from, from_port)
-      end)
+      local _ <close>, place = naming "11.0.0.1"
       local pretended = loopback()
       pretended[1].loopback = false
-      local route = find(routes.find(pretended, { { host = "127.0.0.1", port = port } }), "ipv4")
+      local route = find(routes.find(pretended, { place }), "ipv4")
       assert.same({ "11.0.0.1", "127.0.0.1", true }, { route.external, route.internal, route.external_known })
       assert.same({ 6, 6, 0 }, { route.nat.type, route.nat.delta, route.nat.value })
     end))
@@ -209,8 +197,8 @@ describe("p2pd.net.routes", function()
         local mapped = outside[from](kind, port, at)
         return { ip = "127.200." .. from:match "%d+$" .. ".1", port = mapped.port }
       end }
-      local netifs = pretend { ip "127.0.0.1", ip "127.0.0.2", ip "127.0.0.3", ip "127.0.0.4" }
-      local found = routes.find(netifs, { server.entry }, PATIENT)
+      local pretended = pretend { ip "127.0.0.1", ip "127.0.0.2", ip "127.0.0.3", ip "127.0.0.4" }
+      local found = routes.find(pretended, { server.entry }, PATIENT)
       assert.equal(3, #found)
       for i, route in ipairs(found) do
         assert.equal(route.nic:gsub("127.0.0.(%d)", "127.200.%1.1"), route.external)

@@ -23,6 +23,13 @@ describe("a reliable link through a TURN server", function()
     return held, a:stream(), b:stream()
   end
 
+  local function check_over(stream, pattern, expected)
+    local data, message, code = stream:read "l"
+    assert.is_nil(data)
+    assert.matches(pattern, message)
+    assert.equal(expected, code)
+  end
+
   it("carries both ways at once, and gives the allocations back", helper.task(function()
     local allocations <close>, near, far = streams()
     local there, back = lossy.noise(5000000, 1), lossy.noise(3000000, 2)
@@ -46,15 +53,9 @@ describe("a reliable link through a TURN server", function()
   it("ends with the reason when the way to the server is closed", helper.task(function()
     local allocations <close>, near, far = streams(SILENCE_S)
     allocations[1].way:close "the relay is gone"
-    local data, message, code = near:read "l"
-    assert.is_nil(data)
-    assert.equal("read: the relay is gone", message)
-    assert.equal("EPIPE", code)
+    check_over(near, "^read: the relay is gone$", "EPIPE")
     assert(far:write "is anybody there?")
-    data, message, code = far:read "l"
-    assert.is_nil(data)
-    assert.equal("read: the peer vanished: silent for 1 s", message)
-    assert.equal("ETIMEDOUT", code)
+    check_over(far, "^read: the peer vanished: silent for 1 s$", "ETIMEDOUT")
     near:close()
     far:close()
   end))
@@ -63,10 +64,7 @@ describe("a reliable link through a TURN server", function()
     local allocations <close>, near, far = streams()
     near:setsilence(2)
     allocations[2].way:close "cut off"
-    local data, message, code = near:read "l"
-    assert.is_nil(data)
-    assert.matches("^read: the peer vanished: silent for ", message)
-    assert.equal("ETIMEDOUT", code)
+    check_over(near, "^read: the peer vanished: silent for ", "ETIMEDOUT")
     near:close()
     far:close()
   end))
@@ -76,10 +74,7 @@ describe("a reliable link through a TURN server", function()
     local _ <close>, near, far = streams(SILENCE_S, mortal)
     mortal:signal "KILL"
     assert(near:write "is anybody there?")
-    local data, message, code = near:read "l"
-    assert.is_nil(data)
-    assert.equal("read: the peer vanished: silent for 1 s", message)
-    assert.equal("ETIMEDOUT", code)
+    check_over(near, "^read: the peer vanished: silent for 1 s$", "ETIMEDOUT")
     near:close()
     far:close()
   end))

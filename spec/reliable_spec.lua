@@ -236,20 +236,29 @@ describe("a reliable link", function()
       assert.equal(0, world.dialer:info().unacked)
     end)
 
+    -- Writes while nobody reads, until nothing more is taken.
+    local function fill(world, write, seconds)
+      world:run(function()
+        write()
+        return world.dialer:info().unacked == 0 and world.dialer:write "x" == 0
+      end, seconds)
+    end
+
+    local function empty(world, write, read, seconds)
+      world:run(function()
+        write()
+        return (read())
+      end, seconds)
+    end
+
     it("goes on when the reader does, though the news of it is lost", function()
       for seed = 1, 10 do
         local world <close> = lossy.world { seed = seed, loss = 0.3 }
         world:open()
         local data = lossy.noise(400000)
         local write, read = lossy.writer(world.dialer, data), lossy.reader(world.answerer)
-        world:run(function()
-          write()
-          return world.dialer:info().unacked == 0 and world.dialer:write "x" == 0
-        end, 200)
-        world:run(function()
-          write()
-          return (read())
-        end, 200)
+        fill(world, write, 200)
+        empty(world, write, read, 200)
         assert.is_true(select(2, read()) == data)
       end
     end)
@@ -260,10 +269,7 @@ describe("a reliable link", function()
       world:open()
       local data = lossy.noise(300000)
       local write, read = lossy.writer(world.dialer, data), lossy.reader(world.answerer)
-      world:run(function()
-        write()
-        return world.dialer:info().unacked == 0 and world.dialer:write "x" == 0
-      end, 20)
+      fill(world, write, 20)
       dark = true
       world.answerer:write "first"
       read()
@@ -273,10 +279,7 @@ describe("a reliable link", function()
         world.answerer:write(tostring(i))
         world:wait(0.001)
       end
-      world:run(function()
-        write()
-        return (read())
-      end, 1)
+      empty(world, write, read, 1)
       assert.is_true(select(2, read()) == data)
       assert.equal("first1234", world.dialer:read())
     end)

@@ -1,5 +1,6 @@
 -- docs/guide/repl.md and the README: what follows `>` is typed, and what is shown is what the page shows.
 local helper = require "spec.helper"
+local loopback = require "spec.loopback"
 local task = helper.task
 
 local PAGES = { "docs/guide/repl.md", "README.md" }
@@ -44,17 +45,10 @@ local function outputs(text)
 end
 
 describe("the prompt of the pages", function()
-  local env, broker, stun
+  local world = loopback.new(setup, teardown, { stun = true })
+  local env
 
-  setup(function()
-    broker, stun = helper.mosquitto {}, helper.coturn {}
-    local path = helper.settings { brokers = { broker }, stuns = { stun } }
-    env = { P2PD_SETTINGS = path, XDG_DATA_HOME = helper.scratch() }
-  end)
-  teardown(function()
-    helper.close_all()
-    broker, stun = nil, nil
-  end)
+  setup(function() env = { P2PD_SETTINGS = world.path, XDG_DATA_HOME = helper.scratch() } end)
 
   local n = 0
   local function check(page, block)

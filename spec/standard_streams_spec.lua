@@ -3,6 +3,7 @@ local cli = require "p2pd.cli"
 local helper = require "spec.helper"
 local lab = require "p2pd.lab"
 local lfs = require "lfs"
+local loopback = require "spec.loopback"
 local p2pd = require "p2pd"
 local task = helper.task
 
@@ -18,17 +19,11 @@ local function echo(accepted)
 end
 
 describe("standard streams", function()
-  local broker, stun, settings, path, peer
-
-  setup(function()
-    broker, stun = helper.mosquitto {}, helper.coturn {}
-    path, settings = helper.settings { brokers = { broker }, stuns = { stun } }
-  end)
-
-  teardown(helper.close_all)
+  local world = loopback.new(setup, teardown, { stun = true })
+  local peer
 
   local function start_echo()
-    local node = assert(p2pd.node { settings = settings, interfaces = { "lo" } })
+    local node = world:start()
     p2pd.spawn(function()
       for pipe in node:pipes() do p2pd.spawn(echo, pipe) end
     end)
@@ -38,7 +33,7 @@ describe("standard streams", function()
 
   -- What makes a command write without help from others.
   local function arguments_of(name)
-    local with_node = { name, "--settings", path, "--interface", "lo" }
+    local with_node = { name, "--settings", world.path, "--interface", "lo" }
     local more = { connect = { peer }, ping = { peer, "-c", "1" }, nat = { "--json" }, node = {}, chat = {},
       expose = { "--allow-anybody", "1" }, forward = { "0", peer } }
     if not more[name] then return { name } end
@@ -131,7 +126,7 @@ describe("standard streams", function()
         local file <close> = io.open("%s", "w")
         file:write(table.concat(names, " "))]]
       local result = helper.scratch() .. "/names"
-      assert.equal(0, (run("<&- >&- 2>&-", { "-e", code:format(path, result) })))
+      assert.equal(0, (run("<&- >&- 2>&-", { "-e", code:format(world.path, result) })))
       assert.equal("/dev/null /dev/null /dev/null", helper.read(result))
     end))
   end)

@@ -29,8 +29,7 @@ describe("core.turn", function()
     end)
 
     it("takes no address without a port for a relayed one", function()
-      local client = server.client { family = "both" }
-      client:feed(server.challenge(server.take(client, 0)), 0, 0)
+      local client = server.challenged { family = "both" }
       client:feed(server.success(server.take(client, 0), { relayed = { ip = "0.0.0.0", port = 0 } }), 0, 0)
       assert.same({ "failed", "EPROTO" }, (function(e) return { e.kind, e.code } end)(client:event()))
     end)
@@ -88,15 +87,13 @@ describe("core.turn", function()
     end)
 
     it("follows a stale nonce, a few times", function()
-      local client = server.client()
-      client:feed(server.challenge(server.take(client, 0)), 0, 0)
+      local client = server.challenged()
       for i = 1, 3 do client:feed(server.challenge(server.take(client, 0), 438, "nonce " .. i), 0, 0) end
       assert.equal("nonce 3", server.take(client, 0).nonce)
     end)
 
     it("gives up a server that finds every nonce stale", function()
-      local client = server.client()
-      client:feed(server.challenge(server.take(client, 0)), 0, 0)
+      local client = server.challenged()
       for i = 1, 4 do client:feed(server.challenge(server.take(client, 0), 438, "nonce " .. i), 0, 0) end
       assert.same({ "failed", 438 }, { (function(e) return e.kind, e.number end)(client:event()) })
       assert.equal(math.huge, waits(client, 0))
@@ -114,8 +111,7 @@ describe("core.turn", function()
     }
     for _, case in ipairs(refusals) do
       it("is refused by " .. case[1] .. " in words", function()
-        local client = server.client()
-        client:feed(server.challenge(server.take(client, 0)), 0, 0)
+        local client = server.challenged()
         client:feed(server.refuse(server.take(client, 0), case[1]), 0, 0)
         local event = client:event()
         assert.same({ "failed", "allocate", case[1], case[2] },
@@ -132,8 +128,7 @@ describe("core.turn", function()
     end)
 
     it("proves its password to no realm but the given one", function()
-      local client = server.client { realm = "other.org" }
-      client:feed(server.challenge(server.take(client, 0)), 0, 0)
+      local client = server.challenged { realm = "other.org" }
       local event = client:event()
       assert.same({ "failed", "EACCES" }, { event.kind, event.code })
       assert.matches('another realm than "other.org"', event.reason)
@@ -151,8 +146,7 @@ describe("core.turn", function()
       local client = server.client()
       client:feed(server.refuse(server.take(client, 0), 300), 0, 0)
       assert.equal("failed", client:event().kind)
-      client = server.client()
-      client:feed(server.challenge(server.take(client, 0)), 0, 0)
+      client = server.challenged()
       client:feed(server.success(server.take(client, 0), { mapped = server.MAPPED }), 0, 0)
       assert.equal("EPROTO", client:event().code)
     end)
@@ -160,8 +154,7 @@ describe("core.turn", function()
 
   describe("answers that are not to be believed", function()
     local function asked()
-      local client = server.client()
-      client:feed(server.challenge(server.take(client, 0)), 0, 0)
+      local client = server.challenged()
       return client, server.take(client, 0)
     end
 

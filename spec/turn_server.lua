@@ -20,6 +20,13 @@ function turn_server.client(options)
   return core.turn.client(all)
 end
 
+--- A client that has been asked to prove its password.
+function turn_server.challenged(options)
+  local client = turn_server.client(options)
+  client:feed(turn_server.challenge(turn_server.take(client, 0)), 0, 0)
+  return client
+end
+
 --- The request that the client sends now, as a table with its `name`; fails when it sends none.
 function turn_server.take(client, now)
   local action, bytes, connection = client:poll(now)
