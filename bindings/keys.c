@@ -25,7 +25,7 @@ Forgets the key. It can be called twice.
 */
 static int m_close(lua_State *L) {
     struct key *self = luaL_checkudata(L, 1, KEY_CLASS);
-    keys_unref(self->keys);
+    keys_free(self->keys);
     self->keys = NULL;
     return 0;
 }

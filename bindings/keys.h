@@ -6,8 +6,7 @@
 
 #include "host/keys.h"
 
-/* The key at arg, borrowed: keys_ref() it to keep it. Raises when there is another value or a
- * closed key. */
+/* The key at arg, borrowed. Raises when there is another value or a closed key. */
 struct keys *check_keys(lua_State *L, int arg);
 
 #endif

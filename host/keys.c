@@ -22,7 +22,6 @@
 #define EDWARDS_D_BOTTOM 121666
 
 struct keys {
-    unsigned references;
     EVP_PKEY *ed25519, *x25519;
     uint8_t public[KEYS_PUBLIC];
 };
@@ -50,10 +49,10 @@ static struct keys *make(EVP_PKEY *ed25519, const uint8_t seed[KEYS_SEED]) {
         EVP_PKEY_free(ed25519);
         return NULL;
     }
-    *keys = (struct keys){.references = 1, .ed25519 = ed25519, .x25519 = derive_x25519(seed)};
+    *keys = (struct keys){.ed25519 = ed25519, .x25519 = derive_x25519(seed)};
     if (ed25519 && keys->x25519 && EVP_PKEY_get_raw_public_key(ed25519, keys->public, &len))
         return keys;
-    keys_unref(keys);
+    keys_free(keys);
     return NULL;
 }
 
@@ -74,13 +73,8 @@ struct keys *keys_generate(void) {
     return keys;
 }
 
-struct keys *keys_ref(struct keys *keys) {
-    keys->references++;
-    return keys;
-}
-
-void keys_unref(struct keys *keys) {
-    if (!keys || --keys->references)
+void keys_free(struct keys *keys) {
+    if (!keys)
         return;
     EVP_PKEY_free(keys->ed25519);
     EVP_PKEY_free(keys->x25519);

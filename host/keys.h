@@ -11,17 +11,15 @@
 #define KEYS_SEED 32   /* RFC 8032 §5.1.5: the private key */
 #define KEYS_ID_MAX 45 /* base58 of 32 bytes is 32 to 44 characters, and NUL */
 
-/* Counted by reference and wiped at the end. It never changes once made, but the count is the loop
- * thread's. */
+/* It never changes once made, and is wiped at the end. */
 struct keys;
 
-/* A key pair with one reference, the caller's; NULL when the random source or OpenSSL fails. */
+/* A key pair of the caller's; NULL when the random source or OpenSSL fails. */
 struct keys *keys_generate(void);
 struct keys *keys_from_seed(const uint8_t seed[KEYS_SEED]);
-struct keys *keys_ref(struct keys *keys);
-void keys_unref(struct keys *keys); /* NULL is fine */
+void keys_free(struct keys *keys); /* NULL is fine */
 
-/* Borrowed, as long as the reference: the Ed25519 public key, the Ed25519 pair, the X25519 pair. */
+/* Borrowed, as long as the pair: the Ed25519 public key, the Ed25519 pair, the X25519 pair. */
 const uint8_t *keys_public(const struct keys *keys);
 EVP_PKEY *keys_pkey(const struct keys *keys);
 EVP_PKEY *keys_x25519(const struct keys *keys);

@@ -11,7 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NTP_PORT 123
 #define NTP_PACKET_SIZE 48
 #define NTP_SAMPLES 8       /* RFC 5905 §10: stages of the clock filter */
 #define NTP_SERVERS_MAX 16  /* that one selection takes */

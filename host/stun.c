@@ -340,14 +340,6 @@ int stun_mapped_address(const struct stun_message *m, struct inet_addr *addr) {
     return error ? stun_get_address(m, STUN_MAPPED_ADDRESS, addr) : 0;
 }
 
-int stun_get_u16(const struct stun_message *m, uint16_t type, uint16_t *value) {
-    struct stun_attribute a;
-    if (!stun_find(m, type, &a) || a.len < 2)
-        return -ENOENT;
-    *value = bytes_get16(a.value);
-    return 0;
-}
-
 int stun_get_u32(const struct stun_message *m, uint16_t type, uint32_t *value) {
     struct stun_attribute a;
     if (!stun_find(m, type, &a) || a.len < 4)

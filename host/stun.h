@@ -15,7 +15,6 @@
 
 #include "host/inet.h"
 
-#define STUN_PORT 3478
 #define STUN_HEADER_SIZE 20
 #define STUN_ID_SIZE 16 /* the magic cookie and 96 bits, or the 128 bits of RFC 3489 */
 #define STUN_COOKIE 0x2112a442u
@@ -119,7 +118,6 @@ bool stun_find(const struct stun_message *m, uint16_t type, struct stun_attribut
 int stun_get_address(const struct stun_message *m, uint16_t type, struct inet_addr *addr);
 int stun_get_address_of(const struct stun_message *m, uint16_t type, int family,
                         struct inet_addr *addr); /* the first one of that family */
-int stun_get_u16(const struct stun_message *m, uint16_t type, uint16_t *value);
 int stun_get_u32(const struct stun_message *m, uint16_t type, uint32_t *value);
 int stun_get_error(const struct stun_message *m, int *code, const char **reason, size_t *len);
 

@@ -79,7 +79,7 @@ int keyfile_parse(const char *line, size_t len, struct keys **keys) {
         return -ENOMEM;
     if (is_line_of(*keys, line, len))
         return 0;
-    keys_unref(*keys);
+    keys_free(*keys);
     *keys = NULL;
     return -EINVAL;
 }

@@ -6,7 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MQTT_CONNACK_MAX 4096 /* bytes of a CONNACK that are looked at */
 #define MQTT_REFERENCE_MAX 255
 
 struct mqtt_connack {

@@ -66,11 +66,6 @@ void ranges_cut(struct ranges *r, uint64_t floor) {
         r->list[0].from = floor;
 }
 
-bool ranges_has(const struct ranges *r, uint64_t number) {
-    int i = find(r, number + 1);
-    return i < r->count && r->list[i].from <= number;
-}
-
 void ranges_fini(struct ranges *r) {
     free(r->list);
     *r = (struct ranges){0};

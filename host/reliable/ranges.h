@@ -20,7 +20,6 @@ void ranges_add(struct ranges *r, uint64_t from, uint64_t to);
 /* Takes everything below `floor` out. */
 void ranges_cut(struct ranges *r, uint64_t floor);
 
-bool ranges_has(const struct ranges *r, uint64_t number);
 void ranges_fini(struct ranges *r);
 
 #endif

@@ -30,7 +30,7 @@ static void parse_file(const char *text, size_t len) {
     if (keyfile_parse(text, len, &keys) == 0) {
         keys_id(keys_public(keys), id);
         require(memmem(text, len, id, strlen(id)) != NULL);
-        keys_unref(keys);
+        keys_free(keys);
     } else {
         require(keys == NULL);
     }

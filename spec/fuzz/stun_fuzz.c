@@ -9,14 +9,12 @@ static void read_everything(const struct stun_message *m) {
     struct stun_attribute a = {0};
     struct inet_addr addr;
     const char *reason;
-    uint16_t small;
     uint32_t big;
     size_t len;
     int code;
     while (stun_next(m, &a)) {
         touch(a.value, a.len);
         require(a.value + a.len <= m->data + m->len);
-        stun_get_u16(m, a.type, &small);
         stun_get_u32(m, a.type, &big);
         stun_get_address(m, a.type, &addr);
     }
