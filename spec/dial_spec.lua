@@ -1,6 +1,7 @@
 local address = require "p2pd.address"
 local core = require "p2pd.core"
 local dial = require "p2pd.dial"
+local deadline = require "p2pd.deadline"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local lfs = require "lfs"
@@ -415,7 +416,7 @@ describe("p2pd.dial", function()
     own.ipv4[1].port, own.ipv6 = select(2, listener:getsockname()), {}
     alice.signal.address = function() return address.format(own) end
     local asking <close> = p2pd.spawn(alice.signal.send_until, alice.signal, address.parse(bob.address),
-      "P2P_DIRECT", { pipe = id.new() }, core.clock.monotonic() + WAIT, function() return true end)
+      "P2P_DIRECT", { pipe = id.new() }, deadline.after(WAIT), function() return true end)
     local stream = assert(listener:accept(WAIT))
     assert.matches("^P2PD/1 back %w+$", stream:read "l")
     assert.equal(1, bob:stats().answering)

@@ -1,5 +1,6 @@
 local address = require "p2pd.address"
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local helper = require "spec.helper"
 local id = require "p2pd.id"
 local loopback = require "spec.loopback"
@@ -103,7 +104,7 @@ describe("p2pd.strategy.reverse", function()
     loopback.pretend(alice, select(2, listener:getsockname()))
     local peer, pipe_id = address.parse(bob.address), id.new()
     for _ = 1, 3 do
-      alice.signal:send_until(peer, "P2P_DIRECT", { pipe = pipe_id }, core.clock.monotonic() + WAIT,
+      alice.signal:send_until(peer, "P2P_DIRECT", { pipe = pipe_id }, deadline.after(WAIT),
         function() return true end)
     end
     assert.equal("x", alice:echo(bob.address, "x", WAIT)) -- all three have come

@@ -252,17 +252,16 @@ end
 -- Whether it is worth waiting for the peer's present address: with nothing but that to go on for as long as
 -- the dial may take, else for a moment.
 function Dial:is_refreshing()
-  if not self.refresh_began then return false end
-  if self.refresh_ended then return false end
+  if not self.refresh_by or self.refresh_ended then return false end
   if not self.node:pairs(self.peer)[1] then return true end
-  return core.clock.monotonic() < self.refresh_began + REFRESH_S
+  return not self.refresh_by:has_passed()
 end
 
 --- Seconds until waiting for it is not worth it any more; nil when nothing says so.
 -- @local
 function Dial:refresh_left()
   if not self:is_refreshing() or not self.node:pairs(self.peer)[1] then return nil end
-  return math.max(0, self.refresh_began + REFRESH_S - core.clock.monotonic())
+  return self.refresh_by:left()
 end
 
 -- Addresses go stale. Every answer tells the peer's present one, so it is asked for when none is under way:
@@ -284,8 +283,8 @@ end
 --- Asks for the peer's present address, once; the strategies that have begun go first.
 -- @local
 function Dial:refresh()
-  if self.refresh_began then return end
-  self.refresh_began = core.clock.monotonic()
+  if self.refresh_by then return end
+  self.refresh_by = deadline.after(REFRESH_S)
   self.children:spawn(refresh, self)
 end
 

@@ -8,6 +8,7 @@ local core = require "p2pd.core"
 local clock = require "p2pd.clock"
 local admission = require "p2pd.signal.admission"
 local brokers = require "p2pd.signal.brokers"
+local deadline = require "p2pd.deadline"
 local id = require "p2pd.id"
 local message = require "p2pd.signal.message"
 local limit = require "p2pd.limit"
@@ -16,10 +17,11 @@ local text = require "p2pd.text"
 
 local signal = {}
 
-local RETRANSMIT = 0.5    -- seconds until a request is repeated, on the next broker
-local RETRANSMIT_MAX = 8.0
-local SKEW_MAX = 1e9 -- seconds that are told
-local JOIN_WAIT = 5.0     -- seconds for which a request waits for a broker that we have to join
+local REQUEST_S = 10.0       -- that a request takes at most, unless it is told otherwise
+local RETRANSMIT_S = 0.5     -- until a request is repeated, on the next broker
+local RETRANSMIT_MAX_S = 8.0 -- that becomes, doubling
+local JOIN_WAIT_S = 5.0      -- for which a request waits for a broker that we have to join
+local SKEW_MAX_S = 1e9       -- of a clock, that is told
 
 local Signal = { __name = "p2pd.signal" }
 Signal.__index = Signal
@@ -98,7 +100,7 @@ local function describe_skew(m)
   local ahead = m.time - clock.now()
   local unsure = clock.offset().source == "system" and ", and no NTP server has told this one the time" or ""
   return ("one of the two clocks is wrong: by the clock here the message is from %.0f s %s%s"):format(
-    math.min(math.abs(ahead), SKEW_MAX), ahead > 0 and "ahead" or "ago", unsure)
+    math.min(math.abs(ahead), SKEW_MAX_S), ahead > 0 and "ahead" or "ago", unsure)
 end
 
 -- A peer of which nothing but the clock is wrong, or ours is. It is told, but not so often that replayed
@@ -206,7 +208,7 @@ end
 
 -- Publishes a copy, or waits until a broker can take one. `at` is the broker that took it; an outage ends it.
 local function send_copy(self, list, turn, m)
-  local payload, reason, code = self.admission:pack(m, nil, core.clock.monotonic())
+  local payload, reason, code = self.admission:pack(m, nil, clock.monotonic())
   if not payload then return nil, reason, code end
   local at
   at, reason, code = publish_next(self, list, turn, m, payload)
@@ -217,31 +219,30 @@ local function send_copy(self, list, turn, m)
   return false
 end
 
---- Sends copies until the caller's deadline, or until it is cancelled: first at once, then after growing
+--- Sends copies until a deadline, or until it is cancelled: first at once, then after growing
 -- times, each on the next broker.
 -- @tparam table peer a parsed address
 -- @tparam string kind the message's type
 -- @tparam ?table fields
--- @tparam number deadline on the monotonic clock
+-- @tparam deadline expiry see @{p2pd.deadline}
 -- @tparam function sent called with each copy; true ends it
 -- @treturn boolean true when `sent` ended it; else nil, message, code (ETIMEDOUT: no answer; ENOTCONN: no
 -- broker of the peer's can be used, said as soon as that is known)
-function Signal:send_until(peer, kind, fields, deadline, sent)
+function Signal:send_until(peer, kind, fields, expiry, sent)
   local list = self.brokers:route(peer)
   self.admission:trust(peer.node_id, clock.monotonic())
   if #list == 0 then return nil, "the address names no broker of our settings", "EINVAL" end
   local _ <close> = self.brokers:urge(list)
-  local turn, interval, published = 0, RETRANSMIT, false
-  while not self.closed and core.clock.monotonic() < deadline do
+  local turn, interval, published = 0, RETRANSMIT_S, false
+  while not self.closed and not expiry:has_passed() do
     local m = compose(self, peer.node_id, kind, fields)
     m.insecure = peer.insecure or nil
     local at, reason, code = send_copy(self, list, turn, m)
     if at == nil then return nil, reason, code end
-    local left = math.max(0, deadline - core.clock.monotonic())
-    local wait = math.min(at and interval or JOIN_WAIT, left)
+    local wait = expiry:left(at and interval or JOIN_WAIT_S)
     if at then
       published = true
-      turn, interval = at, math.min(interval * 2, RETRANSMIT_MAX)
+      turn, interval = at, math.min(interval * 2, RETRANSMIT_MAX_S)
       if sent(m, wait) then return true end
     else
       self.brokers.changed:wait(wait)
@@ -262,7 +263,7 @@ function Signal:send(peer, kind, fields)
   if self.closed then return nil, "the node is closed", "EBADF" end
   local list = self.brokers:route(peer)
   local m = compose(self, peer.node_id, kind, fields)
-  local payload, reason, code = self.admission:pack(m, nil, core.clock.monotonic())
+  local payload, reason, code = self.admission:pack(m, nil, clock.monotonic())
   if not payload then return nil, reason, code end
   local at
   at, reason, code = publish_next(self, list, 0, m, payload)
@@ -286,8 +287,8 @@ function Signal:request(peer, kind, fields, timeout, messages)
   local _ <close> = setmetatable({}, { __close = function()
     for _, sent_id in ipairs(exchange.ids) do self.exchanges[sent_id] = nil end
   end })
-  local deadline = core.clock.monotonic() + (timeout or 10)
-  local ok, reason, code = self:send_until(peer, kind, fields, deadline, function(m, wait)
+  local expiry = deadline.after(timeout or REQUEST_S)
+  local ok, reason, code = self:send_until(peer, kind, fields, expiry, function(m, wait)
     exchange.ids[#exchange.ids + 1] = m.id
     self.exchanges[m.id] = exchange
     exchange.condition:wait(wait)

@@ -3,6 +3,7 @@
 -- log, and ends with the process that started it.
 -- @module p2pd.lab.servers
 local core = require "p2pd.core"
+local deadline = require "p2pd.deadline"
 local scratch = require "p2pd.lab.scratch"
 
 local servers = {}
@@ -26,12 +27,11 @@ function server:log()
 end
 
 local function wait_until_ready(self)
-  local deadline = core.clock.monotonic() + READY_S
+  local limit = deadline.after(READY_S)
   while not self:is_ready(self:log()) do
-    local left = deadline - core.clock.monotonic()
-    local how, status = self.child:wait(math.max(0, math.min(SILENT_S, left)))
+    local how, status = self.child:wait(limit:left(SILENT_S))
     if how then return nil, ("%s ended: %s %s"):format(self.name, how, status) end
-    if left <= 0 then return nil, self.name .. " is not ready in time" end
+    if limit:has_passed() then return nil, self.name .. " is not ready in time" end
   end
   return true
 end
