@@ -56,30 +56,31 @@ local function complete_body(response, data, ended)
   return ended and not length and data or nil
 end
 
+-- The response that the bytes are; false when they are the beginning of one; or nil, reason, code.
+local function parse(data, ended)
+  local head, rest = data:find("\r\n\r\n", 1, true)
+  if not head then
+    if #data > HEAD_MAX then return nil, "a head without end", "EMSGSIZE" end
+    return false
+  end
+  local response, reason, code = parse_head(data:sub(1, head + 1))
+  if not response then return nil, reason, code end
+  local body = data:sub(rest + 1)
+  if #body > http.BODY_MAX + HEAD_MAX then return nil, "an answer without end", "EMSGSIZE" end
+  response.body = complete_body(response, body, ended)
+  return response.body and response or false
+end
+
 local function read_response(stream, limit)
-  local data, response = "", nil
+  local data = ""
   while true do
     stream:settimeout(limit:left())
     local more, reason, code = stream:recv()
     if not more and reason then return nil, reason, code end
     data = data .. (more or "")
-    if not response then
-      local head, rest = data:find("\r\n\r\n", 1, true)
-      if not head and #data > HEAD_MAX then return nil, "a head without end", "EMSGSIZE" end
-      if head then
-        response, reason, code = parse_head(data:sub(1, head + 1))
-        if not response then return nil, reason, code end
-        data = data:sub(rest + 1)
-      end
-    end
-    if #data > http.BODY_MAX + HEAD_MAX then return nil, "an answer without end", "EMSGSIZE" end
-    response = response or false
-    local body = response and complete_body(response, data, not more)
-    if body then
-      response.body = body
-      return response
-    end
-    response = response or nil
+    local response
+    response, reason, code = parse(data, not more)
+    if response ~= false then return response, reason, code end
     if not more then return nil, "the answer is cut off", "EBADMSG" end
   end
 end
