@@ -8,6 +8,7 @@
 -- they were written, so `format(parse(text)) == text`.
 -- @module p2pd.address
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 local nat = require "p2pd.nat"
 
 local address = {}
@@ -20,7 +21,6 @@ local MAX_OFFSET = 65535
 local MAX_DELTA = 65535
 local MAX_SHOWN = 40 -- characters of a bad value that an error repeats
 
-local FAMILY_NAMES = { ipv4 = "IPv4", ipv6 = "IPv6" }
 local UNREACHABLE = { unspecified = true, multicast = true, broadcast = true }
 
 local find, sub, match = string.find, string.sub, string.match
@@ -53,7 +53,7 @@ local function parse_ip(text, family)
   local class, found = classify(text)
   if not class then return nil, show(text) .. " is not an IP address" end
   if found ~= family or family == "ipv6" and is_mapped(text) then
-    return nil, ("%s is not %s"):format(show(text), FAMILY_NAMES[family])
+    return nil, ("%s is not %s"):format(show(text), families.TITLES[family])
   end
   local leads_elsewhere = not text:find "^::" and core.inet.embedded(text) -- to IPv4, by 6to4 and the like
   if UNREACHABLE[class] and not leads_elsewhere then return nil, ("%s is %s"):format(show(text), class) end

@@ -1,5 +1,6 @@
 --- What a person could do about a connect that has failed, in one sentence. Pure: made of the dial's report.
 -- @module p2pd.advice
+local families = require "p2pd.families"
 local nat = require "p2pd.nat"
 local predict = require "p2pd.punch.predict"
 
@@ -8,7 +9,6 @@ local advice = {}
 local USUAL_S = 20 -- that a connect may take
 local SHORT_S = 5  -- of a timeout that may be the reason
 
-local FAMILY_NAMES = { ipv4 = "IPv4", ipv6 = "IPv6" }
 local RELAY = "so a relay is needed: add a TURN server to the settings"
 
 -- -- looking at a report
@@ -121,8 +121,8 @@ local function no_family(facts)
   end
   local here, there = next(local_ones), next(remote_ones)
   if not here or not there or facts.has_turn then return nil end
-  return ("this side has only %s and the peer only %s, %s that serves both"):format(FAMILY_NAMES[here],
-    FAMILY_NAMES[there], RELAY)
+  return ("this side has only %s and the peer only %s, %s that serves both"):format(families.TITLES[here],
+    families.TITLES[there], RELAY)
 end
 
 local function few_strategies(facts, report)

@@ -8,6 +8,7 @@ local clock = require "p2pd.clock"
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
 local exchange = require "p2pd.stun.exchange"
+local families = require "p2pd.families"
 local id = require "p2pd.id"
 local interfaces = require "p2pd.net.interfaces"
 local port_mapping = require "p2pd.port_mapping"
@@ -22,7 +23,6 @@ netcheck.TIMEOUT = 2           -- seconds for any server
 
 local CONNECT_MIN = 0.01 -- seconds that a broker has at least
 local NTP = { count = 4, spacing = 0.1, spacing_max = 0.2, timeout = 1 }
-local ANY = { ipv4 = "0.0.0.0", ipv6 = "::" }
 
 local function failure(entry, reason)
   return { host = entry.host, port = entry.port, ok = false, reason = reason }
@@ -78,7 +78,7 @@ local function ask_udp(entry, family, timeout)
   local ips, reason, code = core.inet.resolve(entry.host, family, timeout)
   if not ips then return nil, reason, code end
   local is_nat64 = family == "ipv4" and core.nat64.prefix()
-  local socket <close>, fault, errno = exchange.open { ip = ANY[is_nat64 and "ipv6" or family] }
+  local socket <close>, fault, errno = exchange.open { ip = families.ANY[is_nat64 and "ipv6" or family] }
   if not socket then return nil, fault, errno end
   return behaviour.greet(socket, entry, ips, family)
 end

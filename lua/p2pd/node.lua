@@ -9,6 +9,7 @@ local clock = require "p2pd.clock"
 local config = require "p2pd.config"
 local deadline = require "p2pd.deadline"
 local dial = require "p2pd.dial"
+local families = require "p2pd.families"
 local keyring = require "p2pd.keyring"
 local limits = require "p2pd.limit"
 local message = require "p2pd.signal.message"
@@ -228,7 +229,7 @@ end
 -- The addresses that our user has named; and where a peer that we trust from now on may come from.
 local function note_typed(self, peer)
   peer.typed = peers.named(peer)
-  for _, family in ipairs { "ipv4", "ipv6" } do
+  for _, family in ipairs(families.ALL) do
     for _, record in ipairs(peer[family]) do self.limits.trust:note_source(record.external) end
   end
 end

@@ -4,6 +4,7 @@
 -- peace. Every burst uses sockets of its own, so nobody can foresee their ports (RFC 9109).
 -- @module p2pd.ntp
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 local task = require "p2pd.task"
 
 local ntp = {}
@@ -89,8 +90,7 @@ end
 
 -- A burst of requests to one address. True when it brought a sample.
 local function ask(entry, target, options, on_sample)
-  local _, family = core.inet.class(target.ip)
-  local socket <close>, reason, code = core.udp.bind { ip = family == "ipv6" and "::" or "0.0.0.0" }
+  local socket <close>, reason, code = core.udp.bind { ip = families.ANY[families.of(target.ip)] }
   if not socket then
     note(entry, reason, code)
     return false

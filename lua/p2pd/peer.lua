@@ -4,6 +4,7 @@
 -- @module p2pd.peer
 local address = require "p2pd.address"
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 local text_of = require "p2pd.text"
 
 local peer = {}
@@ -137,7 +138,7 @@ end
 -- @treturn table a set of IP addresses
 function peer.named(parsed)
   local typed = {}
-  for _, family in ipairs { "ipv4", "ipv6" } do
+  for _, family in ipairs(families.ALL) do
     for _, record in ipairs(parsed[family]) do
       typed[record.external], typed[record.internal] = true, true
     end

@@ -6,6 +6,7 @@
 -- @classmod p2pd.dial.report
 local core = require "p2pd.core"
 local endpoint = require "p2pd.endpoint"
+local families = require "p2pd.families"
 local nat = require "p2pd.nat"
 local text = require "p2pd.text"
 
@@ -189,7 +190,7 @@ end
 
 local function records_of(peer)
   local list = {}
-  for _, family in ipairs { "ipv4", "ipv6" } do
+  for _, family in ipairs(families.ALL) do
     for _, record in ipairs(peer[family]) do
       list[#list + 1] = { family = family, external = record.external, nat = record.nat }
     end

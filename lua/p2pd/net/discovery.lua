@@ -4,13 +4,13 @@
 local behaviour = require "p2pd.nat.behaviour"
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
+local families = require "p2pd.families"
 local stun = require "p2pd.stun"
 local task = require "p2pd.task"
 
 local discovery = {}
 
 local TARGETS_MAX = 4   -- addresses of one server's name that are asked
-local FAMILY_NAMES = { ipv4 = "IPv4", ipv6 = "IPv6" }
 
 local Discovery = { __name = "p2pd.net.discovery" }
 Discovery.__index = Discovery
@@ -59,12 +59,12 @@ end
 --- Notes why the external address of a route is not known.
 function Discovery:note(route, reasons)
   table.insert(self.notes, ("the external %s address of %s (%s) is unknown: %s"):format(
-    FAMILY_NAMES[route.family], route.name, route.nic, reasons))
+    families.TITLES[route.family], route.name, route.nic, reasons))
 end
 
 local function targets_of(self, route, server)
   local ips, reason, code = self:lookup(server.host, route.family)
-  if code == "ENOENT" then reason = "no " .. FAMILY_NAMES[route.family] .. " address" end
+  if code == "ENOENT" then reason = "no " .. families.TITLES[route.family] .. " address" end
   if not ips then return nil, reason, code end
   local targets = {}
   for i = 1, math.min(#ips, TARGETS_MAX) do targets[i] = { ip = ips[i], port = server.port } end

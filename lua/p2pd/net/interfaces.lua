@@ -2,6 +2,7 @@
 -- have a default route.
 -- @module p2pd.net.interfaces
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 local list = require "p2pd.list"
 
 local interfaces = {}
@@ -56,7 +57,7 @@ function interfaces.addresses(netif, family)
 end
 
 local function has_usable(netif)
-  for _, family in ipairs { "ipv4", "ipv6" } do
+  for _, family in ipairs(families.ALL) do
     for _, candidate in ipairs(netif[family]) do
       if is_usable(candidate) then return true end
     end

@@ -2,6 +2,7 @@
 -- p2pd.net.routes has their fields, and what servers add to them.
 -- @module p2pd.net.local_routes
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 local list = require "p2pd.list"
 local interfaces = require "p2pd.net.interfaces"
 local nat = require "p2pd.nat"
@@ -12,7 +13,6 @@ local_routes.MAX = 3 -- of a family, as in a peer address
 
 local ADDRESSES_MAX = 8 -- of an interface and a family that are looked at
 
-local FAMILIES = { "ipv4", "ipv6" }
 local DEFAULTS = { ipv4 = "default4", ipv6 = "default6" }
 local GATEWAYS = { ipv4 = "gateway4", ipv6 = "gateway6" }
 
@@ -165,7 +165,7 @@ end
 -- @treturn {table,...} IPv4 routes, then IPv6 routes
 function local_routes.find(chosen, known)
   local found = {}
-  for _, family in ipairs(FAMILIES) do add_family(found, chosen, family, known or {}) end
+  for _, family in ipairs(families.ALL) do add_family(found, chosen, family, known or {}) end
   if known then keep_nat64(found, known) end
   return found
 end

@@ -6,10 +6,12 @@
 -- IPv4 one (NAT64, 6to4 and the like) counts as what that one is.
 -- @module p2pd.net.reach
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 
 local reach = {}
 
 local LIST_S = 2 -- for which the machine's own addresses are believed
+local PREFIX = 24 -- bits of a subnet, where the host does not tell it
 local INNER = { private = true, shared = true, ["link-local"] = true }
 
 -- Ranges for examples (RFC 5737, RFC 3849): nobody is there in the internet, and labs are made of them.
@@ -37,7 +39,7 @@ local function own_addresses()
   if now - own.at < LIST_S then return own.addresses end
   own.at, own.addresses = now, {}
   for _, netif in ipairs(core.netif.list() or {}) do
-    for _, family in ipairs { "ipv4", "ipv6" } do
+    for _, family in ipairs(families.ALL) do
       for _, record in ipairs(netif[family]) do own.addresses[plain(record.ip)] = true end
     end
   end
@@ -59,8 +61,16 @@ end
 
 -- -- what is inside
 
+--- Whether an address is in the subnet of a route's own one.
+-- @tparam table route
+-- @tparam string ip
+-- @treturn boolean
+function reach.is_in_subnet(route, ip)
+  return core.inet.same_subnet(ip, route.nic, route.prefix or PREFIX)
+end
+
 local function is_on_lan(route, ip)
-  return core.inet.same_subnet(ip, route.nic, route.prefix or 24)
+  return reach.is_in_subnet(route, ip)
     or core.inet.class(ip) == "link-local" and route.family == "ipv6"
 end
 
@@ -72,7 +82,7 @@ end
 -- Whether a peer that is seen at an address is behind our router, or in our subnet.
 local function shares(route, external)
   return external ~= nil and (external == route.external
-    or core.inet.same_subnet(external, route.nic, route.prefix or 24))
+    or reach.is_in_subnet(route, external))
 end
 
 local function refuse(ip, why)
@@ -98,7 +108,7 @@ function reach.check(route, ip, who, external)
   ip = plain(ip)
   local class, family = core.inet.class(ip)
   local is_known = class == "global" or INNER[class] or class == "loopback" or is_example(ip)
-  local is_many = core.inet.is_subnet_broadcast(ip, route.nic, route.prefix or 24)
+  local is_many = core.inet.is_subnet_broadcast(ip, route.nic, route.prefix or PREFIX)
   if not is_known or family ~= route.family or is_many then
     return refuse(ip, "is no address to connect to")
   end

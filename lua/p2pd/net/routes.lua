@@ -18,6 +18,7 @@
 local core = require "p2pd.core"
 local classify = require "p2pd.nat.classify"
 local discovery = require "p2pd.net.discovery"
+local families = require "p2pd.families"
 local list = require "p2pd.list"
 local local_routes = require "p2pd.net.local_routes"
 local nat = require "p2pd.nat"
@@ -30,7 +31,6 @@ routes.TIMEOUT = classify.TIMEOUT -- seconds for all of it, unless all servers a
 
 local SILENCES_MAX = 2  -- times that no server answers, until what they said before is not believed any more
 
-local FAMILIES = { "ipv4", "ipv6" }
 
 --- The routes of some interfaces, at most three of a family, as far as the host itself knows them. Waits for
 -- nothing.
@@ -275,7 +275,7 @@ function routes.complete(found, servers, options)
   self.hairpin = options.hairpin
   local searches = {}
   local complete_of = { ipv4 = complete_ipv4, ipv6 = complete_family }
-  for i, family in ipairs(FAMILIES) do
+  for i, family in ipairs(families.ALL) do
     searches[i] = function() complete_of[family](self, found, family) return true end
   end
   task.all(searches)

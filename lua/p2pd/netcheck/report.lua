@@ -1,5 +1,6 @@
 --- A netcheck as text for people, in 80 columns, and as a table for JSON. Pure.
 -- @module p2pd.netcheck.report
+local families = require "p2pd.families"
 local json = require "dkjson"
 local nat = require "p2pd.nat"
 local forecast = require "p2pd.netcheck.forecast"
@@ -10,7 +11,6 @@ local report = {}
 
 local WIDTH = 80
 local NAT_WIDTH = WIDTH - #"        NAT: ; ports: "
-local FAMILIES = { { "ipv4", "IPv4" }, { "ipv6", "IPv6" } }
 
 local function milliseconds(seconds)
   return ("%.1f ms"):format(seconds * 1e3)
@@ -107,18 +107,18 @@ end
 -- Of which families an interface is the way out.
 local function describe_way(found, one)
   local names = {}
-  for _, family in ipairs(FAMILIES) do
-    local route = routes_of(found, one.name, family[1])[1]
-    if route and route.way then names[#names + 1] = family[2] end
+  for _, family in ipairs(families.ALL) do
+    local route = routes_of(found, one.name, family)[1]
+    if route and route.way then names[#names + 1] = families.TITLES[family] end
   end
   return names[1] and ", the way out by " .. table.concat(names, " and ") or ""
 end
 
 local function add_families(lines, found, one)
-  for _, family in ipairs(FAMILIES) do
-    local routes = routes_of(found, one.name, family[1])
-    for _, route in ipairs(routes) do add_route(lines, family[2], route) end
-    if not routes[1] then lines[#lines + 1] = ("  %s  none"):format(family[2]) end
+  for _, family in ipairs(families.ALL) do
+    local routes = routes_of(found, one.name, family)
+    for _, route in ipairs(routes) do add_route(lines, families.TITLES[family], route) end
+    if not routes[1] then lines[#lines + 1] = ("  %s  none"):format(families.TITLES[family]) end
   end
 end
 
@@ -187,9 +187,9 @@ local WAYS = { ["one side connects"] = "directly", ["simultaneous open"] = "both
 local function add_forecast(lines, found)
   local sentences, ways = forecast.verdict(found)
   lines[#lines + 1] = "what to expect"
-  for _, family in ipairs(FAMILIES) do
-    for i, one in ipairs(ways[family[1]] or {}) do
-      if i == 1 then lines[#lines + 1] = ("  %s, peers"):format(family[2]) end
+  for _, family in ipairs(families.ALL) do
+    for i, one in ipairs(ways[family] or {}) do
+      if i == 1 then lines[#lines + 1] = ("  %s, peers"):format(families.TITLES[family]) end
       lines[#lines + 1] = ("    %-55s %s"):format(one.peer, WAYS[one.way])
     end
   end
@@ -269,9 +269,9 @@ end
 -- The first route of a family stands for the interface; an address with an external one of its own is `more`.
 local function interface_object(found, one)
   local object, more = { name = one.name }, {}
-  for _, family in ipairs(FAMILIES) do
-    local routes = routes_of(found, one.name, family[1])
-    object[family[1]] = routes[1] and route_object(routes[1]) or json.null
+  for _, family in ipairs(families.ALL) do
+    local routes = routes_of(found, one.name, family)
+    object[family] = routes[1] and route_object(routes[1]) or json.null
     for i = 2, #routes do more[#more + 1] = route_object(routes[i]) end
   end
   object.more = more[1] and list(more) or nil

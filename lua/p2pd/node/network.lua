@@ -3,6 +3,7 @@
 -- already listens and dials. The network may be looked at again at any time: what is still there stays.
 -- @classmod p2pd.node.network
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 local interfaces = require "p2pd.net.interfaces"
 local list = require "p2pd.list"
 local nat = require "p2pd.nat"
@@ -154,7 +155,7 @@ end
 local function collect_addresses(all)
   local own = {}
   for _, netif in ipairs(all) do
-    for _, family in ipairs { "ipv4", "ipv6" } do
+    for _, family in ipairs(families.ALL) do
       for _, one in ipairs(netif[family]) do own[one.ip] = netif.up and netif.name or own[one.ip] end
     end
   end

@@ -5,6 +5,7 @@ local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
 local endpoint = require "p2pd.endpoint"
 local expiring_map = require "p2pd.expiring_map"
+local families = require "p2pd.families"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
@@ -74,7 +75,7 @@ end
 
 local function addresses_of(peer)
   local set = {}
-  for _, family in ipairs { "ipv4", "ipv6" } do
+  for _, family in ipairs(families.ALL) do
     for _, record in ipairs(peer[family]) do set[record.external], set[record.internal] = true, true end
   end
   return set

@@ -3,19 +3,19 @@
 -- believed.
 -- @module p2pd.port_mapping.announcements
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 local task = require "p2pd.task"
 
 local announcements = {}
 
 local PORT, SERVER_PORT = 5350, 5351
-local ANY = { ipv4 = "0.0.0.0", ipv6 = "::" }
 local PAUSE_S = 1 -- between two that are passed on
 
 --- Listens until the task is cancelled; ends at once when the port can't be had.
 -- @tparam string family
 -- @tparam function heard of the address that it came from
 function announcements.listen(family, heard)
-  local socket <close> = core.udp.bind { ip = ANY[family], port = PORT, reuse = true }
+  local socket <close> = core.udp.bind { ip = families.ANY[family], port = PORT, reuse = true }
   while socket do
     local data, ip, port = socket:recvfrom()
     if data and port == SERVER_PORT and heard(ip) then task.sleep(PAUSE_S) end

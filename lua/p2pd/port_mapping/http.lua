@@ -3,6 +3,7 @@
 -- @module p2pd.port_mapping.http
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
+local endpoint = require "p2pd.endpoint"
 
 local http = {}
 
@@ -11,8 +12,7 @@ http.BODY_MAX = 65536 -- bytes
 local HEAD_MAX = 8192 -- bytes
 
 local function authority(ip, port)
-  ip = ip:gsub("%%.*", "")
-  return ("%s:%d"):format(ip:find(":", 1, true) and "[" .. ip .. "]" or ip, port)
+  return endpoint.format((ip:gsub("%%.*", "")), port)
 end
 
 local function compose(target, request)

@@ -1,7 +1,6 @@
 --- A candidate pair, seen by a punch: whether the peers are on one machine, behind one router, on one LAN or
 -- apart; how they can meet; and what may be believed of the peer. Pure.
 -- @module p2pd.punch.pairing
-local core = require "p2pd.core"
 local nat = require "p2pd.nat"
 local predict = require "p2pd.punch.predict"
 local reach = require "p2pd.net.reach"
@@ -18,7 +17,7 @@ end
 -- @treturn boolean
 function pairing.shares_router(pair)
   return pair.remote.external == pair.route.external
-    or core.inet.same_subnet(pair.remote.external, pair.route.nic, pair.route.prefix or 24)
+    or reach.is_in_subnet(pair.route, pair.remote.external)
 end
 
 --- Whether a peer may be reached at its internal address.
@@ -26,7 +25,7 @@ end
 -- @treturn boolean
 function pairing.shares_lan(pair)
   return pairing.shares_router(pair)
-    or core.inet.same_subnet(pair.remote.internal, pair.route.nic, pair.route.prefix or 24)
+    or reach.is_in_subnet(pair.route, pair.remote.internal)
 end
 
 --- How a pair can meet.

@@ -2,6 +2,7 @@
 -- @module p2pd.relay.local_relay
 local core = require "p2pd.core"
 local endpoint = require "p2pd.endpoint"
+local families = require "p2pd.families"
 local pool = require "p2pd.turn.pool"
 local reach = require "p2pd.net.reach"
 local reliable = require "p2pd.turn.reliable"
@@ -14,7 +15,6 @@ local ALLOCATE_S = 8 -- seconds for an allocation
 local CONNECT_S = 8  -- for each step of a link over datagrams
 local SPARES = 2     -- data connections opened ahead: the two halves of a pair
 
-local FAMILIES = { "ipv4", "ipv6" }
 
 -- A family that we do not speak: nothing of it is ours, and nothing is near.
 local NOWHERE = {
@@ -50,7 +50,7 @@ end
 -- Those of every family that a relay serves.
 local function addresses_of(node, peer, allocation)
   local list = {}
-  for _, family in ipairs(FAMILIES) do
+  for _, family in ipairs(families.ALL) do
     if not allocation or allocation:serves(family) then add_addresses(list, node, peer, family) end
   end
   return list

@@ -42,7 +42,7 @@ local COMMON = {
   pipe = field.optional(field.id),
   from = id.is_id,
   to = id.is_id,
-  address = function(v) return is_text(v, address.MAX_BYTES or 4096) end,
+  address = function(v) return is_text(v, address.MAX_BYTES) end,
   time = function(v) return math.type(v) ~= nil end,
   ttl = function(v) return math.type(v) ~= nil and v > 0 and v <= message.MAX_TTL end,
   insecure = function(v) return v == nil or v == true end,

@@ -22,7 +22,7 @@ end
 local function is_near(pair)
   local on_nic = pair.family == "ipv4" and pair.remote.internal or pair.remote.external
   return pair.remote.external == pair.route.external
-    or core.inet.same_subnet(on_nic, pair.route.nic, pair.route.prefix or 24)
+    or reach.is_in_subnet(pair.route, on_nic)
 end
 
 -- The peer's endpoints that make sense from our route.

@@ -2,6 +2,7 @@
 -- allocation of one side. The other side needs none: its datagrams go to the relayed address as they are.
 -- @module p2pd.turn.reliable
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 local task = require "p2pd.task"
 
 local reliable = {}
@@ -43,8 +44,7 @@ end
 -- @tparam number timeout seconds
 -- @treturn stream one on which nothing has been said; or nil, message, code
 function reliable.connect(ip, port, from, pipe_id, role, timeout)
-  local any = ip:find(":", 1, true) and "::" or "0.0.0.0"
-  local socket <close>, reason, code = core.udp.bind { ip = from or any }
+  local socket <close>, reason, code = core.udp.bind { ip = from or families.ANY[families.of(ip)] }
   if not socket then return nil, reason, code end
   local carrier
   carrier, reason, code = socket:datagrams(ip, port)

@@ -1,6 +1,7 @@
 --- Transports to a TURN server: datagrams, or frames on a TCP or TLS stream, all with the same face.
 -- @module p2pd.turn.transport
 local core = require "p2pd.core"
+local families = require "p2pd.families"
 local framing = require "p2pd.stun.framing"
 local task = require "p2pd.task"
 
@@ -104,7 +105,7 @@ function transport.open(server, ip, limit)
     local stream, message, code = transport.connect(server, ip, limit)
     return stream and setmetatable({ stream = stream }, Frames), message, code
   end
-  local socket, message, code = core.udp.bind { ip = ip:find(":", 1, true) and "::" or "0.0.0.0" }
+  local socket, message, code = core.udp.bind { ip = families.ANY[families.of(ip)] }
   if not socket then return nil, message, code end
   local way
   way, message, code = socket:datagrams(ip, server.port)
