@@ -174,43 +174,65 @@ function cli.parse(parser, ...)
   return nil, cli.USAGE
 end
 
---- argparse converters: they return nil and what is wrong.
+-- argparse's converters.
+
+--- A port, 0 for any free one.
+-- @tparam string text
+-- @treturn integer; or nil and what is wrong
 function cli.port(text)
   local port = math.tointeger(tonumber(text))
   if port and port >= 0 and port <= 65535 then return port end
   return nil, ("%s is not a port from 0 to 65535"):format(text)
 end
 
+--- An address and a port.
+-- @tparam string text
+-- @treturn table `ip`, `port`; or nil and what is wrong
 function cli.place(text)
   local ip, port = endpoint.parse(text, 0)
   if ip then return { ip = ip, port = port } end
   return nil, text .. " is no IP:PORT"
 end
 
+--- A duration.
+-- @tparam string text
+-- @treturn number more than 0; or nil and what is wrong
 function cli.seconds(text)
   local seconds = tonumber(text)
   if seconds and seconds > 0 and seconds < math.huge then return seconds end
   return nil, ("%s is not a number of seconds"):format(text)
 end
 
+--- A count.
+-- @tparam string text
+-- @treturn integer 1 or more; or nil and what is wrong
 function cli.count(text)
   local count = math.tointeger(tonumber(text))
   if count and count > 0 then return count end
   return nil, ("%s is not a count"):format(text)
 end
 
+--- An amount.
+-- @tparam string text
+-- @treturn number 0 or more; or nil and what is wrong
 function cli.amount(text)
   local amount = tonumber(text)
   if amount and amount >= 0 and amount < math.huge then return amount end
   return nil, ("%s is not a number from 0 on"):format(text)
 end
 
+--- A whole number.
+-- @tparam string text
+-- @treturn integer 0 or more; or nil and what is wrong
 function cli.whole(text)
   local whole = math.tointeger(tonumber(text))
   if whole and whole >= 0 then return whole end
   return nil, ("%s is not a whole number from 0 on"):format(text)
 end
 
+--- Names of strategies, with commas between them.
+-- @tparam string text
+-- @treturn {string,...}; or nil and what is wrong
 function cli.strategies(text)
   local list = {}
   for name in text:gmatch "[^,]+" do

@@ -57,6 +57,8 @@ local function wake_refreshers(self)
   for _, refresher in pairs(self.refreshers) do refresher.wake:broadcast() end
 end
 
+--- See @{clock.now}.
+-- @local
 function Clock:now()
   local found = self.found
   if not found then return realtime() + self.skew end
@@ -64,12 +66,16 @@ function Clock:now()
   return found.offset + boottime()
 end
 
+--- See @{clock.to_monotonic}.
+-- @local
 function Clock:to_monotonic(network_time)
   local found = self.found
   if not found then return network_time - (lead(realtime) + self.skew) end
   return network_time - (found.offset + lead(boottime))
 end
 
+--- See @{clock.offset}.
+-- @local
 function Clock:offset()
   local found = self.found
   if not found then return { offset = 0, bound = math.huge, source = "system", servers = 0 } end
@@ -98,6 +104,8 @@ local function with_update(options, on_update)
   return passed
 end
 
+--- See @{clock.measure}.
+-- @local
 function Clock:measure(servers, options)
   local survey = ntp.survey(servers)
   local result, reason, code =
@@ -173,6 +181,7 @@ end
 local Handle = { __name = "p2pd.clock.refresher" }
 Handle.__index = Handle
 
+--- Ends the measuring when nobody else needs it.
 function Handle:close()
   local refresher = self.refresher
   self.refresher = nil
@@ -197,6 +206,8 @@ local function key_of(servers)
   return table.concat(names, "\n")
 end
 
+--- See @{clock.start}.
+-- @local
 function Clock:start(servers)
   local handle = setmetatable({ clock = self }, Handle)
   if not servers[1] then return handle end

@@ -36,6 +36,7 @@ local ROLES = {
 }
 
 --- Looks at what a stream begins with.
+-- @tparam stream stream
 -- @treturn table role: "tls" (nothing has been taken from the stream), "back" (with pipe) or "dial" (an
 -- insecure one, with pipe, from, to); or nil, message, code
 function handshake.receive(stream)
@@ -143,6 +144,7 @@ function handshake.is_lost(line)
 end
 
 --- The dialer's part: reads what the answering node makes of the stream; waits.
+-- @tparam stream stream
 -- @treturn boolean|string true, or for a session's path what the other side calls the session; or nil,
 -- message, code (EACCES: it refuses)
 function handshake.receive_verdict(stream)

@@ -51,6 +51,8 @@ function signal.new(options)
   return self
 end
 
+--- Counts an event for @{Signal:stats}.
+-- @tparam string what
 function Signal:count(what)
   self.counts[what] = (self.counts[what] or 0) + 1
 end
@@ -170,6 +172,11 @@ local function compose(self, to, kind, fields)
   return m
 end
 
+--- Publishes a message that is sealed.
+-- @tparam table broker
+-- @tparam table m
+-- @tparam string payload
+-- @treturn boolean true; or nil, message, code
 function Signal:publish(broker, m, payload)
   local ok, reason, code = broker.client:publish(m.to, payload, m.ttl)
   if ok then self:count "sent" end

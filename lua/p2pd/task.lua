@@ -53,6 +53,8 @@ function Hold:__close()
   for i = 1, self.n do close_value(self[i]) end
 end
 
+--- Hands the values on: whoever gets them closes them.
+-- @return the values
 function Hold:release()
   local n = self.n
   self.n = 0
@@ -65,7 +67,6 @@ function task.hold(...)
   return setmetatable(table.pack(...), Hold)
 end
 
---- A set of tasks that end with a block: `local children <close> = task.group()`.
 local Group = {}
 Group.__index = Group
 Group.__name = "p2pd.group"
@@ -92,6 +93,8 @@ end
 
 Group.__close = Group.cancel
 
+--- A set of tasks that end with a block: `local children <close> = task.group()`.
+-- @treturn group
 function task.group()
   return setmetatable({}, Group)
 end

@@ -12,7 +12,8 @@ local OVER = "the code has been used, or has expired: ask for another one"
 local Attempt = { __name = "p2pd.code.attempt" }
 Attempt.__index = Attempt
 
---- @tparam table options `code` (text), `address` (function: ours), `settings`
+--- One side's attempt to use a code that the other one has made.
+-- @tparam table options `code` (text), `address` (function: ours), `settings`
 -- @treturn attempt
 function attempt.new(options)
   return setmetatable({

@@ -13,7 +13,8 @@ local ANSWERS, ANSWERS_BURST = 10, 40 -- a second, to each kind: an answer costs
 local Offer = { __name = "p2pd.code.offer" }
 Offer.__index = Offer
 
---- @tparam table options `code` (text), `id` (8 bytes), `address` (function: ours), `settings`
+--- One side's offer of a code that it has made.
+-- @tparam table options `code` (text), `id` (8 bytes), `address` (function: ours), `settings`
 -- @treturn offer; or nil, message, code
 function offer.new(options)
   local exchange, reason, code = core.spake2.new("a", options.code, options.id, "")

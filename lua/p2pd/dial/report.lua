@@ -41,6 +41,7 @@ function report.ends_of(pair)
   return pair.route.nic, endpoint.format(pair.remote.external, pair.remote.port)
 end
 
+--- Seconds since the dial began.
 function Report:now()
   return core.clock.monotonic() - self.started
 end

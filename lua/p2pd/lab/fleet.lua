@@ -53,7 +53,8 @@ function fleet.plan(counts, folder)
   return plan
 end
 
---- Their addresses.
+--- The addresses of planned servers.
+-- @tparam {table,...} plan
 -- @treturn {string,...} IPv4
 -- @treturn {string,...} IPv6
 function fleet.addresses(plan)
@@ -68,6 +69,7 @@ function fleet.addresses(plan)
 end
 
 --- The lines of a hosts file that names those with addresses of both families.
+-- @tparam {table,...} plan
 -- @treturn {string,...}
 function fleet.names(plan)
   local lines = {}

@@ -5,7 +5,8 @@ local places = {}
 local Places = { __name = "p2pd.limit.places" }
 Places.__index = Places
 
---- @tparam integer number for each key
+--- Places that are held for a while, so many for each key.
+-- @tparam integer number for each key
 -- @tparam[opt] string yields "peer" or "source": by what holders are told apart when a newcomer finds all
 -- places taken; without it nobody gives way
 -- @tparam[opt=inf] number tenure seconds for which a place is safe when everybody has as many

@@ -11,7 +11,8 @@ local KEYS = 8192 -- remembered for certain; what can come in is limited by othe
 local Rate = { __name = "p2pd.limit.rate" }
 Rate.__index = Rate
 
---- @tparam number number
+--- So many in so many seconds, for each key.
+-- @tparam number number how many
 -- @tparam number seconds
 -- @tparam number burst how many may come at once
 function rate.new(number, seconds, burst)
@@ -34,11 +35,16 @@ function Rate:room(key, now)
 end
 
 --- Takes some, whether there is room or not.
+-- @param key
+-- @tparam number now
+-- @tparam integer count
 function Rate:use(key, now, count)
   self.recovered:set(key, recovered_at(self, key, now) + count * self.interval, now)
 end
 
 --- Takes one if there is room.
+-- @param key
+-- @tparam number now
 -- @treturn boolean
 function Rate:take(key, now)
   if self:room(key, now) < 1 then return false end

@@ -13,7 +13,8 @@ local PEERS = 256   -- reasons and peers that are remembered
 local Refusals = { __name = "p2pd.limit.refusals" }
 Refusals.__index = Refusals
 
---- @tparam[opt] table options `write` (function of the level and the line; core.log.write), `may_write`
+--- Counts of what was refused, and a line of the log now and then.
+-- @tparam[opt] table options `write` (function of the level and the line; core.log.write), `may_write`
 -- (function: whether one more line may be written now)
 function refusals.new(options)
   options = options or {}

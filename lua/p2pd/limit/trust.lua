@@ -14,7 +14,8 @@ local PROVEN, PROVEN_S = 1024, 3600 -- addresses, and for how long
 local Trust = { __name = "p2pd.limit.trust" }
 Trust.__index = Trust
 
---- @tparam[opt] {string,...} named ids of peers that are trusted from the beginning, and stay so
+--- Peers that are trusted, and where they were seen.
+-- @tparam[opt] {string,...} named ids of peers that are trusted from the beginning, and stay so
 function trust.new(named)
   local self = setmetatable({ named = {}, peers = expiring_map.new(PEERS),
     sources = expiring_map.new(PEERS), proven = expiring_map.new(PROVEN, PROVEN_S) }, Trust)

@@ -51,6 +51,7 @@ function Discovery:lookup(host, family)
 end
 
 --- What a socket of a route is bound to.
+-- @tparam table route
 -- @treturn table `ip`, `interface`
 function Discovery:binding(route)
   return { ip = route.nic, interface = self.is_multihomed and route.name or nil }

@@ -21,7 +21,8 @@ function accepted.is_protocol(value)
   return type(value) == "string" and #value >= 1 and #value <= NAME_MAX and not value:find "[^%w._/+-]"
 end
 
---- @tparam[opt] {string,...} protocols that are spoken from the beginning
+--- The pipes that wait to be accepted, by protocol.
+-- @tparam[opt] {string,...} protocols that are spoken from the beginning
 function accepted.new(protocols)
   local self = setmetatable({ queues = {}, length = 0 }, Accepted)
   for _, protocol in ipairs(protocols or {}) do self:speak(protocol) end

@@ -7,7 +7,8 @@ local changes = {}
 local Changes = { __name = "p2pd.node.changes" }
 Changes.__index = Changes
 
---- @tparam node node
+--- What has changed since listeners were told the last time.
+-- @tparam node node
 function changes.new(node)
   return setmetatable({ node = node, told = {} }, Changes)
 end

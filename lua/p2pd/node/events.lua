@@ -9,7 +9,8 @@ events.QUEUE_MAX = 256 -- events that wait for a listener
 local Events = { __name = "p2pd.node.events" }
 Events.__index = Events
 
---- @tparam function present returns a list of events that tell the present state
+--- The events of a node, and who listens.
+-- @tparam function present returns a list of events that tell the present state
 function events.new(present)
   return setmetatable({ present = present, listeners = setmetatable({}, { __mode = "k" }) }, Events)
 end

@@ -25,7 +25,8 @@ local SETTLE_S = 0.15
 local Responder = { __name = "p2pd.node.responder" }
 Responder.__index = Responder
 
---- @tparam node node
+--- What a node does about the dials of others.
+-- @tparam node node
 function responder.new(node)
   return setmetatable({
     node = node,

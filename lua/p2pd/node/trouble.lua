@@ -10,7 +10,8 @@ local BRIEF = 200 -- characters of a reason
 local Trouble = { __name = "p2pd.node.trouble" }
 Trouble.__index = Trouble
 
---- @tparam table options is_online (function: whether a broker answers), is_offline (function: whether nobody
+--- What a user is told when nothing can be reached.
+-- @tparam table options is_online (function: whether a broker answers), is_offline (function: whether nobody
 -- outside has told our address), write (function of the level and the line; else the log)
 function trouble.new(options)
   return setmetatable({

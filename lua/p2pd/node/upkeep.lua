@@ -30,7 +30,8 @@ local SEEN_MAX, SEEN_S = 64, 3600 -- external addresses that are remembered
 local Upkeep = { __name = "p2pd.node.upkeep" }
 Upkeep.__index = Upkeep
 
---- @tparam table options network, settings, signal, time (the node's, see p2pd.clock), servers (STUN servers,
+--- Keeps what a node knows of its network true.
+-- @tparam table options network, settings, signal, time (the node's, see p2pd.clock), servers (STUN servers,
 -- see @{p2pd.punch.probe}), tasks (a group), on_discovery (called when the servers begin to be asked, with
 -- true; and with false and the notes of @{p2pd.node.network:discover} at the end), on_change (called when
 -- routes have changed), on_network (called then and when connections are not to be trusted: with a function

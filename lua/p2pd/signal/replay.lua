@@ -14,7 +14,8 @@ local function new_generation(since)
   return { since = since, count = 0, latest = -math.huge, keys = {} }
 end
 
---- @tparam number life seconds for which a message can come again
+--- The messages that have come, so that none is taken twice.
+-- @tparam number life seconds for which a message can come again
 -- @tparam[opt] integer count that are remembered in a generation
 function replay.new(life, count)
   return setmetatable({ life = life, most = count or COUNT, floor = -math.huge,

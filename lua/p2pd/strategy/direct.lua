@@ -90,7 +90,8 @@ function direct.connect(node, peer_id, pair, verify, check)
   return task.race(attempts)
 end
 
---- @tparam dial dial
+--- Connects to the endpoints of a pair.
+-- @tparam dial dial
 -- @tparam table pair
 -- @treturn stream a verified stream; or nil, message, code
 function direct.dial(dial, pair)

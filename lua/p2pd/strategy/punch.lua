@@ -82,7 +82,8 @@ function punch.expected(_, pair)
   return pair.route.nat.type ~= nat.OPEN and pair.remote.nat.type ~= nat.OPEN
 end
 
---- @tparam dial dial
+--- Punches with the peer of a pair.
+-- @tparam dial dial
 -- @treturn stream a verified stream; or nil, message, code
 function punch.dial(dial)
   return initiator.dial(dial)

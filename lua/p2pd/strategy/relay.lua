@@ -35,7 +35,8 @@ function relay.feasible(node, pair)
   return nil, "our external address is not known yet", "EAGAIN"
 end
 
---- @tparam dial dial
+--- Meets the peer at a TURN server.
+-- @tparam dial dial
 -- @treturn stream a verified stream; or nil, message, code
 function relay.dial(dial)
   return initiator.dial(dial, dial.prepared[relay.name])

@@ -45,7 +45,8 @@ function reverse.expected(node, pair)
   return not direct.expected(node, pair) and direct.expected(node, turned(pair))
 end
 
---- @tparam dial dial
+--- Has the peer connect, by a pair.
+-- @tparam dial dial
 -- @treturn stream a verified stream; or nil, message, code
 function reverse.dial(dial)
   local expected <close> = dial:expect()

@@ -37,6 +37,7 @@ end
 
 -- -- the end
 
+--- From now on everything fails, for the reason that comes first.
 function Client:fail(reason, code, number)
   if self.failure then return end
   self.failure = { reason = ("relay %s: %s"):format(client.describe(self.server), reason), code = code,
@@ -215,6 +216,9 @@ function Client:join(limit, connection, stream, read_frame)
 end
 
 --- Sends a datagram to a peer. Never waits on UDP.
+-- @tparam string data
+-- @tparam string ip the peer's address
+-- @tparam integer port
 -- @treturn boolean true; or nil, message, code
 function Client:send(data, ip, port)
   if self.failure then return self:failure_of() end
