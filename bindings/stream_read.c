@@ -104,26 +104,32 @@ static void check_format(lua_State *L, int arg) {
 
 static int read_k(lua_State *L, int status, lua_KContext ctx);
 
-static int read_some(lua_State *L, struct lua_stream *self, int arg, int last, bool first_try) {
-    bool fill = !first_try || self->stream->likely || self->stream->read_error;
-    while (arg <= last) {
+/* Pushes what the formats from *arg on give, and what ends them; false: *arg needs more bytes. */
+static bool read_formats(lua_State *L, struct lua_stream *self, int *arg, int last) {
+    for (; *arg <= last; ++*arg) {
         if (!self->stream) {
             push_stream_closed(L);
+            return true;
+        }
+        switch (read_format(L, self, *arg)) {
+        case TAKEN:
             break;
-        }
-        enum verdict verdict = read_format(L, self, arg);
-        if (verdict == TAKEN) {
-            arg++;
-            continue;
-        }
-        if (verdict == AT_END) {
+        case MORE:
+            return false;
+        case AT_END:
             lua_pushnil(L);
-            break;
-        }
-        if (verdict == TOO_LONG) {
+            return true;
+        case TOO_LONG:
             push_failure(L, "EMSGSIZE", "longer than the limit that was set");
-            break;
+            return true;
         }
+    }
+    return true;
+}
+
+static int read_some(lua_State *L, struct lua_stream *self, int arg, int last, bool first_try) {
+    bool fill = !first_try || self->stream->likely || self->stream->read_error;
+    while (!read_formats(L, self, &arg, last)) {
         ssize_t n = fill ? stream_fill(self->stream) : -EAGAIN;
         if (n >= 0) {
             fill = self->stream->likely;
