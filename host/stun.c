@@ -14,7 +14,6 @@
 
 #include "host/bytes.h"
 
-#define ATTRIBUTE_HEADER_SIZE 4
 #define TEXT_MAX 763     /* 127 characters of UTF-8 (RFC 8489 §14.9 and others) */
 #define USERNAME_MAX 513 /* RFC 5389 §15.3; RFC 8489 §14.3 has 508 */
 
@@ -191,8 +190,8 @@ static int check_attributes(struct stun_message *m) {
     m->end = m->len;
     for (size_t at = STUN_HEADER_SIZE; at < m->len;) {
         struct stun_attribute a = {bytes_get16(m->data + at), bytes_get16(m->data + at + 2),
-                                   m->data + at + ATTRIBUTE_HEADER_SIZE};
-        size_t next = at + ATTRIBUTE_HEADER_SIZE + padded(a.len);
+                                   m->data + at + STUN_ATTRIBUTE_HEADER_SIZE};
+        size_t next = at + STUN_ATTRIBUTE_HEADER_SIZE + padded(a.len);
         if (next > m->len) {
             const char *name = stun_type_name(a.type);
             return refuse(m, -EBADMSG, "%s (0x%04x): %d bytes do not fit the message",
@@ -252,7 +251,7 @@ bool stun_next(const struct stun_message *m, struct stun_attribute *a) {
         return false;
     a->type = bytes_get16(m->data + at);
     a->len = bytes_get16(m->data + at + 2);
-    a->value = m->data + at + ATTRIBUTE_HEADER_SIZE;
+    a->value = m->data + at + STUN_ATTRIBUTE_HEADER_SIZE;
     return true;
 }
 
@@ -379,7 +378,7 @@ void stun_begin(struct stun_writer *w, void *buf, size_t cap, enum stun_class cl
 }
 
 void stun_put(struct stun_writer *w, uint16_t type, const void *value, size_t len) {
-    size_t size = ATTRIBUTE_HEADER_SIZE + padded(len);
+    size_t size = STUN_ATTRIBUTE_HEADER_SIZE + padded(len);
     if (w->error)
         return;
     if (len > UINT16_MAX || w->len + size > STUN_MESSAGE_MAX)
@@ -393,7 +392,7 @@ void stun_put(struct stun_writer *w, uint16_t type, const void *value, size_t le
     bytes_put16(at, type);
     bytes_put16(at + 2, (unsigned)len);
     if (len)
-        memcpy(at + ATTRIBUTE_HEADER_SIZE, value, len);
+        memcpy(at + STUN_ATTRIBUTE_HEADER_SIZE, value, len);
     w->len += size;
     bytes_put16(w->data + 2, (unsigned)(w->len - STUN_HEADER_SIZE));
 }

@@ -16,6 +16,7 @@
 #include "host/inet.h"
 
 #define STUN_HEADER_SIZE 20
+#define STUN_ATTRIBUTE_HEADER_SIZE 4
 #define STUN_ID_SIZE 16 /* the magic cookie and 96 bits, or the 128 bits of RFC 3489 */
 #define STUN_COOKIE 0x2112a442u
 #define STUN_MESSAGE_MAX (STUN_HEADER_SIZE + 65532)

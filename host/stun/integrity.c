@@ -17,7 +17,6 @@
 
 #define SHA1_SIZE 20
 #define SHA256_SIZE 32
-#define ATTRIBUTE_HEADER_SIZE 4
 #define FINGERPRINT_MASK 0x5354554eu /* RFC 8489 §14.7 */
 #define CLASSIC_BLOCK 64             /* RFC 3489 §11.2.8: the text is padded to a multiple of it */
 
@@ -31,7 +30,7 @@ static bool hash_text(EVP_MAC_CTX *ctx, const uint8_t *data, size_t len, size_t 
                       bool classic) {
     static const uint8_t ZEROS[CLASSIC_BLOCK];
     uint8_t head[STUN_HEADER_SIZE];
-    patch_header(head, data, len + ATTRIBUTE_HEADER_SIZE + value_len);
+    patch_header(head, data, len + STUN_ATTRIBUTE_HEADER_SIZE + value_len);
     return EVP_MAC_update(ctx, head, sizeof head) &&
            EVP_MAC_update(ctx, data + sizeof head, len - sizeof head) &&
            (!classic ||
@@ -66,7 +65,7 @@ static int check_hmac(const struct stun_message *m, size_t at, size_t size, stru
     int error = hmac(right, size, key, m->data, at, m->classic);
     if (error)
         return error;
-    return CRYPTO_memcmp(right, m->data + at + ATTRIBUTE_HEADER_SIZE, size) == 0;
+    return CRYPTO_memcmp(right, m->data + at + STUN_ATTRIBUTE_HEADER_SIZE, size) == 0;
 }
 
 int stun_check_integrity(const struct stun_message *m, const void *key, size_t key_len) {
@@ -112,7 +111,7 @@ static uint32_t crc32_add(uint32_t crc, const uint8_t *data, size_t len) {
 
 static uint32_t fingerprint(const uint8_t *data, size_t len) {
     uint8_t head[STUN_HEADER_SIZE];
-    patch_header(head, data, len + ATTRIBUTE_HEADER_SIZE + 4);
+    patch_header(head, data, len + STUN_ATTRIBUTE_HEADER_SIZE + 4);
     uint32_t crc = crc32_add(UINT32_MAX, head, sizeof head);
     return ~crc32_add(crc, data + sizeof head, len - sizeof head) ^ FINGERPRINT_MASK;
 }
@@ -120,7 +119,7 @@ static uint32_t fingerprint(const uint8_t *data, size_t len) {
 int stun_check_fingerprint(const struct stun_message *m) {
     if (!m->fingerprint)
         return -ENOENT;
-    uint32_t value = bytes_get32(m->data + m->fingerprint + ATTRIBUTE_HEADER_SIZE);
+    uint32_t value = bytes_get32(m->data + m->fingerprint + STUN_ATTRIBUTE_HEADER_SIZE);
     return value == fingerprint(m->data, m->fingerprint);
 }
 

@@ -13,6 +13,11 @@
 
 #include "host/turn/error.h"
 
+/* Codes of errors, RFC 8489 §14.8 */
+#define TRY_ALTERNATE 300
+#define UNAUTHENTICATED 401
+#define STALE_NONCE 438
+
 #define PERMISSION_RENEW_S 240 /* they last 300 s, RFC 8656 §9 */
 #define REFRESH_AHEAD_S 60     /* RFC 8656 §8 */
 #define LIFETIME_DEFAULT_S 600 /* RFC 8656 §3.2 */
@@ -56,7 +61,7 @@ void turn_fail(struct turn *t, struct turn_request *r, int code, int error, cons
 static void redirect(struct turn *t, struct turn_request *r, const struct stun_message *m) {
     struct inet_addr server;
     if (stun_get_address(m, STUN_ALTERNATE_SERVER, &server) < 0) {
-        turn_fail(t, r, 300, -EPROTO, "300 try an alternate server, which is not named");
+        turn_fail(t, r, TRY_ALTERNATE, -EPROTO, "300 try an alternate server, which is not named");
         return;
     }
     turn_retire(t, r);
@@ -82,34 +87,36 @@ static void fail_by_challenge(struct turn *t, struct turn_request *r, int code, 
     turn_fail(t, r, code, error, reason);
 }
 
+/* Asks again, with the proof that the server wants. */
+static void answer_challenge(struct turn *t, struct turn_request *r, const struct stun_message *m,
+                             int code) {
+    int error = turn_credentials_challenge(&t->credentials, m);
+    if (error) {
+        fail_by_challenge(t, r, code, error);
+        return;
+    }
+    error = turn_restart(t, r);
+    if (error)
+        turn_fail(t, r, 0, error, "the request cannot be made");
+    else if (r->method == STUN_ALLOCATE && t->options.timer.reliable)
+        ask_peers(t);
+}
+
 void turn_on_error(struct turn *t, struct turn_request *r, const struct stun_message *m) {
     int code = 0;
     const char *said = "";
     size_t len = 0;
     char reason[TURN_REASON_MAX];
     stun_get_error(m, &code, &said, &len);
-    if (code == 300 && r->method == STUN_ALLOCATE) {
+    bool challenge = code == STALE_NONCE || (code == UNAUTHENTICATED && !r->with_proof);
+    if (code == TRY_ALTERNATE && r->method == STUN_ALLOCATE) {
         redirect(t, r, m);
-        return;
+    } else if (challenge && r->challenges++ < CHALLENGES_MAX) {
+        answer_challenge(t, r, m, code);
+    } else {
+        int error = turn_error(code, said, len, reason, sizeof reason);
+        turn_fail(t, r, code, error, reason);
     }
-    bool challenge = code == 438 || (code == 401 && !r->with_proof);
-    if (challenge && r->challenges++ < CHALLENGES_MAX) {
-        int error = turn_credentials_challenge(&t->credentials, m);
-        if (error) {
-            fail_by_challenge(t, r, code, error);
-            return;
-        }
-        error = turn_restart(t, r);
-        if (error) {
-            turn_fail(t, r, 0, error, "the request cannot be made");
-            return;
-        }
-        if (r->method == STUN_ALLOCATE && t->options.timer.reliable)
-            ask_peers(t);
-        return;
-    }
-    int error = turn_error(code, said, len, reason, sizeof reason);
-    turn_fail(t, r, code, error, reason);
 }
 
 /* -- what a request has brought ------------------------------------------------------------ */

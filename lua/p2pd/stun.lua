@@ -10,8 +10,9 @@ local NOBODY = "no STUN server answered"
 local HEAD = 20 -- bytes of a message that tell its length
 local RELIABLE_WAIT = 39.5 -- seconds, RFC 8489 section 6.2.2
 
--- ICMP errors that no retransmission can mend (RFC 1122 section 4.2.3.9).
-local HARD = { ECONNREFUSED = true, ENOPROTOOPT = true }
+--- ICMP errors that no retransmission can mend: nobody is there (RFC 1122 section 4.2.3.9).
+-- @local
+stun.HARD = { ECONNREFUSED = true, ENOPROTOOPT = true }
 
 --- A Binding answer.
 -- @table answer
@@ -103,7 +104,7 @@ local function note_icmp(asks, message, code, ip, port)
   for _, ask in ipairs(asks) do
     if not ask.over and ask.ip == ip and ask.port == port then
       ask.reason, ask.code = message, code
-      if HARD[code] then give_up(ask, message, code) end
+      if stun.HARD[code] then give_up(ask, message, code) end
     end
   end
 end

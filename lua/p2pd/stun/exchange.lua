@@ -9,7 +9,6 @@ local task = require "p2pd.task"
 
 local exchange = {}
 
-local HARD = { ECONNREFUSED = true, ENOPROTOOPT = true }   -- ICMP: nobody is there (RFC 1122 section 4.2.3.9)
 local ERROR_PAUSE = 0.01 -- seconds, after an error of the socket that says nothing about anybody
 local LAST_LOOK = 0.001  -- seconds: what has come already, while nobody had time to read it, still counts
 local PASSING = { EAGAIN = true, ENOBUFS = true }
@@ -56,7 +55,7 @@ local function receive_error(self, reason, code, ip, port)
   for _, ask in pairs(self.asks) do
     if ask.ip == ip and ask.port == port then
       ask.reason, ask.code = reason, code
-      if HARD[code] then finish(ask, nil, reason, code) end
+      if stun.HARD[code] then finish(ask, nil, reason, code) end
     end
   end
 end
