@@ -30,4 +30,25 @@ describe("the documents", function()
     local _, walks = helper.read("docs/architecture.md"):gsub("\n### [^\n]+\n\n1%. ", "")
     assert.equal(5, walks)
   end)
+
+  -- The folders below one, and its files in C and Lua.
+  local function units_of(folder)
+    local list = {}
+    for name in lfs.dir(folder) do
+      local path = folder .. "/" .. name
+      local is_folder = name:sub(1, 1) ~= "." and lfs.attributes(path, "mode") == "directory"
+      if is_folder then list[#list + 1] = path .. "/" end
+      if name:find "%.c$" or name:find "%.lua$" then list[#list + 1] = path end
+    end
+    return list
+  end
+
+  it("docs/architecture.md leaves no file or folder out", function()
+    local text = helper.read "docs/architecture.md"
+    for _, folder in ipairs { "lua/p2pd", "host", "bindings" } do
+      for _, path in ipairs(units_of(folder)) do
+        assert.is_truthy(text:find("`" .. path .. "`", 1, true), path)
+      end
+    end
+  end)
 end)
