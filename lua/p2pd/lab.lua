@@ -15,6 +15,7 @@ local cli = require "p2pd.cli"
 local delay = require "p2pd.lab.delay"
 local description = require "p2pd.lab.description"
 local fleet = require "p2pd.lab.fleet"
+local gateways = require "p2pd.lab.gateways"
 local keeper = require "p2pd.lab.keeper"
 local scratch = require "p2pd.lab.scratch"
 local script = require "p2pd.lab.script"
@@ -82,7 +83,7 @@ local function start_mappers(self)
   self.mappers = {}
   for i, one in ipairs(self.plan.mappers) do
     starters[i] = function()
-      self.mappers[one.namespace] = servers.miniupnpd {
+      self.mappers[one.namespace] = gateways.miniupnpd {
         host = one.host, lan = one.lan, ipv6 = one.ipv6, protocols = one.protocols,
         folder = self.folder .. "/" .. one.namespace, within = self.keeper:prefix(one.namespace),
       }
@@ -98,7 +99,7 @@ local function start_nat64s(self)
   self.nat64s = {}
   for i, one in ipairs(self.plan.nat64s) do
     starters[i] = function()
-      self.nat64s[one.namespace] = servers.tayga {
+      self.nat64s[one.namespace] = gateways.tayga {
         device = one.device, prefix = topology.NAT64_PREFIX, pool = topology.NAT64_POOL,
         folder = ("%s/%s"):format(self.folder, one.namespace), within = self.keeper:prefix(one.namespace),
       }
@@ -450,7 +451,7 @@ end
 
 -- -- closing
 
---- The router that maps ports for a host, as in @{p2pd.lab.servers}: `:stop()`, `:start()`, `:log()`.
+--- The router that maps ports for a host, as in @{p2pd.lab.gateways}: `:stop()`, `:start()`, `:log()`.
 -- @tparam string name
 -- @tparam[opt=1] integer index of `nats`
 -- @treturn server

@@ -3,123 +3,19 @@
 -- log, and ends with the process that started it.
 -- @module p2pd.lab.servers
 local core = require "p2pd.core"
-local deadline = require "p2pd.deadline"
+local list = require "p2pd.list"
 local scratch = require "p2pd.lab.scratch"
+local server = require "p2pd.lab.server"
 
 local servers = {}
 
-local READY_S, STOP_S, ATTEMPTS = 10, 2, 5
-local SILENT_S = 0.005 -- between two looks into a log
-local LOG_TO_FILE = 'log=$1; shift; exec "$@" >>"$log" 2>&1'
-local running = setmetatable({}, { __mode = "k" })
-
-local server = {}
-server.__index = server
-server.__name = "p2pd.lab.server"
-
-function server.__tostring(self)
-  return ("%s on port %d (%s)"):format(self.name, self.port, self.child and "running" or "stopped")
-end
-
---- What it has written since it was last started.
-function server:log()
-  return scratch.read(self.log_path)
-end
-
-local function wait_until_ready(self)
-  local limit = deadline.after(READY_S)
-  while not self:is_ready(self:log()) do
-    local how, status = self.child:wait(limit:left(SILENT_S))
-    if how then return nil, ("%s ended: %s %s"):format(self.name, how, status) end
-    if limit:has_passed() then return nil, self.name .. " is not ready in time" end
-  end
-  return true
-end
-
-local function command_of(self)
-  local command = {
-    stdout = "null", stderr = "null", cwd = self.folder,
-    env = { LD_PRELOAD = "", PATH = os.getenv "PATH" .. ":/usr/sbin:/sbin" },
-    "sh", "-c", LOG_TO_FILE, "sh", self.log_path,
-  }
-  for _, part in ipairs { self.within or {}, self.command } do
-    table.move(part, 1, #part, #command + 1, command)
-  end
-  return command
-end
-
-local function launch(self)
-  scratch.write(self.log_path, "")
-  self.child = assert(core.process.spawn(command_of(self)))
-  running[self] = true
-  local ok, reason = wait_until_ready(self)
-  if ok then return true end
-  self:stop()
-  return nil, ("%s\n%s"):format(reason, self:log())
-end
-
---- Starts it again, on the same port and with the same configuration.
-function server:start()
-  if self.child then return self end
-  assert(core.task.run(launch, self))
-  return self
-end
-
-local function halt(self)
-  local child = self.child
-  self.child, running[self] = nil, nil
-  child:kill "TERM"
-  if not child:wait(STOP_S) then
-    child:kill "KILL"
-    child:wait()
-  end
-  child:close()
-end
-
---- Stops it and waits for its end; what it had open is closed then.
-function server:stop()
-  if self.child then core.task.run(halt, self) end
-end
-
-server.close = server.stop
-
---- Ends it without waiting: a task that is cancelled can't.
-function server:__close()
-  local child = self.child
-  self.child, running[self] = nil, nil
-  if child then child:close() end
-end
-
---- Sends it a signal: "STOP" makes it silent without closing anything, "CONT" wakes it.
-function server:signal(name)
-  return self.child:kill(name)
-end
-
---- Starts a new server, on another port when somebody was faster.
--- @tparam table class name, configure(self) and is_ready(self, log)
--- @tparam table options its fields become the server's
-local function start(class, options)
-  local reason
-  for _ = 1, options.port and 1 or ATTEMPTS do
-    local self = setmetatable({ host = "127.0.0.1" }, server)
-    for key, value in pairs(class) do self[key] = value end
-    for key, value in pairs(options) do self[key] = value end
-    self.port = self.port or scratch.free_port()
-    self.folder = self.folder or scratch.folder()
-    self.log_path = self.folder .. "/log"
-    self:configure()
-    local ok
-    ok, reason = core.task.run(launch, self)
-    if ok then return self end
-  end
-  error(reason, 3)
-end
+local CERTIFICATE_S = 10 -- that openssl may take
 
 local function run_to_end(command)
   core.task.run(function()
     command.stdout, command.stderr = "null", "null"
     local child <close> = assert(core.process.spawn(command))
-    local how, status = child:wait(READY_S)
+    local how, status = child:wait(CERTIFICATE_S)
     assert(how == "exit" and status == 0, command[1] .. " failed")
   end)
 end
@@ -171,7 +67,7 @@ end
 --  command that it is started with, such as one that enters a network namespace
 -- @treturn server `host`, `port`, `ca`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.mosquitto(options)
-  return start(mosquitto, options or {})
+  return server.start(mosquitto, options or {})
 end
 
 local coturn = { name = "coturn", user = "user", pass = "secret", realm = "p2pd.test" }
@@ -245,7 +141,7 @@ end
 -- @treturn server `host`, `port`, `alt_host`, `alt_port`, `user`, `pass`, `realm`; `:stop()`,
 --  `:start()`, `:close()`, `:log()`, `:signal()`; `:turn(transport)`: its entry in the settings' `turn` list
 function servers.coturn(options)
-  return start(coturn, options or {})
+  return server.start(coturn, options or {})
 end
 
 local tinyproxy = { name = "tinyproxy" }
@@ -273,7 +169,7 @@ end
 --  `within`; `config`: further lines of its configuration
 -- @treturn server
 function servers.tinyproxy(options)
-  return start(tinyproxy, options or {})
+  return server.start(tinyproxy, options or {})
 end
 
 local chronyd = { name = "chronyd" }
@@ -321,73 +217,7 @@ end
 -- waited for only if it is given), `folder`, `within`; `config`: further lines of its configuration
 -- @treturn server `host`, `host6`, `port`; `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
 function servers.chronyd(options)
-  return start(chronyd, options or {})
-end
-
-local miniupnpd = { name = "miniupnpd", port = 5351 }
-
--- Its rules go into the chains that p2pd.lab.nat_rules makes for it.
-function miniupnpd:configure()
-  local lines = {
-    "ext_ifname=wan",
-    "listening_ip=lan",
-    self.ipv6 and "" or "ipv6_disable=yes",
-    "enable_upnp=" .. (self.protocols.igd and "yes" or "no"),
-    "enable_natpmp=" .. ((self.protocols.natpmp or self.protocols.pcp) and "yes" or "no"),
-    "secure_mode=yes",
-    "min_lifetime=1",
-    "max_lifetime=86400",
-    "uuid=b014febb-5c85-4d1a-9d3f-3c5f6d3d7b3a",
-    "upnp_table_name=guard",
-    "upnp_nat_table_name=guard",
-    "upnp_forward_chain=opened",
-    "upnp_nat_chain=mapped",
-    "upnp_nat_postrouting_chain=mapped_back",
-    self.config or "",
-    ("allow 1024-65535 %s 1024-65535"):format(self.lan),
-    "deny 0-65535 0.0.0.0/0 0-65535",
-  }
-  local path = scratch.write(self.folder .. "/miniupnpd.conf", table.concat(lines, "\n") .. "\n")
-  self.command = { "miniupnpd", "-d", "-f", path, "-P", self.folder .. "/pid" }
-end
-
-function miniupnpd:is_ready(log)
-  return (not self.protocols.igd or log:find "HTTP listening on port")
-    and (not (self.protocols.natpmp or self.protocols.pcp) or log:find "Listening for NAT%-PMP/PCP traffic")
-end
-
---- Starts what makes a router of the lab map ports.
--- @tparam table options `host` (its address on the LAN), `lan` (the subnet), `ipv6`, `protocols` (a set of
--- igd, natpmp, pcp), `folder`, `within`; `config`: further lines of its configuration
--- @treturn server `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
-function servers.miniupnpd(options)
-  return start(miniupnpd, options)
-end
-
-local tayga = { name = "tayga", port = 0 }
-
-function tayga:configure()
-  local path = scratch.write(self.folder .. "/tayga.conf", ([[
-tun-device %s
-ipv4-addr %s
-ipv6-addr fd00:64::1
-prefix %s
-dynamic-pool %s
-data-dir %s
-]]):format(self.device, (self.pool:gsub("%.%d+/.*", ".1")), self.prefix, self.pool, self.folder))
-  self.command = { "stdbuf", "-oL", "tayga", "-d", "-c", path } -- or its log is written at its end
-end
-
-function tayga.is_ready(_, log)
-  return log:find "Loaded %d+ dynamic map"
-end
-
---- Starts what translates IPv6 into IPv4 in a router of the lab (NAT64), on a device that is there already.
--- @tparam table options `device`, `prefix` (IPv6), `pool` (IPv4 subnet whose addresses stand for IPv6 hosts),
--- `folder`, `within`
--- @treturn server `:stop()`, `:start()`, `:close()`, `:log()`, `:signal()`
-function servers.tayga(options)
-  return start(tayga, options)
+  return server.start(chronyd, options or {})
 end
 
 local function broker_entry(broker)
@@ -397,12 +227,6 @@ end
 
 local function stun_entry(stun)
   return { host = stun.hostname or stun.host, port = stun.port, behaviour = stun.behaviour ~= false }
-end
-
-local function map(list, fn)
-  local result = {}
-  for i, value in ipairs(list or {}) do result[i] = fn(value) end
-  return result
 end
 
 local function literal(value)
@@ -415,25 +239,24 @@ local function literal(value)
 end
 
 --- Settings that name these servers and no other.
--- @tparam table list `brokers`, `stuns`: lists of servers, or of tables with host and port; `ntp`,
+-- @tparam table given `brokers`, `stuns`: lists of servers, or of tables with host and port; `ntp`,
 --  `turn`: entries of the settings as they are
 -- @tparam[opt] string path of the file; else it is in a folder of its own
 -- @treturn string path of the settings file
 -- @treturn table the settings
-function servers.settings(list, path)
+function servers.settings(given, path)
   local settings = {
-    mqtt = map(list.brokers, broker_entry),
-    stun = map(list.stuns, stun_entry),
-    ntp = list.ntp or {},
-    turn = list.turn or {},
+    mqtt = list.map(given.brokers or {}, broker_entry),
+    stun = list.map(given.stuns or {}, stun_entry),
+    ntp = given.ntp or {},
+    turn = given.turn or {},
   }
   path = path or scratch.folder() .. "/settings.lua"
   return scratch.write(path, "return " .. literal(settings) .. "\n"), settings
 end
 
 --- Stops every server that runs.
-function servers.close_all()
-  for self in pairs(running) do self:stop() end
-end
+-- @function close_all
+servers.close_all = server.close_all
 
 return servers
