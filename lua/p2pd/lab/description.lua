@@ -1,9 +1,12 @@
 --- What a lab may look like: checks a description and fills in what it leaves out.
 -- Every fault names its field, as in `hosts.a.nats[1].delta: no delta is called "odd"`.
 -- @module p2pd.lab.description
+local checks = require "p2pd.lab.checks"
 local nat = require "p2pd.nat"
 
 local description = {}
+
+local refuse, show = checks.refuse, checks.show
 
 local MAX_HOSTS, MAX_NATS, MAX_INTERFACES, MAX_LAN = 60, 2, 4, 32
 local MAX_SERVERS = 32   -- of a kind
@@ -20,66 +23,6 @@ local ALIASES = { open = "open internet", firewall = "symmetric UDP firewall" }
 
 -- The types that give a host an address of its own to the outside.
 local UNTRANSLATED = { ["open internet"] = true, ["symmetric UDP firewall"] = true }
-
-local Fault = {}
-
-local function refuse(path, format, ...)
-  error(setmetatable({ text = path .. ": " .. format:format(...) }, Fault), 0)
-end
-
-local function show(value)
-  return type(value) == "string" and ("%q"):format(value) or tostring(value)
-end
-
-local function sorted_keys(t)
-  local keys = {}
-  for key in pairs(t) do keys[#keys + 1] = key end
-  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
-  return keys
-end
-
-local function check_table(path, value)
-  if type(value) ~= "table" then refuse(path, "%s is not a table", show(value)) end
-end
-
-local function check_keys(path, value, known)
-  check_table(path, value)
-  for _, key in ipairs(sorted_keys(value)) do
-    if not known[key] then refuse(path, "no field is called %s", show(key)) end
-  end
-end
-
-local function check_list(path, value, max)
-  check_table(path, value)
-  for key in pairs(value) do
-    if math.type(key) ~= "integer" or key < 1 or key > #value then
-      refuse(path, "%s is no place in a list", show(key))
-    end
-  end
-  if #value > max then refuse(path, "%d entries are more than %d", #value, max) end
-end
-
-local function boolean(path, value, default)
-  if value == nil then return default end
-  if type(value) ~= "boolean" then refuse(path, "%s is not true or false", show(value)) end
-  return value
-end
-
-local function number(path, value, default, max)
-  if value == nil then return default end
-  if type(value) ~= "number" or not (value >= 0 and value <= max) then
-    refuse(path, "%s is not a number from 0 to %g", show(value), max)
-  end
-  return value
-end
-
-local function integer(path, value, default, min, max)
-  if value == nil then return default end
-  if not (math.type(value) == "integer" and value >= min and value <= max) then
-    refuse(path, "%s is not an integer from %d to %d", show(value), min, max)
-  end
-  return value
-end
 
 -- A word of p2pd.nat in any case, with hyphens for blanks if need be; or its number.
 local function word_of(path, words, what, value)
@@ -116,7 +59,7 @@ end
 
 local function check_value(path, delta, value)
   if delta == "independent" or delta == "dependent" then
-    value = integer(path, value, 1, -MAX_VALUE, MAX_VALUE)
+    value = checks.integer(path, value, 1, -MAX_VALUE, MAX_VALUE)
     if value == 0 then refuse(path, "a delta that is %s has a value", delta) end
     return value
   end
@@ -127,9 +70,9 @@ end
 local function check_ports(path, delta, ports)
   if ports == nil then return nil end
   if not FREE_DELTAS[delta] then refuse(path, "with a delta that is %s the local port decides", delta) end
-  check_list(path, ports, 2)
-  local from = integer(path .. "[1]", ports[1] or 0, nil, LOWEST_PORT, HIGHEST_PORT)
-  return { from, integer(path .. "[2]", ports[2] or 0, nil, from, HIGHEST_PORT) }
+  checks.require_list(path, ports, 2)
+  local from = checks.integer(path .. "[1]", ports[1] or 0, nil, LOWEST_PORT, HIGHEST_PORT)
+  return { from, checks.integer(path .. "[2]", ports[2] or 0, nil, from, HIGHEST_PORT) }
 end
 
 local BEHAVIOUR_KEYS = { type = true, delta = true, value = true, ports = true }
@@ -150,7 +93,7 @@ end
 -- `tcp` says what differs for TCP.
 local function check_tcp(path, given, udp)
   if given == nil then return udp end
-  check_keys(path, given, BEHAVIOUR_KEYS)
+  checks.require_known(path, given, BEHAVIOUR_KEYS)
   local tcp = check_behaviour(path, {
     type = given.type or udp.type, delta = given.delta, value = given.value, ports = given.ports,
   })
@@ -177,21 +120,21 @@ local NAT_KEYS = { type = true, delta = true, value = true, ports = true, unsoli
   udp = true, tcp = true, port_mapping = true, nat64 = true }
 
 local function check_nat(path, given)
-  check_keys(path, given, NAT_KEYS)
+  checks.require_known(path, given, NAT_KEYS)
   local result = check_behaviour(path, given)
   result.unsolicited = given.unsolicited == nil and "drop" or given.unsolicited
   if not UNSOLICITED[result.unsolicited] then
     refuse(path .. ".unsolicited", '%s is not "drop", "rst" or "icmp"', show(given.unsolicited))
   end
-  result.hairpin = boolean(path .. ".hairpin", given.hairpin, false)
-  result.udp = boolean(path .. ".udp", given.udp, true) and result.type ~= "blocked"
+  result.hairpin = checks.boolean(path .. ".hairpin", given.hairpin, false)
+  result.udp = checks.boolean(path .. ".udp", given.udp, true) and result.type ~= "blocked"
   result.translates = not UNTRANSLATED[result.type]
   result.tcp = check_tcp(path .. ".tcp", given.tcp, result)
   result.port_mapping = check_port_mapping(path .. ".port_mapping", given.port_mapping)
   if result.hairpin and not result.translates then
     refuse(path .. ".hairpin", "%q translates nothing, so there is nothing to turn back", result.type)
   end
-  result.nat64 = boolean(path .. ".nat64", given.nat64, false)
+  result.nat64 = checks.boolean(path .. ".nat64", given.nat64, false)
   if result.nat64 and not result.translates then
     refuse(path .. ".nat64", "%q translates nothing, so IPv6 cannot become IPv4 there", result.type)
   end
@@ -200,7 +143,7 @@ end
 
 local function check_nats(path, given)
   if given == nil then return {} end
-  check_list(path, given, MAX_NATS)
+  checks.require_list(path, given, MAX_NATS)
   local nats = {}
   for i, one in ipairs(given) do nats[i] = check_nat(("%s[%d]"):format(path, i), one) end
   return nats
@@ -214,13 +157,13 @@ end
 -- @tparam[opt] table old what is not given stays as it is there
 -- @treturn table up, down, jitter, loss
 local function check_link(path, given, old)
-  local latency = number(path .. ".latency", given.latency, nil, MAX_DELAY_S)
+  local latency = checks.number(path .. ".latency", given.latency, nil, MAX_DELAY_S)
   old = old or { up = 0, down = 0, jitter = 0, loss = 0 }
   return {
-    up = number(path .. ".up", given.up, latency or old.up, MAX_DELAY_S),
-    down = number(path .. ".down", given.down, latency or old.down, MAX_DELAY_S),
-    jitter = number(path .. ".jitter", given.jitter, old.jitter, MAX_DELAY_S),
-    loss = number(path .. ".loss", given.loss, old.loss, 1),
+    up = checks.number(path .. ".up", given.up, latency or old.up, MAX_DELAY_S),
+    down = checks.number(path .. ".down", given.down, latency or old.down, MAX_DELAY_S),
+    jitter = checks.number(path .. ".jitter", given.jitter, old.jitter, MAX_DELAY_S),
+    loss = checks.number(path .. ".loss", given.loss, old.loss, 1),
   }
 end
 
@@ -239,7 +182,7 @@ local function check_interface(path, given)
   local nats = check_firewall(path .. ".firewall", given.firewall, given.nats)
   local result = check_link(path, given)
   result.nats = check_nats(path .. ".nats", nats)
-  result.udp = boolean(path .. ".udp", given.udp, true)
+  result.udp = checks.boolean(path .. ".udp", given.udp, true)
   return result
 end
 
@@ -249,12 +192,12 @@ local function check_interfaces(path, host)
     if host[key] ~= nil then refuse(path .. "." .. key, "belongs into each of `interfaces`") end
   end
   path = path .. ".interfaces"
-  check_list(path, host.interfaces, MAX_INTERFACES)
+  checks.require_list(path, host.interfaces, MAX_INTERFACES)
   if #host.interfaces == 0 then refuse(path, "a host has at least one") end
   local result = {}
   for i, given in ipairs(host.interfaces) do
     local place = ("%s[%d]"):format(path, i)
-    check_keys(place, given, INTERFACE_KEYS)
+    checks.require_known(place, given, INTERFACE_KEYS)
     result[i] = check_interface(place, given)
   end
   return result
@@ -277,9 +220,9 @@ local function check_host(path, name, given)
   if type(name) ~= "string" or not name:find "^%a[%w_]*$" or #name > 32 then
     refuse("hosts", "%s is not a name of letters, digits and _", show(name))
   end
-  check_keys(path, given, HOST_KEYS)
-  local host = { name = name, ipv4 = boolean(path .. ".ipv4", given.ipv4, true),
-    ipv6 = boolean(path .. ".ipv6", given.ipv6, false), lan = given.lan }
+  checks.require_known(path, given, HOST_KEYS)
+  local host = { name = name, ipv4 = checks.boolean(path .. ".ipv4", given.ipv4, true),
+    ipv6 = checks.boolean(path .. ".ipv6", given.ipv6, false), lan = given.lan }
   if not host.ipv4 and not host.ipv6 then refuse(path .. ".ipv4", "without IPv6 there is no address left") end
   if given.lan == nil then
     host.interfaces = check_interfaces(path, given)
@@ -307,9 +250,9 @@ local function join_lans(hosts, by_name)
 end
 
 local function check_hosts(given)
-  check_table("hosts", given)
+  checks.require_table("hosts", given)
   local hosts, by_name = {}, {}
-  for _, name in ipairs(sorted_keys(given)) do
+  for _, name in ipairs(checks.sorted_keys(given)) do
     local host = check_host("hosts." .. tostring(name), name, given[name])
     hosts[#hosts + 1], by_name[name] = host, host
   end
@@ -321,15 +264,18 @@ end
 
 local function check_servers(given)
   given = given == nil and {} or given
-  check_keys("servers", given, SERVER_KEYS)
-  local servers = { ipv6 = boolean("servers.ipv6", given.ipv6, true) }
+  checks.require_known("servers", given, SERVER_KEYS)
+  local servers = { ipv6 = checks.boolean("servers.ipv6", given.ipv6, true) }
   for kind, default in pairs(DEFAULT_SERVERS) do
-    servers[kind] = integer("servers." .. kind, given[kind], default, 0, MAX_SERVERS)
+    servers[kind] = checks.integer("servers." .. kind, given[kind], default, 0, MAX_SERVERS)
   end
   return servers
 end
 
-local function any_ipv6(hosts)
+--- Whether any of the hosts has IPv6.
+-- @tparam {table,...} hosts checked
+-- @treturn boolean
+function description.any_ipv6(hosts)
   for _, host in ipairs(hosts) do
     if host.ipv6 then return true end
   end
@@ -339,21 +285,14 @@ end
 local LAB_KEYS = { hosts = true, servers = true, rootless = true }
 
 local function check(given)
-  check_keys("lab", given, LAB_KEYS)
+  checks.require_known("lab", given, LAB_KEYS)
   local hosts, servers = check_hosts(given.hosts), check_servers(given.servers)
-  servers.ipv6 = servers.ipv6 and any_ipv6(hosts)
+  servers.ipv6 = servers.ipv6 and description.any_ipv6(hosts)
   return {
     hosts = hosts,
     servers = servers,
-    rootless = boolean("rootless", given.rootless, false),
+    rootless = checks.boolean("rootless", given.rootless, false),
   }
-end
-
-local function protect(fn, ...)
-  local ok, result = pcall(fn, ...)
-  if ok then return result end
-  if getmetatable(result) ~= Fault then error(result, 0) end
-  return nil, result.text
 end
 
 --- Checks the description of a lab.
@@ -363,7 +302,7 @@ end
 -- @treturn[2] nil
 -- @treturn[2] string the fault, with its field
 function description.check(given)
-  return protect(check, given)
+  return checks.protect(check, given)
 end
 
 --- Checks what may change about a link.
@@ -373,8 +312,8 @@ end
 -- @treturn[2] nil
 -- @treturn[2] string the fault
 function description.check_link(given, old)
-  return protect(function()
-    check_keys("link", given, LINK_KEYS)
+  return checks.protect(function()
+    checks.require_known("link", given, LINK_KEYS)
     return check_link("link", given, old)
   end)
 end

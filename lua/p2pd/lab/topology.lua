@@ -6,6 +6,7 @@
 -- 10.0.7.0/24, with 100.64.7.0/24 between a carrier's NAT and a home's. The servers' namespace is a line of
 -- its own.
 -- @module p2pd.lab.topology
+local description = require "p2pd.lab.description"
 local nat_rules = require "p2pd.lab.nat_rules"
 
 local topology = {}
@@ -357,13 +358,6 @@ local function add_servers(self, ipv6, addresses, addresses6)
   ip(servers, "route add default via %s1", SERVERS_IPV6)
 end
 
-local function any_ipv6(hosts)
-  for _, host in ipairs(hosts) do
-    if host.ipv6 then return true end
-  end
-  return false
-end
-
 local function forbid_udp(self)
   for _, line in ipairs(self.links) do
     if not line.link.udp then
@@ -417,7 +411,7 @@ end
 function topology.plan(lab, addresses, addresses6)
   local self = setmetatable({ namespaces = {}, cables = {}, links = {}, hosts = {}, mappers = {},
     nat64s = {}, lines = 0 }, Plan)
-  local ipv6 = any_ipv6(lab.hosts)
+  local ipv6 = description.any_ipv6(lab.hosts)
   add_internet(self, ipv6)
   if #addresses > 0 then add_servers(self, ipv6, addresses, addresses6 or {}) end
   local guests, lines = count_guests(lab.hosts), {}
