@@ -125,6 +125,24 @@ describe("p2pd.transfer", function()
     return held, pipe.new(near, { strategy = "direct" }), pipe.new(far, { strategy = "direct" })
   end
 
+  -- A pipe that knows how many bytes have been read from it.
+  local function counting(real)
+    local came, count = p2pd.condition(), 0
+    local self = setmetatable({}, { __index = function(_, name)
+      return function(_, ...) return real[name](real, ...) end
+    end })
+    function self.recv(_, ...)
+      local data, reason, code = real:recv(...)
+      count = count + #(data or "")
+      came:broadcast()
+      return data, reason, code
+    end
+    function self.wait_bytes(_, wanted)
+      while count < wanted do assert(came:wait(10)) end
+    end
+    return self
+  end
+
   -- Both sides at once; what each says of the files, by path.
   local function move(paths, given)
     given = given or {}
@@ -376,15 +394,46 @@ y"]], to)
     local _ <close>, near, far = pipes()
     sh([[mkdir "$1/t" && cd "$1/t" && for i in $(seq 1500); do echo $i >file-with-a-long-name-$i; done]],
       from)
+    far = counting(far)
     local sending <close> = p2pd.spawn(transfer.send, near, { from .. "/t" })
     local done = assert(transfer.receive(far, to, { admit = function(total)
       assert.equal("t", total.name)
-      p2pd.sleep(0.05) -- time for frames to come
+      far:wait_bytes(10000)
       return true
     end }))
     assert.equal(1500, done.files)
     assert.equal(1500, sending:join().files)
     sh([[diff -r "$1/t" "$2/t"]], from, to)
+  end))
+
+  it("stops when nothing more is wanted, which the sender is told", task(function()
+    local _ <close>, near, far = pipes()
+    sh([[head -c 20000000 /dev/urandom >"$1/f"]], from)
+    local came, is_over = p2pd.condition(), false
+    local sending <close> = p2pd.spawn(transfer.send, near, { from .. "/f" })
+    assert.same({ nil, "enough", "ECANCELED" }, { transfer.receive(far, to, {
+      on_bytes = function() came:broadcast() end,
+      stop = function()
+        local _ <close> = setmetatable({}, { __close = function() is_over = true end })
+        came:wait()
+        return "enough"
+      end }) })
+    assert.same({ nil, "the other side has stopped: enough", "ECANCELED" }, { sending:join(10) })
+    assert.is_true(is_over)
+    sh([[ls -A "$1" | grep -qx f.p2pd.part]], to)
+  end))
+
+  it("stops asking when all has come", task(function()
+    local _ <close>, near, far = pipes()
+    sh([[echo a >"$1/a"]], from)
+    local is_over = false
+    local sending <close> = p2pd.spawn(transfer.send, near, { from .. "/a" })
+    local done = assert(transfer.receive(far, to, { stop = function()
+      local _ <close> = setmetatable({}, { __close = function() is_over = true end })
+      p2pd.condition():wait()
+    end }))
+    assert.same({ 1, true }, { done.files, is_over })
+    assert.equal(1, sending:join(10).files)
   end))
 
   it("says what is wrong with paths and options", task(function()
@@ -468,14 +517,16 @@ to" && test -z "$(ls to)"]], to)
 
     it("lets nobody send bytes before they are wanted", task(function()
       local _ <close>, near, far = pipes()
+      local said = (">Bs4"):pack(72, format.hello(format.SENDER, { files = 1, bytes = 1 }))
+      for _, frame in ipairs { file "a", B, E, ALL } do
+        said = said .. (">Bs4"):pack(frame[1]:byte(), frame[2])
+      end
+      far = counting(far)
       local receiving <close> = p2pd.spawn(transfer.receive, far, to, { admit = function()
-        p2pd.sleep(0.05) -- time for the bytes to come
+        far:wait_bytes(#said)
         return true
       end })
-      near:write((">Bs4"):pack(72, format.hello(format.SENDER, { files = 1, bytes = 1 })))
-      for _, frame in ipairs { file "a", B, E, ALL } do
-        near:write((">Bs4"):pack(frame[1]:byte(), frame[2]))
-      end
+      near:write(said)
       while near:recv() do end -- luacheck: ignore
       near:shutdown()
       assert.same({ nil, "not what p2pd sends", "EPROTO" }, { receiving:join(10) })

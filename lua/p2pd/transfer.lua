@@ -21,7 +21,8 @@ transfer.PROTOCOL = partner.PROTOCOL
 
 local FUNCTION = options.is_a "function"
 local SEND = { on_event = FUNCTION, on_bytes = FUNCTION, total = options.is_a "table" }
-local RECEIVE = { on_event = FUNCTION, on_bytes = FUNCTION, overwrite = options.BOOLEAN, admit = FUNCTION }
+local RECEIVE = { on_event = FUNCTION, on_bytes = FUNCTION, overwrite = options.BOOLEAN, admit = FUNCTION,
+  stop = FUNCTION }
 
 local function nothing() end
 
@@ -29,7 +30,7 @@ local function nothing() end
 local function with_summary(given)
   local summary = { files = 0, bytes = 0, failed = 0 }
   local all = { on_bytes = given.on_bytes or nothing, overwrite = given.overwrite, total = given.total,
-    admit = given.admit }
+    admit = given.admit, stop = given.stop }
   function all.on_event(event)
     if event.type == "file" then
       summary.files, summary.bytes = summary.files + 1, summary.bytes + event.size
@@ -54,7 +55,7 @@ transfer.count = walk.count
 -- (SHA-256, 32 bytes) and `how` ("saved", "resumed", "same": it was there), or "failed" with `path` and
 -- `reason`), on_bytes (function of a number: bytes that have left, or need not), total (what @{count} says)
 -- @treturn table `files`, `bytes`, `failed`: how many; or nil, message, code when the pipe broke, or the
--- other side can't take more: sent again it goes on from there
+-- other side can't take more or has stopped (ECANCELED): sent again it goes on from there
 -- @raise for an option that is not known or of a wrong kind
 function transfer.send(pipe, paths, given)
   given = given or {}
@@ -71,8 +72,9 @@ end
 -- @tparam[opt] table given overwrite (true: files of the same name are replaced), on_event (as @{send}'s;
 -- first comes one of the type "begin", with `files` and `bytes`), on_bytes, admit (function of a table,
 -- `files`, `bytes` and `name` (of the first entry), which may wait: true when they are wanted, else nil and
--- the reason for the other side)
--- @treturn table `files`, `bytes`, `failed`: how many; or nil, message, code
+-- the reason for the other side), stop (function that waits until nothing more is wanted, and returns why: the
+-- other side is told, and does not come back)
+-- @treturn table `files`, `bytes`, `failed`: how many; or nil, message, code (ECANCELED: it was stopped)
 -- @raise for an option that is not known or of a wrong kind
 function transfer.receive(pipe, folder, given)
   given = given or {}

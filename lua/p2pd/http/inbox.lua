@@ -14,8 +14,6 @@ inbox.MAX = 64      -- at a time, offers among them; contacts' come all the same
 inbox.PEER_MAX = 8  -- of one peer
 inbox.OFFER_S = 600 -- for somebody to say that it is wanted
 
-local CANCELED_S = 60 -- in which the sender may come back with what was canceled
-
 --- Whose files are taken without asking anybody: those of "nobody", of "contacts", or of "anyone".
 inbox.RULES = { nobody = true, contacts = true, anyone = true }
 
@@ -26,7 +24,7 @@ Inbox.__index = Inbox
 -- @tparam[opt="nobody"] string rule whose files are taken without asking
 function inbox.new(service, rule)
   return setmetatable({ service = service, rule = rule or "nobody", count = 0, by_peer = {},
-    canceled = {}, news = task.condition(), tasks = task.group() }, Inbox)
+    news = task.condition(), tasks = task.group() }, Inbox)
 end
 
 -- -- what is wanted
@@ -45,19 +43,11 @@ local function offer(self, entry)
   return nil, "it is not wanted"
 end
 
--- Senders come back when a pipe has broken: not to what a user has canceled.
-local function was_canceled(self, peer)
-  local limit = self.canceled[peer]
-  self.canceled[peer] = nil
-  return limit ~= nil and not limit:has_passed()
-end
-
 -- Asked by @{p2pd.transfer} before anything is taken.
 local function admit(self, held, total)
-  if was_canceled(self, held.peer) then return nil, "it was canceled" end
   local is_taken = is_wanted(self, held.peer)
   held.entry = self.service.transfers:add { direction = "receive", peer = held.peer, name = total.name,
-    files = total.files, bytes = total.bytes, state = is_taken and "running" or "offered", task = held.task }
+    files = total.files, bytes = total.bytes, state = is_taken and "running" or "offered", stopped = held.stopped }
   if is_taken then return true end
   return offer(self, held.entry)
 end
@@ -70,6 +60,10 @@ local function receive(self, held)
   if not place then return core.log.write("warning", "http: no place for files: " .. fault) end
   local summary, reason, code = transfer.receive(held.pipe, place, {
     admit = function(total) return admit(self, held, total) end,
+    stop = function()
+      held.stopped:wait()
+      return "it was canceled"
+    end,
     on_bytes = function(count) held.entry.moved = held.entry.moved + count end,
     on_event = function(event) if held.entry then book:note(held.entry, event) end end,
   })
@@ -98,8 +92,7 @@ local function take(self, pipe)
   local running = self.by_peer[peer] or 0
   if not pipe.secure or not has_place(self, peer, running) then return pipe:close() end
   self.count, self.by_peer[peer] = self.count + 1, running + 1
-  local held = { pipe = pipe, peer = peer }
-  held.task = self.tasks:detach(attend, self, held)
+  self.tasks:detach(attend, self, { pipe = pipe, peer = peer, stopped = task.condition() })
 end
 
 --- Receives until the node is closed. Waits.
@@ -138,12 +131,12 @@ function Inbox:accept(wanted, seconds)
   return entry
 end
 
---- Refuses what a peer offers, or cancels what it sends: the peer is told.
+--- Refuses what a peer offers, or cancels what it sends: the peer is told, and its next transfer is another one.
 -- @tparam table entry
 function Inbox:refuse(entry)
   if entry.state == "offered" then return self.service.transfers:set(entry, "refused", "it was refused") end
-  self.canceled[entry.peer] = deadline.after(CANCELED_S)
   self.service.transfers:cancel(entry)
+  entry.stopped:broadcast()
 end
 
 --- Ends all.

@@ -18,7 +18,7 @@ local PIPE_S = 60  -- for its pipe, once the other side has used the code
 local BACK_S = 600 -- for it to come back by itself
 local PAUSE_S = 1
 local FINAL = { EACCES = true, EPROTO = true, EINVAL = true, EBADF = true, ENOSPC = true, EDQUOT = true,
-  EROFS = true, ENOENT = true, ENOTDIR = true }
+  EROFS = true, ENOENT = true, ENOTDIR = true, ECANCELED = true }
 
 local Partner = { __name = "p2pd.transfer.partner" }
 Partner.__index = Partner

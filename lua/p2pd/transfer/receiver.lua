@@ -6,6 +6,7 @@ local core = require "p2pd.core"
 local format = require "p2pd.transfer.format"
 local incoming = require "p2pd.transfer.incoming"
 local names = require "p2pd.transfer.names"
+local task = require "p2pd.task"
 local text = require "p2pd.text"
 local tree = require "p2pd.transfer.tree"
 local wire = require "p2pd.transfer.wire"
@@ -307,11 +308,24 @@ local function run(self)
   return nil, reason, code
 end
 
+-- Until all has come, or nothing more is wanted, which the sender is told: it need not come back.
+local function run_until(self, stop)
+  if not stop then return run(self) end
+  local result = task.race {
+    function() return table.pack(run(self)) end,
+    function() return { why = stop() } end,
+  }
+  if not result.why then return table.unpack(result, 1, result.n) end
+  put(self, "S", { reason = result.why })
+  return nil, result.why, "ECANCELED"
+end
+
 --- Receives what the other side sends.
 -- @tparam pipe pipe
 -- @tparam string path of the folder into which it goes
 -- @tparam table options `overwrite`, `admit`, `on_event` (function: `type` "begin" with `files` and `bytes`;
--- "file" or "failed" with `path`, `size`, `digest`, `how`, `reason`), `on_bytes` (function of a number)
+-- "file" or "failed" with `path`, `size`, `digest`, `how`, `reason`), `on_bytes` (function of a number), `stop`
+-- (function that waits until nothing more is wanted, and returns why)
 -- @treturn boolean true; or nil, message, code
 function receiver.run(pipe, path, options)
   local folder <close>, reason, code = core.folder.open(path)
@@ -324,7 +338,7 @@ function receiver.run(pipe, path, options)
     for i = self.at, self.last do self.items[i]:close() end
   end })
   local ok
-  ok, reason, code = run(self)
+  ok, reason, code = run_until(self, options.stop)
   line:finish(END_S)
   return ok, reason, code
 end

@@ -3,6 +3,7 @@
 -- @classmod p2pd.transfer.sender
 local format = require "p2pd.transfer.format"
 local task = require "p2pd.task"
+local text = require "p2pd.text"
 local walk = require "p2pd.transfer.walk"
 local wire = require "p2pd.transfer.wire"
 
@@ -49,6 +50,8 @@ local function take_answer(self, kind, body)
     self.is_done = true
   elseif kind == "Z" then
     return nil, "the other side can't take more: " .. fields.reason, "ENOSPC"
+  elseif kind == "S" then
+    return nil, "the other side has stopped: " .. text.printable(fields.reason, 300), "ECANCELED"
   else
     local entry, handler = self.entries[fields.entry], ANSWERS[kind]
     if not entry or not handler then return nil, "not what p2pd sends", "EPROTO" end

@@ -58,8 +58,7 @@ local function wait_sent(call, entry)
   local _ <close> = setmetatable({}, { __close = function() book:cancel(entry) end })
   book:wait(entry)
   if entry.state == "done" then return send_report(call, 201, entry) end
-  local is_refused = entry.state == "canceled" or entry.code == "EEXIST"
-  return is_refused and problem.new(409, entry.error, entry.code) or problem.of(entry.error, entry.code)
+  return problem.of(entry.error, entry.code)
 end
 
 local send_file = with_files(function(call)
