@@ -205,7 +205,7 @@ static int m_target(lua_State *L) {
 }
 
 /***
-Removes a file or a link.
+Removes a file, a link or an empty folder.
 @function folder:remove
 @tparam string path
 @treturn boolean true; or nil, message, code

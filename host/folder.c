@@ -213,7 +213,9 @@ int folder_remove(struct folder *f, const char *path) {
     int parent = find(f, path, &name);
     if (parent < 0)
         return parent;
-    return unlinkat(parent, name, 0) < 0 ? -errno : 0;
+    if (unlinkat(parent, name, 0) == 0)
+        return 0;
+    return errno == EISDIR && unlinkat(parent, name, AT_REMOVEDIR) == 0 ? 0 : -errno;
 }
 
 /* Where the file system knows no RENAME_NOREPLACE, somebody else may come in between. */

@@ -42,7 +42,7 @@ int folder_open_file(struct folder *f, const char *path, int flags, mode_t mode,
 
 int folder_make(struct folder *f, const char *path, mode_t mode);
 int folder_make_link(struct folder *f, const char *path, const char *target);
-int folder_remove(struct folder *f, const char *path); /* a file or a link */
+int folder_remove(struct folder *f, const char *path); /* a file, a link, an empty folder */
 
 /* Where a link leads; target has room for FOLDER_PATH_MAX bytes. */
 int folder_read_link(struct folder *f, const char *path, char *target);

@@ -195,6 +195,16 @@ describe("p2pd.transfer", function()
     assert.equal("x\n", helper.read(to .. "/d/x"))
   end))
 
+  it("moves what is in a folder, without the folder", task(function()
+    sh([[mkdir -p "$1/x/sub/deep" "$1/empty" && echo a >"$1/x/a" && echo b >"$1/x/sub/deep/b"]], from)
+    assert.equal(2, move({ { inside = from .. "/x" } }).receive[1].files)
+    assert.same({ "a\n", "b\n" }, { helper.read(to .. "/a"), helper.read(to .. "/sub/deep/b") })
+    assert.equal(0, move({ { inside = from .. "/empty" } }).receive[1].files)
+    assert.same({ nil, 'two of them are called "a"', "EINVAL" },
+      { transfer.count { from .. "/x/a", { inside = from .. "/x" } } })
+    assert.equal("ENOENT", select(3, transfer.count { { inside = from .. "/no" } }))
+  end))
+
   it("goes on where it ended when the receiver has died", task(function()
     sh([[head -c 8000000 /dev/urandom >"$1/f"]], from)
     local first = move({ from .. "/f" }, { break_at = 4000000 })

@@ -50,7 +50,8 @@ transfer.count = walk.count
 
 --- Sends files and folders, until the receiver has said what has become of each.
 -- @tparam pipe pipe whose other side receives
--- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent
+-- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent; or `inside`,
+-- a folder in which everything is sent by its own name
 -- @tparam[opt] table given on_event (function of a table: `type` "file" with `path`, `size`, `digest`
 -- (SHA-256, 32 bytes) and `how` ("saved", "resumed", "same": it was there), or "failed" with `path` and
 -- `reason`), on_bytes (function of a number: bytes that have left, or need not), total (what @{count} says)
@@ -72,8 +73,8 @@ end
 -- @tparam[opt] table given overwrite (true: files of the same name are replaced), on_event (as @{send}'s;
 -- first comes one of the type "begin", with `files` and `bytes`), on_bytes, admit (function of a table,
 -- `files`, `bytes` and `name` (of the first entry), which may wait: true when they are wanted, else nil and
--- the reason for the other side), stop (function that waits until nothing more is wanted, and returns why: the
--- other side is told, and does not come back)
+-- the reason for the other side), stop (function that waits until nothing more is wanted, and returns why:
+-- the other side is told, and does not come back)
 -- @treturn table `files`, `bytes`, `failed`: how many; or nil, message, code (ECANCELED: it was stopped)
 -- @raise for an option that is not known or of a wrong kind
 function transfer.receive(pipe, folder, given)

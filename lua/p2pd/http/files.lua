@@ -95,17 +95,31 @@ local function is_listed(entry, path)
     and text.printable(path, #path) == path
 end
 
+-- Where a walk begins, and what is before its paths.
+local function root_of(self, under)
+  if not under then return self.path, "" end
+  local ok, reason, code = check(under)
+  if not ok then return nil, reason, code end
+  local folder <close>, why, errcode = core.folder.open(self.path)
+  if not folder then return nil, without_path(why), errcode end
+  if folder:stat(under) ~= "folder" then return nil, "no folder is there", "ENOENT" end
+  return self.path .. "/" .. under, under .. "/"
+end
+
 --- The files that are there, and the beginnings of those that are not whole, sorted by path.
+-- @tparam[opt] string under a folder: those in it
 -- @treturn {table,...} `path`, `peer`, `name`, `size`, `modified` (seconds since 1970), `partial`; or nil,
 -- message, code
 -- @treturn boolean whether there are more
-function Files:list()
-  local tree <close>, reason, code = walk.new { { path = self.path, name = "files" } }
-  if not tree and code == "ENOENT" then return {}, false end
+function Files:list(under)
+  local root, before, errcode = root_of(self, under)
+  if not root then return nil, before, errcode end
+  local tree <close>, reason, code = walk.new { { inside = root } }
+  if not tree and code == "ENOENT" and not under then return {}, false end
   if not tree then return nil, reason, code end
   local list = {}
   for entry in tree.next, tree do
-    local path = entry.path:sub(#"files/" + 1)
+    local path = before .. entry.path
     if is_listed(entry, path) then
       if #list == files.LISTED_MAX then return list, true end
       list[#list + 1] = describe(entry, path)

@@ -47,7 +47,8 @@ end
 local function admit(self, held, total)
   local is_taken = is_wanted(self, held.peer)
   held.entry = self.service.transfers:add { direction = "receive", peer = held.peer, name = total.name,
-    files = total.files, bytes = total.bytes, state = is_taken and "running" or "offered", stopped = held.stopped }
+    files = total.files, bytes = total.bytes, stopped = held.stopped,
+    state = is_taken and "running" or "offered" }
   if is_taken then return true end
   return offer(self, held.entry)
 end
@@ -131,7 +132,7 @@ function Inbox:accept(wanted, seconds)
   return entry
 end
 
---- Refuses what a peer offers, or cancels what it sends: the peer is told, and its next transfer is another one.
+--- Refuses what a peer offers, or cancels what it sends: the peer is told. Its next transfer is another one.
 -- @tparam table entry
 function Inbox:refuse(entry)
   if entry.state == "offered" then return self.service.transfers:set(entry, "refused", "it was refused") end

@@ -5,7 +5,7 @@ local version = require "p2pd.version"
 
 local openapi = {}
 
-local BYTES = { ["application/octet-stream"] = {} }
+local BYTES, FORM = "application/octet-stream", "multipart/form-data"
 
 local function sorted_names(set)
   local names = {}
@@ -44,9 +44,16 @@ local function answers_of(route)
   return answers
 end
 
+local function form_of(description)
+  local file = { type = "string", contentMediaType = BYTES }
+  return { schema = { type = "object", description = description,
+    additionalProperties = { type = "array", items = file } } }
+end
+
 local function body_of(route)
   if not route.body then return nil end
-  if route.body == "bytes" then return { content = BYTES } end
+  if route.form then return { content = { [BYTES] = {}, [FORM] = form_of(route.form) } } end
+  if route.body == "bytes" then return { content = { [BYTES] = {} } } end
   return { required = route.body.required ~= nil,
     content = { ["application/json"] = { schema = route.body } } }
 end

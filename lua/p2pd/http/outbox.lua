@@ -3,19 +3,17 @@
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
 local describe = require "p2pd.http.describe"
-local names = require "p2pd.transfer.names"
 local outgoing = require "p2pd.http.outgoing"
 local partner = require "p2pd.transfer.partner"
 local problem = require "p2pd.http.problem"
 local task = require "p2pd.task"
 local transfer = require "p2pd.transfer"
-local transfers = require "p2pd.http.transfers"
+local upload = require "p2pd.http.upload"
 
 local outbox = {}
 
 outbox.RUNNING_MAX = 64
 
-local PIECE = 64 * 1024
 local RETRY_S = 30
 local PAUSE_S = 1
 
@@ -29,59 +27,39 @@ end
 
 -- -- a body
 
-local function check_name(name)
-  local safe, reason = names.make_safe(name)
-  if not safe then return problem.new(400, reason, "EINVAL") end
-  if safe:find("/", 1, true) then return problem.new(400, "a name has no slash", "EINVAL") end
-  return safe
-end
-
--- Until its end, or until somebody has canceled the transfer.
-local function read_body(entry, request)
-  while true do
-    local data, reason, code = request:recv(PIECE)
-    if transfers.is_over(entry) then return nil, entry.error, entry.code end
-    if not data and reason then return nil, reason, code end
-    if not data then return entry.kept:finish() end
-    local ok
-    ok, reason, code = entry.kept:write(data)
-    if not ok then return nil, reason, code end
-    entry.bytes = entry.kept.size
-  end
-end
-
-local function begin(self, address, name, about)
-  local kept, reason, code = outgoing.new(self.service.files.path, about.size)
+local function begin(self, address, plan, timeout)
+  local kept, reason, code = outgoing.new(self.service.files.path, plan.size)
   if not kept then return problem.of(reason, code) end
   return self.service.transfers:add { direction = "send", peer = address:match "[^-]+$", address = address,
-    name = name, state = "uploading", files = 1, bytes = about.size or 0, kept = kept,
-    timeout = about.timeout }
+    name = plan.name, state = "uploading", files = 0, bytes = plan.size or 0, kept = kept, timeout = timeout }
+end
+
+local function read(self, entry, request, plan)
+  local book = self.service.transfers
+  local held <close> = task.hold(entry.kept, book:guard(entry))
+  local ok, reason, code = upload.read(entry, request, plan)
+  if not ok then
+    book:set(entry, "failed", reason, code)
+    return problem.of(reason, code)
+  end
+  held:release()
+  return entry
 end
 
 --- Takes a request's body to send it. Waits until it is here.
 -- @tparam request request
--- @tparam table about `to` (what names a peer), `name`, `size` (nil: not known), `timeout` (seconds to
+-- @tparam table about `to` (what names a peer), `plan` (see @{p2pd.http.upload}), `timeout` (seconds to
 -- connect)
 -- @treturn table entry of @{p2pd.http.transfers}, to be run; or a problem
 function Outbox:take(request, about)
   if self.service.transfers:count "send" >= outbox.RUNNING_MAX then
     return problem.new(503, "too many files are sent")
   end
-  local name = check_name(about.name)
-  if problem.is(name) then return name end
   local address, reason, code = describe.resolve(self.service.node, about.to)
   if not address then return problem.new(400, reason, code) end
-  local entry = begin(self, address, name, about)
+  local entry = begin(self, address, about.plan, about.timeout)
   if problem.is(entry) then return entry end
-  local held <close> = task.hold(entry.kept, self.service.transfers:guard(entry))
-  local ok
-  ok, reason, code = read_body(entry, request)
-  if not ok then
-    self.service.transfers:set(entry, "failed", reason, code)
-    return problem.of(reason, code)
-  end
-  held:release()
-  return entry
+  return read(self, entry, request, about.plan)
 end
 
 -- -- to the peer
@@ -91,8 +69,8 @@ local function send_once(self, entry)
     { protocol = partner.PROTOCOL, timeout = entry.timeout })
   if not pipe then return nil, tostring(failure), "EHOSTUNREACH" end
   entry.has_connected, entry.moved = true, 0
-  return transfer.send(pipe, { { path = entry.kept.path, name = entry.name } }, {
-    total = { files = 1, bytes = entry.bytes },
+  return transfer.send(pipe, { { inside = entry.kept.path } }, {
+    total = { files = entry.files, bytes = entry.bytes },
     on_bytes = function(count) entry.moved = entry.moved + count end,
     on_event = function(event) self.service.transfers:note(entry, event) end,
   })

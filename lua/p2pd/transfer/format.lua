@@ -4,8 +4,8 @@
 -- receiver has is, or is not, the beginning of the file), `B` bytes, `E` end of a file with its digest, `X`
 -- the present file fails, `Q` that was all. From the receiver: `H`, `W` wants a file from an offset on, `C`
 -- asks to compare what it has, `K` is there (with how), `R` is not (with the reason), `Z` nothing more can be
--- taken, `S` nothing more is wanted, `Q` all is done. Each names the entry by its number, in the order in which
--- they were sent.
+-- taken, `S` nothing more is wanted, `Q` all is done. Each names the entry by its number, in the order in
+-- which they were sent.
 -- @module p2pd.transfer.format
 local format = {}
 

@@ -324,8 +324,8 @@ end
 -- @tparam pipe pipe
 -- @tparam string path of the folder into which it goes
 -- @tparam table options `overwrite`, `admit`, `on_event` (function: `type` "begin" with `files` and `bytes`;
--- "file" or "failed" with `path`, `size`, `digest`, `how`, `reason`), `on_bytes` (function of a number), `stop`
--- (function that waits until nothing more is wanted, and returns why)
+-- "file" or "failed" with `path`, `size`, `digest`, `how`, `reason`), `on_bytes` (function of a number),
+-- `stop` (function that waits until nothing more is wanted, and returns why)
 -- @treturn boolean true; or nil, message, code
 function receiver.run(pipe, path, options)
   local folder <close>, reason, code = core.folder.open(path)

@@ -3,6 +3,7 @@
 -- @classmod p2pd.transfer.walk
 local core = require "p2pd.core"
 local names = require "p2pd.transfer.names"
+local task = require "p2pd.task"
 
 local walk = {}
 
@@ -10,6 +11,15 @@ local Walk = { __name = "p2pd.transfer.walk" }
 Walk.__index = Walk
 
 -- -- the beginning
+
+local function list(root, inner)
+  local all, reason, code = root.folder:list(inner)
+  if not all then return nil, reason, code end
+  local found = {}
+  for name in all:gmatch "%Z+" do found[#found + 1] = name end
+  table.sort(found)
+  return found
+end
 
 -- A path that somebody has typed; a link there is followed.
 local function open_root(path, name)
@@ -29,32 +39,62 @@ local function open_root(path, name)
     if not folder then return nil, reason, code end
     inner = ""
   elseif kind ~= "file" then
+    folder:close()
     return nil, path .. ": neither a file nor a folder", "EINVAL"
   end
   return { name = name, folder = folder, inner = inner }
+end
+
+-- What is in a folder, each thing by its own name.
+local function open_inside(path)
+  local folder, reason, code = core.folder.open(path)
+  if not folder then return nil, reason, code end
+  local held <close> = task.hold(folder)
+  local roots, why, errcode = list({ folder = folder }, "")
+  if not roots then return nil, why, errcode end
+  for i, name in ipairs(roots) do roots[i] = { name = name, folder = folder, inner = name } end
+  if #roots > 0 then held:release() end
+  return roots
+end
+
+local function open_roots(about)
+  if type(about) == "string" then about = { path = about } end
+  if about.inside then return open_inside(about.inside) end
+  local root, reason, code = open_root(about.path, about.name)
+  if not root then return nil, reason, code end
+  return { root }
 end
 
 local function close_all(roots)
   for _, root in ipairs(roots) do root.folder:close() end
 end
 
+-- Those that are added are closed with the others, also when they can't be sent.
+local function add_roots(roots, seen, about)
+  local found, reason, code = open_roots(about)
+  if not found then return nil, reason, code end
+  local twice
+  for _, root in ipairs(found) do
+    twice = twice or seen[root.name] and root.name
+    seen[root.name] = true
+    roots[#roots + 1] = root
+  end
+  if twice then return nil, ('two of them are called "%s"'):format(twice), "EINVAL" end
+  return true
+end
+
 --- Begins.
--- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent
+-- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent; or `inside`,
+-- a folder in which everything is sent by its own name
 -- @treturn walk to be closed; or nil, message, code: one is not there, or two have one name
 function walk.new(paths)
   local roots, seen = {}, {}
-  for i, one in ipairs(paths) do
-    local about = type(one) == "table" and one or { path = one }
-    local root, reason, code = open_root(about.path, about.name)
-    if root and seen[root.name] then
-      root.folder:close()
-      root, reason, code = nil, ('two of them are called "%s"'):format(root.name), "EINVAL"
-    end
-    if not root then
+  for _, about in ipairs(paths) do
+    local ok, reason, code = add_roots(roots, seen, about)
+    if not ok then
       close_all(roots)
       return nil, reason, code
     end
-    roots[i], seen[root.name] = root, true
   end
   return setmetatable({ roots = roots, at = 0, stack = {} }, Walk)
 end
@@ -63,15 +103,6 @@ end
 
 local function below(inner, name)
   return inner == "" and name or inner .. "/" .. name
-end
-
-local function list(root, inner)
-  local all, reason, code = root.folder:list(inner)
-  if not all then return nil, reason, code end
-  local found = {}
-  for name in all:gmatch "%Z+" do found[#found + 1] = name end
-  table.sort(found)
-  return found
 end
 
 local function failure(path, reason)

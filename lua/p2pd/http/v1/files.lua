@@ -27,7 +27,7 @@ local function path_of(call)
 end
 
 local list_files = with_files(function(call, files)
-  local found, more, code = files:list()
+  local found, more, code = files:list(call.query.under)
   if not found then return problem_of(more, code) end
   for _, one in ipairs(found) do one.url = transfers.url_of(one.path) end
   return call:send_json(200, { files = describe.list(found), truncated = more })
@@ -55,6 +55,8 @@ end)
 
 return {
   { method = "GET", path = "/v1/files", id = "listFiles", tag = "files", handler = list_files,
+    query = { under = { type = "string", maxLength = 4095,
+      description = "A folder, as paths have it: the files in it alone." } },
     summary = "The files that peers have sent, and the beginnings of those that are not whole, by path.",
     answers = { [200] = { description = "The files; `truncated` when there are more.",
       schema = describe.object({ files = describe.array(describe.ref "File"),

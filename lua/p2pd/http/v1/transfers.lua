@@ -3,6 +3,7 @@
 local describe = require "p2pd.http.describe"
 local problem = require "p2pd.http.problem"
 local transfers = require "p2pd.http.transfers"
+local upload = require "p2pd.http.upload"
 
 local object, ref = describe.object, describe.ref
 
@@ -61,10 +62,11 @@ local function wait_sent(call, entry)
   return problem.of(entry.error, entry.code)
 end
 
-local send_file = with_files(function(call)
+local send_files = with_files(function(call)
   local outbox, query = call.service.outbox, call.query
-  local entry = outbox:take(call.request, { to = query.to, name = query.name, timeout = query.timeout,
-    size = math.tointeger(tonumber(call.headers["content-length"])) })
+  local plan = upload.plan(call.headers, query.name)
+  if problem.is(plan) then return plan end
+  local entry = outbox:take(call.request, { to = query.to, plan = plan, timeout = query.timeout })
   if problem.is(entry) then return entry end
   outbox:start(entry)
   if query.background then return send_report(call, 202, entry) end
@@ -88,22 +90,22 @@ return {
     summary = "Transfers of files that wait or run, with their progress, and reports of the last ones.",
     answers = { [200] = { description = "The transfers, the oldest first.", schema = object({
       transfers = describe.array(ref "Transfer") }, { "transfers" }) } } },
-  { method = "POST", path = "/v1/transfers", id = "sendFile", tag = "files", handler = send_file,
-    waits = true, body = "bytes",
+  { method = "POST", path = "/v1/transfers", id = "sendFiles", tag = "files", handler = send_files,
+    waits = true, body = "bytes", form = "Files, with folders in their names where they have some.",
     query = {
       to = { type = "string", maxLength = 2048, required = true,
         description = "The peer: an address, a node id, a contact's name or a code." },
-      name = { type = "string", minLength = 1, maxLength = 255, required = true,
-        description = "The file's name." },
+      name = { type = "string", minLength = 1, maxLength = 255,
+        description = "The file's name; with a form the folder into which its files are put." },
       timeout = { type = "number", minimum = 0, maximum = 600, default = 20,
         description = "Seconds to connect." },
       background = { type = "boolean", default = false,
         description = "Answer once the body is here, and not once the peer has it." },
     },
-    summary = "Sends the body, of any size, as a file: `p2pd recv` takes it, and a peer's server. Waits "
-      .. "until the peer has it.",
-    answers = { [201] = { description = "The peer has it.", schema = ref "Transfer" },
-      [202] = { description = "It is being sent.", schema = ref "Transfer" } } },
+    summary = "Sends the body, of any size, as a file, or a form's files: `p2pd recv` takes them, and a "
+      .. "peer's server. Waits until the peer has them.",
+    answers = { [201] = { description = "The peer has all.", schema = ref "Transfer" },
+      [202] = { description = "They are being sent.", schema = ref "Transfer" } } },
   { method = "POST", path = "/v1/transfers/accept", id = "acceptFiles", tag = "files",
     handler = accept_files, waits = true, body = ACCEPT,
     summary = "Takes what a peer offers: what has this `id`, else the oldest offer, or the first within "
