@@ -6,15 +6,15 @@ local path_watch = {}
 
 local PAUSE_S = 0.5 -- between two looks
 
---- Watches until the pipe is over; waits.
+--- Watches a pipe that has had a path, until it is over; waits.
 -- @tparam pipe pipe
 -- @tparam function on_change called with the strategy that the pipe goes on by, or nil: it has no path
 function path_watch.run(pipe, on_change)
-  local was = pipe.strategy
+  local has_path = true
   while pipe:info() do
-    local now = pipe.strategy
-    if (now == nil) ~= (was == nil) then on_change(now) end
-    was = now
+    local strategy = pipe.strategy
+    if (strategy ~= nil) ~= has_path then on_change(strategy) end
+    has_path = strategy ~= nil
     task.sleep(PAUSE_S)
   end
 end
