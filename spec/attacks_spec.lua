@@ -15,6 +15,7 @@ local wait_until = helper.wait_until
 local WAIT = 5
 local SECRET = "attack at dawn"
 local EACH, KINDS = 12, { "open", "closed", "talking" } -- requests of a scanner
+local TRIES = 3
 local NO_PROOF = "no proof that the peer knows the node id"
 
 describe("an attack:", function()
@@ -394,7 +395,8 @@ describe("an attack:", function()
       return sum / (#a * #b)
     end
 
-    it("to what is open, closed or talks learns nothing of it, however often", task(function()
+    -- What took how long to be refused, by kind of target.
+    local function measure()
       local bob <close> = start { limits = { syns_to_target = 1000, connects_of_peer = 1000, answers = 200,
         answers_to_strangers = 200, answers_to_peer = 200, refused = 200 } }
       local eve, took = nodes.new(), { open = {}, closed = {}, talking = {} }
@@ -418,10 +420,25 @@ describe("an attack:", function()
         local what, at = table.unpack(began[m.pipe])
         table.insert(took[what], core.clock.monotonic() - at)
       end
+      return took
+    end
+
+    -- What an open or a talking target can be told from a closed one by, or nil.
+    local function find_difference(took)
       for _, what in ipairs { "open", "talking" } do
         local likely = precedence(took[what], took.closed)
-        assert.is_true(likely > 0.15 and likely < 0.85, what .. " is told from closed: " .. likely)
+        if likely < 0.15 or likely > 0.85 then return what .. " is told from closed: " .. likely end
       end
+    end
+
+    -- What can be told shows each time; what a busy machine does, now and then.
+    it("to what is open, closed or talks learns nothing of it, however often", task(function()
+      local difference
+      for _ = 1, TRIES do
+        difference = find_difference(measure())
+        if not difference then return end
+      end
+      error(difference)
     end, 60))
   end)
 

@@ -140,7 +140,8 @@ describe("p2pd.chat.passing", function()
     build("ab", "ac", "bc")
     forget_events()
     local a = { id = "a", nick = "a", name = "a" }
-    for _, text in ipairs { "pass 1 forged b b I owe you", "here 1 b mallory", "gone b", "pass 1 x c c me" } do
+    local forged = { "pass 1 forged b b I owe you", "here 1 b mallory", "gone b", "pass 1 x c c me" }
+    for _, text in ipairs(forged) do
       people.c.passing:handle(a, message.parse(text))
     end
     assert.same({}, events_of "c")

@@ -153,7 +153,9 @@ describe("p2pd.http", function()
       form_of({ { "a", ("x"):rep(5000) } }):sub(1, 4000))
   end
 
-  local function received(near, path) return helper.read(("%s/far/%s/%s"):format(base, near.node.id, path)) end
+  local function received(near, path)
+    return helper.read(("%s/far/%s/%s"):format(base, near.node.id, path))
+  end
 
   describe("a form", function()
     it("sends files and folders in one transfer", pair(function(near, far)
@@ -211,8 +213,9 @@ describe("p2pd.http", function()
     end))
 
     it("is refused with names that are none, and what is no form", pair(function(near, far)
-      for name, reason in pairs { ["../a"] = 'not a safe path: ".." in it',
-        ["/etc/passwd"] = "an absolute path", ["a//b"] = "not a safe path", [""] = "not a safe path", ["a.p2pd.part"] = "unfinished" } do
+      local reasons = { ["../a"] = 'not a safe path: ".." in it', ["/etc/passwd"] = "an absolute path",
+        ["a//b"] = "not a safe path", [""] = "not a safe path", ["a.p2pd.part"] = "unfinished" }
+      for name, reason in pairs(reasons) do
         local answer = send(near, far, form_of { { "good", "x" }, { name, "x" } })
         assert.same({ 400, "EINVAL" }, { answer.status, answer.json.code }, name)
         assert.matches(reason, answer.json.detail)

@@ -61,7 +61,7 @@ local function send_all(pipe, ...)
 end
 
 -- Tells members something, side by side; waits while they are slow.
-local function tell(self, members, ...)
+local function tell(members, ...)
   local sending <close> = task.group()
   local tasks = {}
   for i, member in ipairs(members) do tasks[i] = sending:spawn(send_all, member.pipe, ...) end
@@ -80,7 +80,7 @@ local function new_passing(self)
   return passing.new { id = self.node.id,
     members = function() return everybody(self) end,
     is_here = function(id) return is_here(self, id) end,
-    tell = function(...) return tell(self, ...) end,
+    tell = tell,
     call = function(...) return call(self, ...) end,
     on_event = function(kind, who, what, by)
       self.on_event(kind, who, kind == "said" and text.printable(what, message.MAX) or what, by)
@@ -191,14 +191,14 @@ end
 -- @tparam string line
 -- @treturn boolean whether anybody is
 function Chat:say(line)
-  return tell(self, everybody(self), "line " .. message.new_line(), "say " .. line:sub(1, message.TEXT_MAX))
+  return tell(everybody(self), "line " .. message.new_line(), "say " .. line:sub(1, message.TEXT_MAX))
 end
 
 --- Changes what we are called.
 -- @tparam string name
 function Chat:rename(name)
   self.name = name
-  tell(self, everybody(self), "name " .. name)
+  tell(everybody(self), "name " .. name)
 end
 
 --- Who is there.
@@ -212,7 +212,7 @@ end
 
 --- Says goodbye to everybody.
 function Chat:leave()
-  tell(self, everybody(self), "bye")
+  tell(everybody(self), "bye")
 end
 
 return chat

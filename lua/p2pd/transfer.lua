@@ -50,8 +50,8 @@ transfer.count = walk.count
 
 --- Sends files and folders, until the receiver has said what has become of each.
 -- @tparam pipe pipe whose other side receives
--- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent; or `inside`,
--- a folder in which everything is sent by its own name
+-- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent; or
+-- `inside`, a folder in which everything is sent by its own name
 -- @tparam[opt] table given on_event (function of a table: `type` "file" with `path`, `size`, `digest`
 -- (SHA-256, 32 bytes) and `how` ("saved", "resumed", "same": it was there), or "failed" with `path` and
 -- `reason`), on_bytes (function of a number: bytes that have left, or need not), total (what @{count} says)

@@ -86,7 +86,8 @@ end
 -- @tparam table who `id`, `nick`, `hops`, `line`, `said`
 -- @treturn string
 function message.pass(who)
-  return ("pass %d %s %s %s %s"):format(who.hops, who.line, who.id, who.nick, who.said:sub(1, message.TEXT_MAX))
+  local said = who.said:sub(1, message.TEXT_MAX)
+  return ("pass %d %s %s %s %s"):format(who.hops, who.line, who.id, who.nick, said)
 end
 
 return message

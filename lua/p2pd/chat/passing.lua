@@ -13,8 +13,8 @@ Passing.__index = Passing
 --- Makes one for a chat.
 -- @tparam table room what it needs of the chat: `id`, our node's; `members`: function that returns the peers
 -- with a pipe to us, each once, as tables with `id`, `nick` and `name`; `is_here`: whether a node id is one
--- of them; `tell`: function of a list of them and messages; `call`: what to call somebody, of his id and nick;
--- `on_event`: as in @{p2pd.chat}
+-- of them; `tell`: function of a list of them and messages; `call`: what to call somebody, of his id and
+-- nick; `on_event`: as in @{p2pd.chat}
 -- @treturn passing
 function passing.new(room)
   return setmetatable({ room = room, hearsay = hearsay.new() }, Passing)

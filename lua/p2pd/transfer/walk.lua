@@ -84,8 +84,8 @@ local function add_roots(roots, seen, about)
 end
 
 --- Begins.
--- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent; or `inside`,
--- a folder in which everything is sent by its own name
+-- @tparam {string,...} paths or, instead of one, a table: `path`, and `name` by which it is sent; or
+-- `inside`, a folder in which everything is sent by its own name
 -- @treturn walk to be closed; or nil, message, code: one is not there, or two have one name
 function walk.new(paths)
   local roots, seen = {}, {}
