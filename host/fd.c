@@ -80,17 +80,18 @@ static ssize_t fd_read(struct transport *t, void *data, size_t len) {
     return n < 0 ? failed(f, errno) : n;
 }
 
+/* With more to follow TCP sends full segments only, and wakes the peer less often. */
 static ssize_t fd_write(struct transport *t, const void *data, size_t len) {
     struct fd_transport *f = self(t);
     size_t most = len < f->write_max ? len : f->write_max;
+    int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (t->more ? MSG_MORE : 0);
     ssize_t n;
     if (f->vanished)
         return -ETIMEDOUT;
     if (would_block(f, POLLOUT))
         return -EAGAIN;
     do
-        n = f->socket ? send(f->fd, data, most, MSG_DONTWAIT | MSG_NOSIGNAL)
-                      : write(f->fd, data, most);
+        n = f->socket ? send(f->fd, data, most, flags) : write(f->fd, data, most);
     while (n < 0 && errno == EINTR);
     f->wrote = f->wrote || n > 0;
     if (n > 0)

@@ -323,7 +323,9 @@ static ssize_t tls_write(struct transport *base, const void *data, size_t len) {
     size_t offered = t->retry ? t->retry : len < RECORD_MAX ? len : RECORD_MAX;
     if (offered > len)
         return -EINVAL;
+    t->wire.lower->more = base->more || offered < len;
     ssize_t n = write_record(t, data, offered);
+    t->wire.lower->more = false;
     t->wrote = t->wrote || n > 0 || t->wire.out.len;
     if (n <= 0 || !t->wire.out.len)
         return n;

@@ -77,6 +77,7 @@ struct transport {
     double patience;       /* seconds without progress after which leaving is given up */
     size_t retry_bytes;    /* after -EAGAIN the next write begins with so many of the same bytes */
     bool peer_answers_end; /* set by the owner: our end is answered by bytes, see fd.c */
+    bool more;             /* set by the owner: the next write follows at once, see fd.c */
 };
 
 /* The one way to leave: writes what is left in `out`, ends our half with `shut`, and takes steps
