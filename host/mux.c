@@ -13,6 +13,7 @@
 
 #define READ_MAX (64 * 1024)
 #define READS_MAX 4           /* in a row: others want to run too */
+#define TOLD_MAX 4            /* events that a reader who was told may let pass */
 #define DIRECT_MIN 4096       /* bytes of a frame that are worth a read of their own */
 #define SEND_UNIT (16 * 1024) /* a record of TLS; what is less waits for what comes after it */
 #define STREAM_PATIENCE_S                                                                          \
@@ -26,7 +27,7 @@ struct mux {
     void *owner;
     ev_timer turn;
     bool blocked; /* the lower transport takes no more now */
-    bool told;    /* a stream's reader was told of bytes that are still below */
+    int told;     /* > 0: a reader was told of bytes still below, and how many events ago */
     int ends;     /* streams that somebody has */
     int depth;    /* calls that are on the stack */
 };
@@ -181,8 +182,12 @@ static struct mux_stream *find_reader(struct mux *mux) {
     return !missing || count >= DIRECT_MIN ? s : NULL;
 }
 
-/* A reader that waits is told, and reads. When he has not, we do. */
+/* A reader that waits is told, and reads. When he has not after some events, we do. */
 static bool tell_reader(struct mux *mux) {
+    if (mux->told && mux->told < TOLD_MAX) {
+        mux->told++;
+        return true;
+    }
     struct mux_stream *s = mux->told ? NULL : find_reader(mux);
     struct end *e = s ? ms_owner(s) : NULL;
     mux->told = e && (e->wanted & EV_READ) && e->base.on_ready;
@@ -236,7 +241,7 @@ static size_t read_direct(struct end *e, char *data, size_t len) {
 
 static ssize_t end_read(struct transport *t, void *data, size_t len) {
     struct end *e = self(t);
-    e->mux->told = false;
+    e->mux->told = 0;
     ssize_t n = ms_read(e->stream, data, len, loop_now());
     if (n == -EAGAIN) {
         size_t got = read_direct(e, data, len);
