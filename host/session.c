@@ -19,6 +19,7 @@
 
 #define LOOK_S 0.2 /* between looks at what the layers below know of a path */
 #define TOLD_MAX 4 /* events of paths that a reader who was told may let pass before it reads */
+#define HEAR_EACH (128 * 1024) /* bytes that are written between two reads */
 
 struct session {
     struct transport base;
@@ -31,6 +32,7 @@ struct session {
     int wanted;       /* by the stream's owner */
     double looked_at; /* below */
     int told;         /* > 0: the reader was, and how many events of paths ago */
+    size_t unheard;   /* bytes written since hear() last read the paths */
     bool taken;       /* the stream was given away */
     bool freed;       /* and its owner has done with it */
     bool held_back;   /* the rest of a long write */
@@ -221,6 +223,20 @@ static ssize_t session_read(struct transport *t, void *data, size_t len) {
     return got ? (ssize_t)got : n;
 }
 
+/* A writer that need not wait does not come back to the loop. So what is acknowledged meanwhile is
+ * read here, and the same memory is used again while the cache has it. */
+static void hear(struct session *s, size_t written) {
+    s->unheard += written;
+    if (s->unheard < HEAR_EACH)
+        return;
+    s->unheard = 0;
+    for (struct carrier *c = s->carriers; c; c = c->next) {
+        carrier_drain(c);
+        if (sm_path_state(s->machine, c->number) == PATH_LIVE)
+            carrier_want(c);
+    }
+}
+
 /* The rest of a long write waits for the next one. */
 static ssize_t session_write_pair(struct transport *t, const void *head, size_t head_len,
                                   const void *data, size_t len) {
@@ -234,6 +250,7 @@ static ssize_t session_write_pair(struct transport *t, const void *head, size_t 
     send_all(s);
     sm_hold(s->machine, false);
     s->held_back = more;
+    hear(s, n > 0 ? (size_t)n : 0);
     leave(s);
     return n;
 }

@@ -92,6 +92,36 @@ describe("a session", function()
       assert.equal(1, side.machine:write "x")
     end)
 
+    it("says of what it gives whether more follows at once", function()
+      local side <close> = alone()
+      side:feed(hello(1, 0, 1 << 40))
+      while side.machine:poll(1, side.now) do end
+      side.machine:write(("x"):rep(2 * 16372 + 1))
+      local sizes, follows = {}, {}
+      for bytes, more in function() return side.machine:poll(1, side.now) end do
+        sizes[#sizes + 1], follows[#follows + 1] = #bytes, more
+      end
+      assert.same({ 16384, 16384, 13 }, sizes)
+      assert.same({ true, true, false }, follows)
+    end)
+
+    it("asks to be acknowledged after 128 KiB at most", function()
+      local ASK <const> = 1
+      local side <close> = alone { keep_max = 1 << 24 }
+      side:feed(hello(1, 0, 1 << 40))
+      local unasked, asked = 0, 0
+      for at = 65536, 16 << 20, 65536 do
+        assert.equal(65536, side.machine:write(("x"):rep(65536)))
+        for bytes in function() return side.machine:poll(1, side.now) end do
+          unasked = bytes:byte(1) == 2 and unasked + #bytes or unasked
+          if bytes:byte(1) == 2 and bytes:byte(2) & ASK ~= 0 then unasked, asked = 0, asked + 1 end
+          assert.is_true(unasked <= 128 * 1024 + 16384)
+        end
+        side:feed(ack(at, 1 << 40))
+      end
+      assert.is_true(asked >= 128 and asked <= 256, ("asked %d times"):format(asked))
+    end)
+
     it("bounds what it keeps for a peer that never acknowledges", function()
       local side <close> = session_peer.new { keep_max = 1 << 20 }
       side:feed(session_peer.hello(1, 0, 1 << 40))

@@ -40,7 +40,9 @@ void carrier_send(struct carrier *c) {
     size_t len;
     while (!c->blocked && sm_path_state(m, c->number) == PATH_LIVE &&
            (len = sm_poll(m, c->number, &data, loop_now()))) {
+        c->transport->more = sm_has_more(m, c->number);
         ssize_t n = c->transport->ops->write(c->transport, data, len);
+        c->transport->more = false;
         if (n >= 0) {
             sm_sent(m, c->number, (size_t)n, loop_now());
         } else if (n == -EAGAIN) {

@@ -19,7 +19,7 @@ static uint64_t chunk_end(const struct session_chunk *c) {
  * the cache has them and the kernel has not taken their pages. They are for all sessions, and few
  * stay when one has nothing to keep any more. */
 #define SPARE_MAX 256
-#define SPARE_IDLE 16
+#define SPARE_IDLE 32 /* what an acknowledged stretch leaves, so that the next one finds it */
 
 static struct session_chunk *spare;
 static int spare_count;

@@ -104,6 +104,12 @@ size_t sm_poll(struct session_machine *m, uint32_t number, const uint8_t **data,
     return p ? session_next(m, p, data, now) : 0;
 }
 
+bool sm_has_more(const struct session_machine *m, uint32_t number) {
+    const struct session_path *p = find(m, number);
+    bool held = m->hold && session_keep_is_partial(&m->keep);
+    return p && p == m->tx && m->keep.unsent && !held;
+}
+
 void sm_sent(struct session_machine *m, uint32_t number, size_t n, double now) {
     struct session_path *p = find(m, number);
     if (p)

@@ -38,6 +38,9 @@ void sm_feed(struct session_machine *m, uint32_t path, const void *data, size_t 
 size_t sm_poll(struct session_machine *m, uint32_t path, const uint8_t **data, double now);
 void sm_sent(struct session_machine *m, uint32_t path, size_t n, double now);
 
+/* Whether a frame of data follows what sm_poll() has given at once. */
+bool sm_has_more(const struct session_machine *m, uint32_t path);
+
 /* While held, a frame of data that is not full does not leave: more is to come. */
 void sm_hold(struct session_machine *m, bool hold);
 

@@ -11,6 +11,10 @@
  * on a long path, and grow() wants more than half. */
 #define ASK_SHARE 4
 
+/* And after so many bytes, however much may be kept: what is acknowledged while the cache still has
+ * it makes room that costs nothing to fill again. */
+#define ASK_MAX (128 * 1024)
+
 static void add(struct session_path *p, const struct session_frame *f) {
     p->out_len += session_frame_encode(f, p->out + p->out_len);
 }
@@ -97,11 +101,16 @@ static uint64_t chunk_end(const struct session_chunk *c) {
     return c->position + c->len + c->fin;
 }
 
+static size_t ask_spacing(const struct session_machine *m) {
+    size_t share = m->bound / ASK_SHARE;
+    return share < ASK_MAX ? share : ASK_MAX;
+}
+
 static void take_chunk(struct session_machine *m, struct session_path *p, double now) {
     if (m->hold && session_keep_is_partial(&m->keep))
         return;
     bool idle = session_keep_sent(&m->keep) == m->keep.acked;
-    p->chunk = session_keep_next(&m->keep, m->bound / ASK_SHARE);
+    p->chunk = session_keep_next(&m->keep, ask_spacing(m));
     if (!p->chunk)
         return;
     if (idle)

@@ -67,7 +67,7 @@ static int m_feed(lua_State *L) {
     return 0;
 }
 
-/* poll(path, now) -> the next bytes to send, which count as sent; or nil */
+/* poll(path, now) -> the next bytes to send, which count as sent, and whether more do; or nil */
 static int m_poll(lua_State *L) {
     struct session_machine *m = check_machine(L);
     double now = luaL_checknumber(L, 3);
@@ -76,8 +76,9 @@ static int m_poll(lua_State *L) {
     if (!len)
         return 0;
     lua_pushlstring(L, (const char *)data, len);
+    lua_pushboolean(L, sm_has_more(m, check_path(L)));
     sm_sent(m, check_path(L), len, now);
-    return 1;
+    return 2;
 }
 
 /* fail(path, why, now): it is broken; why nil: it has ended */
