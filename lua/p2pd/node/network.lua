@@ -6,6 +6,7 @@ local core = require "p2pd.core"
 local families = require "p2pd.families"
 local interfaces = require "p2pd.net.interfaces"
 local list = require "p2pd.list"
+local listeners = require "p2pd.node.listeners"
 local nat = require "p2pd.nat"
 local port_mapping = require "p2pd.port_mapping"
 local predict = require "p2pd.punch.predict"
@@ -17,92 +18,6 @@ local TARGETS_MAX = 8 -- addresses of servers that are remembered
 
 local Network = { __name = "p2pd.node.network" }
 Network.__index = Network
-
--- -- listeners
-
-local function listen_on(route, port)
-  local ip = route.nic
-  if core.inet.class(ip) == "link-local" then ip = ip .. "%" .. route.name end
-  return core.tcp.listen { ip = ip, port = port }
-end
-
--- A new address is listened on by the port of the last one, where that is free: others may know it.
-local function listen_anywhere(self, route)
-  local last = self.ports[route.family .. route.name]
-  if self.port == 0 and last then
-    local listener = listen_on(route, last)
-    if listener then return listener end
-  end
-  return listen_on(route, self.port)
-end
-
--- The link-local address beside a route's own has the same port, from when it can be bound.
-local function listen_on_twin(self, route)
-  local held = self.listeners[route]
-  if route.family ~= "ipv6" or route.internal == route.nic or held[route.internal] then return end
-  local twin = listen_on({ nic = route.internal, name = route.name }, route.port)
-  if not twin then return end
-  table.insert(held, twin)
-  held[route.internal] = true
-  self.on_listener(twin)
-end
-
--- The port by which a router makes a route reachable is the one in our address, so it is ours on the LAN too.
-local function listen_too(self, route, port)
-  local listeners = self.listeners[route]
-  if not listeners then return nil, route.nic .. " is not listened on any more", "ENOENT" end
-  for _, listener in ipairs(listeners) do
-    if select(2, listener:getsockname()) == port then return true end
-  end
-  local listener, reason, code = listen_on(route, port)
-  if not listener then return nil, reason, code end
-  table.insert(listeners, listener)
-  self.on_listener(listener)
-  return true
-end
-
--- A listener for a route's NIC address.
-local function listen(self, route)
-  local listener, reason, code = listen_anywhere(self, route)
-  if not listener then return nil, reason, code end
-  self.listeners[route] = { listener }
-  local _
-  _, route.port = listener:getsockname()
-  self.ports[route.family .. route.name] = route.port
-  self.on_listener(listener)
-  return true
-end
-
-local function stop_listening(self, route)
-  for _, listener in ipairs(self.listeners[route] or {}) do listener:close() end
-  self.listeners[route], route.port = nil, nil
-end
-
--- Once for as long as it lasts.
-local function tell(self, what, reason)
-  if self.told[what] ~= reason then core.log.write("warn", reason) end
-  self.told[what] = reason
-end
-
--- Each route that has none gets one. A record whose listener can't be had is left out; only when that is so
--- of all, or of a port that was asked for, the first time, there is an error.
-local function listen_on_all(self, found)
-  local count, failure = 0, nil
-  for _, route in ipairs(found) do
-    local ok, reason, code = true, nil, nil
-    if not route.port then ok, reason, code = listen(self, route) end
-    if ok then
-      listen_on_twin(self, route)
-      count, self.told[route.nic] = count + 1, nil
-    else
-      if code == "EADDRINUSE" and self.port ~= 0 and not self.is_open then return nil, reason, code end
-      failure = failure or { reason, code }
-      tell(self, route.nic, ("%s is not in the address: %s"):format(route.nic, reason))
-    end
-  end
-  if failure and count == 0 and not self.is_open then return nil, table.unpack(failure) end
-  return true
-end
 
 -- -- ports on routers
 
@@ -129,7 +44,7 @@ end
 local function open_mapping(self)
   self.mapping = port_mapping.open {
     routes = self.routes,
-    listen = function(route, port) return listen_too(self, route, port) end,
+    listen = function(route, port) return self.listeners:open_port(route, port) end,
     on_change = function(route) on_mapping(self, route) end,
   }
 end
@@ -192,11 +107,7 @@ local function publish(self)
 end
 
 local function replace(self, found)
-  local kept = {}
-  for _, route in ipairs(found) do kept[route] = true end
-  for route in pairs(self.listeners) do
-    if not kept[route] then stop_listening(self, route) end
-  end
+  self.listeners:keep(found)
   self.known = found
   publish(self)
   if self.mapping then self.mapping:update() end
@@ -223,7 +134,7 @@ function Network:look()
   tell_missing(self, left_out)
   number(self, chosen)
   local found = routes.plain(chosen, self.known)
-  local ok, reason, code = listen_on_all(self, found)
+  local ok, reason, code = self.listeners:open(found)
   if not ok then return nil, reason, code end
   self.interfaces, self.left_out, self.own = chosen, left_out, collect_addresses(all)
   replace(self, found)
@@ -249,10 +160,10 @@ end
 -- known of the routes), port_mapping (false: routers are not asked to map ports)
 -- @treturn network; or nil, message, code. Closing it closes the listeners.
 function network.open(options)
-  local self = setmetatable({ names = options.interfaces, port = options.port or 0,
-    targets = literals(options.servers), on_listener = options.on_listener, on_change = options.on_change,
-    interfaces = {}, routes = {}, known = {}, listeners = {}, ports = {}, places = {}, place_count = 0,
-    told = {}, missing = {}, own = {}, is_open = false }, Network)
+  local self = setmetatable({ names = options.interfaces, targets = literals(options.servers),
+    listeners = listeners.new { port = options.port or 0, on_listener = options.on_listener },
+    on_change = options.on_change, interfaces = {}, routes = {}, known = {}, places = {}, place_count = 0,
+    missing = {}, own = {} }, Network)
   local ok, reason, code = self:look()
   if ok == nil then
     self:close()
@@ -261,7 +172,6 @@ function network.open(options)
   for _, why in ipairs(self.names and {} or self.left_out) do
     core.log.write("info", "interface left out: " .. why)
   end
-  self.is_open = true
   if options.port_mapping ~= false then open_mapping(self) end
   return self
 end
@@ -296,7 +206,7 @@ function Network:discover(servers)
   local notes = routes.complete(found, servers, {
     changed = function(route)
       if route then
-        if not route.port then listen_on_all(self, { route }) end
+        if not route.port then self.listeners:open { route } end
         adopt(route)
       end
       self.on_change()
@@ -375,7 +285,7 @@ end
 --- Stops listening. May be called twice.
 function Network:close()
   if self.mapping then self.mapping:close() end
-  for route in pairs(self.listeners) do stop_listening(self, route) end
+  self.listeners:close()
 end
 
 Network.__close = Network.close
