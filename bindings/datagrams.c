@@ -214,10 +214,7 @@ static int idle(lua_State *L, struct lua_datagrams *self, double deadline, bool 
         lua_pushboolean(L, true);
         return 1;
     }
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->watchers, deadline, 0, idle_k)
-                     : task_wait_again(L, &self->watchers, 0, idle_k);
+    return task_wait_or_time_out(L, &self->watchers, first_try, deadline, 0, idle_k);
 }
 
 static int idle_k(lua_State *L, int status, lua_KContext ctx) {

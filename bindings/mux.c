@@ -109,10 +109,7 @@ static int accept_one(lua_State *L, double deadline, bool first_try) {
         push_stream(L, stream_new(t));
         return 1;
     }
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->accepting, deadline, 0, accept_k)
-                     : task_wait_again(L, &self->accepting, 0, accept_k);
+    return task_wait_or_time_out(L, &self->accepting, first_try, deadline, 0, accept_k);
 }
 
 static int accept_k(lua_State *L, int status, lua_KContext ctx) {
@@ -145,10 +142,8 @@ static int await_pong(lua_State *L, uint32_t number, double deadline, bool first
     }
     if (!self->mux || mux_error(self->mux))
         return push_over(L, self);
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->pinging, deadline, (lua_KContext)number, ping_k)
-                     : task_wait_again(L, &self->pinging, (lua_KContext)number, ping_k);
+    return task_wait_or_time_out(L, &self->pinging, first_try, deadline, (lua_KContext)number,
+                                 ping_k);
 }
 
 static int ping_k(lua_State *L, int status, lua_KContext ctx) {
@@ -182,10 +177,7 @@ static int await_idle(lua_State *L, double deadline, bool first_try) {
         lua_pushboolean(L, true);
         return 1;
     }
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->idling, deadline, 0, idle_k)
-                     : task_wait_again(L, &self->idling, 0, idle_k);
+    return task_wait_or_time_out(L, &self->idling, first_try, deadline, 0, idle_k);
 }
 
 static int idle_k(lua_State *L, int status, lua_KContext ctx) {

@@ -343,10 +343,7 @@ static int wait_some(lua_State *L, struct lua_punch *self, double deadline, bool
     }
     if (fd == -ENODATA)
         return push_over(L, self);
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->waiters, deadline, 0, wait_k)
-                     : task_wait_again(L, &self->waiters, 0, wait_k);
+    return task_wait_or_time_out(L, &self->waiters, first_try, deadline, 0, wait_k);
 }
 
 static int wait_k(lua_State *L, int status, lua_KContext ctx) {

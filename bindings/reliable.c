@@ -99,10 +99,7 @@ static int open_link(lua_State *L, double deadline, bool first_try) {
         lua_pushboolean(L, true);
         return 1;
     }
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->waiters, deadline, 0, open_k)
-                     : task_wait_again(L, &self->waiters, 0, open_k);
+    return task_wait_or_time_out(L, &self->waiters, first_try, deadline, 0, open_k);
 }
 
 static int open_k(lua_State *L, int status, lua_KContext ctx) {

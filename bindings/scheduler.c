@@ -156,6 +156,13 @@ int task_push_timeout(lua_State *L) {
     return push_failure(L, "ETIMEDOUT", "timed out");
 }
 
+int task_wait_or_time_out(lua_State *L, struct waitlist *list, bool first_try, double deadline,
+                          lua_KContext ctx, lua_KFunction k) {
+    if (first_try)
+        return task_wait(L, list, deadline, ctx, k);
+    return task_expired() ? task_push_timeout(L) : task_wait_again(L, list, ctx, k);
+}
+
 /* -- life and end -------------------------------------------------------------------------- */
 
 static void push_anchors(lua_State *L) {

@@ -38,6 +38,11 @@ int task_wait(lua_State *L, struct waitlist *list, double deadline, lua_KContext
 /* In a continuation: waits on with the same deadline, in front of those who came later. */
 int task_wait_again(lua_State *L, struct waitlist *list, lua_KContext ctx, lua_KFunction k);
 
+/* Both, for a function that is the call and its continuation: the first try waits; a later one
+ * waits on, or pushes the timeout (task_push_timeout) when the deadline has passed. */
+int task_wait_or_time_out(lua_State *L, struct waitlist *list, bool first_try, double deadline,
+                          lua_KContext ctx, lua_KFunction k);
+
 /* In a continuation: does nobody wait there who came before the running task? */
 bool task_is_next(const struct waitlist *list);
 

@@ -197,10 +197,7 @@ static int next_event(lua_State *L, double deadline, bool first_try) {
     }
     if (self->told)
         return push_over(L, self->session);
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->waiters, deadline, 0, event_k)
-                     : task_wait_again(L, &self->waiters, 0, event_k);
+    return task_wait_or_time_out(L, &self->waiters, first_try, deadline, 0, event_k);
 }
 
 static int event_k(lua_State *L, int status, lua_KContext ctx) {
