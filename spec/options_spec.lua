@@ -27,4 +27,13 @@ describe("p2pd.options", function()
     assert.error_matches(checking { secure = "no" }, "thing: secure is no, and not true or false$")
     assert.error_matches(checking "alice", "thing: options are a table, and not alice$")
   end)
+
+  it("are merged without a change to either", function()
+    local base, over = { a = 1, b = { x = 1 } }, { b = { y = 2 } }
+    assert.same({ a = 1, b = { y = 2 } }, options.merge(base, over))
+    assert.same({ { a = 1, b = { x = 1 } }, { b = { y = 2 } } }, { base, over })
+    local copy = options.merge(base)
+    assert.same(base, copy)
+    assert.is_false(copy == base)
+  end)
 end)

@@ -131,16 +131,19 @@ static int watch(struct attempt *a) {
     return 0;
 }
 
-void punch_judge(struct attempt *a) {
-    if (a->state != ATTEMPT_CONNECTING)
-        return;
-    int err = attempt_verdict(a);
+/* What connect() has come to: 0, -EINPROGRESS or an error. */
+static void conclude(struct attempt *a, int err) {
     if (err == -EINPROGRESS)
         err = watch(a);
     else if (err == 0)
         establish(a);
     if (err < 0)
         fail(a, err);
+}
+
+void punch_judge(struct attempt *a) {
+    if (a->state == ATTEMPT_CONNECTING)
+        conclude(a, attempt_verdict(a));
 }
 
 static void note_first(struct attempt *a, double now) {
@@ -160,12 +163,7 @@ static void send_syn(struct attempt *a) {
     if (p->plan.ttl_for_s <= 0)
         attempt_raise_ttl(a);
     set_due(a, a->is_low ? now + p->plan.ttl_for_s : INFINITY);
-    if (err == -EINPROGRESS)
-        err = watch(a);
-    else if (err == 0)
-        establish(a);
-    if (err < 0)
-        fail(a, err);
+    conclude(a, err);
 }
 
 static void block(struct attempt *a) {

@@ -5,6 +5,7 @@
 -- @module p2pd.config
 local chunk = require "p2pd.config.chunk"
 local defaults = require "p2pd.settings"
+local options = require "p2pd.options"
 local proxy = require "p2pd.proxy"
 
 local config = {}
@@ -187,12 +188,8 @@ end
 -- @tparam table base
 -- @tparam[opt] table over
 -- @treturn table a new one; neither argument is changed
-function config.merge(base, over)
-  local merged = {}
-  for key, value in pairs(base) do merged[key] = value end
-  for key, value in pairs(over or {}) do merged[key] = value end
-  return merged
-end
+-- @function merge
+config.merge = options.merge
 
 -- The user's own settings file, when there is one.
 local function load_own()

@@ -17,6 +17,7 @@ local description = require "p2pd.lab.description"
 local fleet = require "p2pd.lab.fleet"
 local gateways = require "p2pd.lab.gateways"
 local keeper = require "p2pd.lab.keeper"
+local merge = require("p2pd.options").merge
 local scratch = require "p2pd.lab.scratch"
 local script = require "p2pd.lab.script"
 local servers = require "p2pd.lab.servers"
@@ -250,12 +251,10 @@ end
 
 local function within(self, name, options)
   local prefix = prefix_of(self, name)
-  local command = {}
-  for key, value in pairs(options) do command[key] = value end
+  local command = merge(options)
   table.move(options, 1, #options, #prefix + 1, command)
   table.move(prefix, 1, #prefix, 1, command)
-  command.env = { P2PD_SETTINGS = self.settings }
-  for key, value in pairs(options.env or {}) do command.env[key] = value end
+  command.env = merge({ P2PD_SETTINGS = self.settings }, options.env)
   return command
 end
 

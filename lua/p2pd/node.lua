@@ -126,12 +126,6 @@ function methods:describe()
   return { mqtt = self.signal:offsets(), ipv4 = records.ipv4, ipv6 = records.ipv6, node_id = self.id }
 end
 
-local function copy(from)
-  local to = {}
-  for key, value in pairs(from) do to[key] = value end
-  return to
-end
-
 local function count_of(set)
   local n = 0
   for _ in pairs(set) do n = n + 1 end
@@ -148,7 +142,7 @@ function methods:stats()
     unverified = count_of(self.unverified),
     waiting = self.accepted:count(),
     answering = self.responder:count(),
-    refused = copy(self.refusals.counts),
+    refused = options.merge(self.refusals.counts),
     limits = self.limits:stats(),
     signalling = self.signal:stats(),
   }

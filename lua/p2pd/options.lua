@@ -22,6 +22,17 @@ options.PORT = { "an integer from 0 to 65535", function(value)
   return math.type(value) == "integer" and value >= 0 and value <= 65535
 end }
 
+--- Options of which some are replaced, each as a whole.
+-- @tparam table base
+-- @tparam[opt] table over
+-- @treturn table a new one; neither argument is changed
+function options.merge(base, over)
+  local merged = {}
+  for key, value in pairs(base) do merged[key] = value end
+  for key, value in pairs(over or {}) do merged[key] = value end
+  return merged
+end
+
 --- Checks options.
 -- @tparam any given what the caller passed
 -- @tparam table known by name: what it has to be, in words, and a function that says whether it is

@@ -1,5 +1,6 @@
 --- The servers of a lab: each kind on addresses and ports of its own, in one namespace.
 -- @module p2pd.lab.fleet
+local options = require "p2pd.options"
 local servers = require "p2pd.lab.servers"
 local task = require "p2pd.task"
 
@@ -83,10 +84,8 @@ function fleet.names(plan)
 end
 
 local function start(one, within)
-  local options = { host = one.host, alt_host = one.alt_host, host6 = one.host6, alt_host6 = one.alt_host6,
-    hostname = one.name, folder = one.folder, within = within }
-  for key, value in pairs(one.kind.options) do options[key] = value end
-  return one.kind.start(options)
+  return one.kind.start(options.merge({ host = one.host, alt_host = one.alt_host, host6 = one.host6,
+    alt_host6 = one.alt_host6, hostname = one.name, folder = one.folder, within = within }, one.kind.options))
 end
 
 --- Starts all of them side by side. Waits.

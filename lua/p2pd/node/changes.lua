@@ -1,5 +1,6 @@
 --- Turns what a node is into events: compares what is with what was told last.
 -- @classmod p2pd.node.changes
+local options = require "p2pd.options"
 local port_mapping = require "p2pd.port_mapping"
 
 local changes = {}
@@ -95,17 +96,11 @@ local function is_settled(self, one)
   return one.event.type ~= "address" or not self.node.discovering or not self.told[one.key]
 end
 
-local function copy(from)
-  local to = {}
-  for key, value in pairs(from) do to[key] = value end
-  return to
-end
-
 --- The present state, as events.
 -- @treturn {table,...}
 function Changes:present()
   local list = {}
-  for i, one in ipairs(find_state(self.node)) do list[i] = copy(one.event) end
+  for i, one in ipairs(find_state(self.node)) do list[i] = options.merge(one.event) end
   return list
 end
 
@@ -129,7 +124,7 @@ function Changes:take()
     local last = self.told[one.key]
     seen[one.key] = true
     if is_settled(self, one) and not (last and last.text == one.text) then
-      local event = copy(one.event)
+      local event = options.merge(one.event)
       if last and event.type == "address" then event.was = last.event.address end
       list[#list + 1], self.told[one.key] = event, one
     end

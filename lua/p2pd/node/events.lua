@@ -1,5 +1,6 @@
 --- What happens to a node, for whoever wants to know: each listener has a queue of its own.
 -- @classmod p2pd.node.events
+local options = require "p2pd.options"
 local task = require "p2pd.task"
 
 local events = {}
@@ -42,9 +43,7 @@ function Listener:next(timeout)
   end
   local event = table.remove(queue, 1)
   if self.missed > 0 then
-    local told = { missed = self.missed }
-    for key, value in pairs(event) do told[key] = value end
-    event, self.missed = told, 0
+    event, self.missed = options.merge({ missed = self.missed }, event), 0
   end
   return event
 end

@@ -9,6 +9,7 @@
 local core = require "p2pd.core"
 local expiring_map = require "p2pd.expiring_map"
 local nat = require "p2pd.nat"
+local merge = require("p2pd.options").merge
 local outside = require "p2pd.net.outside"
 local rate = require "p2pd.limit.rate"
 local task = require "p2pd.task"
@@ -67,10 +68,8 @@ end
 -- @tparam[opt] table wanted `discover`: true to ask the servers even if nothing has changed here;
 -- `reconnect`: true when connections to brokers are not to be trusted
 function Upkeep:request(why, wanted)
-  local all = self.wanted or {}
-  for key, value in pairs(wanted or {}) do all[key] = value end
   core.log.write("debug", "the network is looked at: " .. why)
-  self.wanted = all
+  self.wanted = merge(self.wanted or {}, wanted)
   self.requested:signal()
 end
 

@@ -2,6 +2,7 @@
 -- protocol's module has.
 -- @module p2pd.port_mapping.natpmp
 local core = require "p2pd.core"
+local epoch = require "p2pd.port_mapping.epoch"
 
 local natpmp = { name = "NAT-PMP", families = { ipv4 = true }, check_every = 60 }
 
@@ -10,14 +11,6 @@ local ANSWER_S = 1.75
 
 local Handle = { __name = "p2pd.port_mapping.natpmp", check_every = natpmp.check_every }
 Handle.__index = Handle
-
--- RFC 6886 section 3.6 has the same idea of an epoch as PCP's.
-local function note_epoch(self, answer)
-  local now, before = core.clock.monotonic(), self.epoch
-  local is_same = not before or core.pcp.is_same_epoch(before, self.epoch_at, answer.epoch, now)
-  self.epoch, self.epoch_at = answer.epoch, now
-  return is_same
-end
 
 local function ask(target, options)
   options = options or {}
@@ -32,7 +25,7 @@ function natpmp.find(target)
   local answer, reason, code = ask(target)
   if not answer then return nil, reason, code end
   local self = setmetatable({ target = target, ip = answer.ip }, Handle)
-  note_epoch(self, answer)
+  epoch.note(self, answer.epoch)
   return self
 end
 
@@ -43,7 +36,7 @@ function Handle:map(want)
   local answer, reason, code = ask(self.target, { internal_port = want.port, external_port = want.external,
     lifetime = want.lifetime })
   if not answer then return nil, reason, code end
-  note_epoch(self, answer)
+  epoch.note(self, answer.epoch)
   if answer.port == 0 or answer.lifetime == 0 then
     return nil, "an answer without a mapping", "EBADMSG"
   end
@@ -55,7 +48,7 @@ end
 function Handle:check()
   local answer, reason, code = ask(self.target)
   if not answer then return nil, reason, code end
-  local is_same = note_epoch(self, answer) and answer.ip == self.ip
+  local is_same = epoch.note(self, answer.epoch) and answer.ip == self.ip
   self.ip = answer.ip
   return is_same
 end

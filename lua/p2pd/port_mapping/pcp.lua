@@ -6,6 +6,7 @@
 -- @module p2pd.port_mapping.pcp
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
+local epoch = require "p2pd.port_mapping.epoch"
 
 local pcp = { name = "PCP", families = { ipv4 = true, ipv6 = true }, check_every = 60 }
 
@@ -53,14 +54,6 @@ local function ask(target, request, is_answer)
   return answer, reason, code
 end
 
--- Remembers the server's epoch; a server that has lost its mappings has another one.
-local function note_epoch(self, answer)
-  local now, before = core.clock.monotonic(), self.epoch
-  local is_same = not before or core.pcp.is_same_epoch(before, self.epoch_at, answer.epoch, now)
-  self.epoch, self.epoch_at = answer.epoch, now
-  return is_same
-end
-
 local function announce(target)
   return ask(target, core.pcp.encode { opcode = "announce", client = target.nic },
     function(answer) return answer.opcode == "announce" end)
@@ -76,7 +69,7 @@ function pcp.find(target)
     return nil, "refused: " .. answer.result_name, "EACCES"
   end
   local self = setmetatable({ target = target, nonce = core.random.bytes(12) }, Handle)
-  note_epoch(self, answer)
+  epoch.note(self, answer.epoch)
   return self
 end
 
@@ -106,7 +99,7 @@ function Handle:map(want)
       and answer.protocol == 6
   end)
   if not answer then return nil, reason, code end
-  note_epoch(self, answer)
+  epoch.note(self, answer.epoch)
   local ok
   ok, reason, code = check_mapping(target, want, answer)
   if not ok then return nil, reason, code end
@@ -121,7 +114,7 @@ function Handle:check(lease)
   if lease.is_doubted then return false end
   local answer, reason, code = announce(self.target)
   if not answer then return nil, reason, code end
-  return note_epoch(self, answer)
+  return epoch.note(self, answer.epoch)
 end
 
 --- Has a mapping removed: sends one datagram and waits for nothing.
