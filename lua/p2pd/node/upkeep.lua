@@ -24,6 +24,7 @@ local RETRY_S = 5       -- until a listener that could not be had is tried again
 local SLOW_S = 900      -- after which everything is looked at, whatever happened
 local SILENCES = 2      -- questions without an answer that count as a cut
 local DISCOVERIES = { 1, 5, 10 } -- so many in so many seconds, so many at once: each is dozens of packets
+local TURN_S = 1        -- until one that has to wait for its turn asks again
 local NEWS = { 1, 15, 8 }        -- contradictions by an address that nobody has named before
 local DOUBTS = { 1, 120, 3 }     -- and by others: some NATs have several, for ever
 local SEEN_MAX, SEEN_S = 64, 3600 -- external addresses that are remembered
@@ -102,7 +103,7 @@ end
 
 local function discover(self)
   local network = self.network
-  while not self.discoveries:take("", now()) do task.sleep(1) end
+  while not self.discoveries:take("", now()) do task.sleep(TURN_S) end
   local before = externals_of(network)
   local notes = network:discover(self.settings.stun)
   for _, external in pairs(externals_of(network)) do self.seen:set(external, true, now()) end

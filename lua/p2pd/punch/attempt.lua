@@ -10,6 +10,7 @@ local attempt = {}
 local HANDSHAKE_S = 5   -- for a stream to prove itself
 local HEDGE_S = 0.5     -- after which the next stream is tried beside one that does not get on
 local STREAMS_MAX = 16  -- that prove themselves at once
+local ERROR_PAUSE_S = 0.05 -- after an error of a listener, such as no descriptor left
 
 -- -- streams
 
@@ -52,7 +53,7 @@ local function accept(self, listener)
     elseif code == "EBADF" then
       return
     else
-      task.sleep(0.05)
+      task.sleep(ERROR_PAUSE_S)
     end
   end
 end

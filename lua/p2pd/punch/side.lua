@@ -13,6 +13,7 @@ local side = {}
 
 local RATE = 200  -- SYNs a second, whoever asked for them
 local WINDOW_MAX = 10 -- seconds
+local RETRANSMITTED_S = { 1, 3, 7 } -- after which the kernel sends a SYN again (RFC 6298 section 2)
 local TRIES = 3 -- of a mapping, to an address that has not proved itself
 local GAP = 0.001 -- seconds until a SYN that was refused is sent again, on average
 
@@ -80,12 +81,21 @@ local function plan_wave(self, remote_mappings, wave)
   return fire
 end
 
--- How many SYNs may leave for a peer who has asked for them. Each is sent again by the kernel, after 1, 3 and
--- 7 s (RFC 6298 section 2). To an address that has not proved itself each mapping has a few.
+-- How many SYNs the kernel makes of one in so many seconds.
+local function copies_in(seconds)
+  local copies = 1
+  for _, at in ipairs(RETRANSMITTED_S) do
+    if seconds > at then copies = copies + 1 end
+  end
+  return copies
+end
+
+-- How many SYNs may leave for a peer who has asked for them, those that the kernel sends again included. To
+-- an address that has not proved itself each mapping has a few.
 local function limit_syns(self, remote_mappings)
   if not self.for_peer or birthday.is(self.meeting) then return true end
   local window = math.min(self.window, WINDOW_MAX)
-  local copies = window <= 1 and 1 or window <= 3 and 2 or window <= 7 and 3 or 4
+  local copies = copies_in(window)
   local who = { peer = self.for_peer, target = self.pair.remote.external }
   local limits, most = self.node.limits, math.ceil(RATE * window)
   if limits.trust:step(who.peer) == "stranger" and not limits.trust:is_proven(who.target) then

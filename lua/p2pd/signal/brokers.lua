@@ -135,18 +135,26 @@ end
 
 -- -- fresh connections: on a bad line one that is begun later is often there sooner
 
--- What is still on its way by the last one is read for a while.
+-- What is still on its way by a connection that is replaced is read for a while.
+local function close_later(self, client)
+  self.tasks:detach(function()
+    local _ <close> = task.hold(client)
+    task.sleep(LAST_S)
+  end)
+end
+
 local function replace_client(self, broker, client)
   local last, was = broker.client, broker.client:state()
-  if was ~= "online" then last:close() else
-    self.tasks:detach(function()
-      local _ <close> = task.hold(last)
-      task.sleep(LAST_S)
-    end)
-  end
+  if was == "online" then close_later(self, last) else last:close() end
   attend(self, broker, client)
   self.changed:broadcast()
   if was ~= "online" then self.on_state(broker, "online", was) end
+end
+
+-- Whether a broker's connection is the one that it was, and is to be replaced: it is not there, or in doubt.
+local function is_to_be_replaced(self, broker, client)
+  if broker.client ~= client or self.joined[broker.offset] ~= broker then return false end
+  return client:state() ~= "online" or broker.stale == client or broker.doubted == client
 end
 
 -- One fresh connection, for a few seconds. It takes the broker's place when it is the first one that is
@@ -157,8 +165,7 @@ local function try_fresh(self, broker)
   local held <close> = task.hold(client)
   local present = broker.client
   client:subscribe(self.topic)
-  if client:wait_online(FRESH_MOST_S) and broker.client == present and self.joined[broker.offset] == broker
-    and (present:state() ~= "online" or broker.stale == present or broker.doubted == present) then
+  if client:wait_online(FRESH_MOST_S) and is_to_be_replaced(self, broker, present) then
     replace_client(self, broker, held:release())
   end
 end
