@@ -8,16 +8,37 @@ IP addresses as text, and host names.
 #include <string.h>
 
 #include "bindings/bind.h"
+#include "bindings/inet.h"
 #include "bindings/scheduler.h"
 #include "host/resolve.h"
 
 #define LOOKUP_CLASS "p2pd.lookup"
 
 /* False when the text has a NUL byte or is no address. */
-static bool parse_text(lua_State *L, int arg, struct inet_addr *addr) {
+static bool parse(lua_State *L, int arg, int port, struct inet_addr *addr) {
     size_t len;
     const char *text = luaL_checklstring(L, arg, &len);
-    return strlen(text) == len && inet_parse(addr, text, 0) == 0;
+    return strlen(text) == len && inet_parse(addr, text, port) == 0;
+}
+
+static bool parse_text(lua_State *L, int arg, struct inet_addr *addr) {
+    return parse(L, arg, 0, addr);
+}
+
+static void refuse_ip(lua_State *L, int arg) {
+    luaL_argerror(L, arg, lua_pushfstring(L, "'%s' is not an IP address", lua_tostring(L, arg)));
+}
+
+void check_ip(lua_State *L, int arg, struct inet_addr *addr) {
+    if (!parse(L, arg, 0, addr))
+        refuse_ip(L, arg);
+}
+
+void check_endpoint(lua_State *L, int arg, struct inet_addr *addr) {
+    lua_Integer port = luaL_checkinteger(L, arg + 1);
+    luaL_argcheck(L, port > 0 && port <= 65535, arg + 1, "a port from 1 to 65535 expected");
+    if (!parse(L, arg, (int)port, addr))
+        refuse_ip(L, arg);
 }
 
 static int push_no_address(lua_State *L) {

@@ -10,6 +10,7 @@ TCP: connect and listen; both give streams.
 #include <unistd.h>
 
 #include "bindings/bind.h"
+#include "bindings/inet.h"
 #include "bindings/scheduler.h"
 #include "bindings/stream.h"
 #include "host/fd.h"
@@ -82,11 +83,6 @@ static int m_close(lua_State *L) {
     return 0;
 }
 
-static void check_addr(lua_State *L, struct inet_addr *addr, int arg, const char *ip, int port) {
-    if (!ip || inet_parse(addr, ip, port) < 0)
-        luaL_argerror(L, arg, lua_pushfstring(L, "'%s' is not an IP address", ip ? ip : "nil"));
-}
-
 /* Fills in *options from the table at t; *local is its storage. */
 static void check_options(lua_State *L, int t, struct tcp_options *options,
                           struct inet_addr *local) {
@@ -98,7 +94,8 @@ static void check_options(lua_State *L, int t, struct tcp_options *options,
         luaL_argerror(L, t, "option 'port' needs option 'ip'");
     if (!ip)
         return;
-    check_addr(L, local, t, ip, port);
+    if (inet_parse(local, ip, port) < 0)
+        luaL_argerror(L, t, lua_pushfstring(L, "'%s' is not an IP address", ip));
     options->local = local;
 }
 
@@ -140,11 +137,7 @@ too
 static int l_connect(lua_State *L) {
     struct inet_addr remote, local;
     struct tcp_options options;
-    lua_Integer port = luaL_checkinteger(L, 2);
-    luaL_argcheck(L, port > 0 && port <= 65535, 2, "a port from 1 to 65535 expected");
-    const char *ip = luaL_checkstring(L, 1);
-    luaL_argcheck(L, strlen(ip) == lua_rawlen(L, 1), 1, "a NUL byte in an IP address");
-    check_addr(L, &remote, 1, ip, (int)port);
+    check_endpoint(L, 1, &remote);
     check_options(L, 3, &options, &local);
     double deadline = task_deadline(L, 4);
     if (options.local)

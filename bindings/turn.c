@@ -10,6 +10,7 @@ The TURN client (RFC 8656, RFC 6062) as a machine. The script has the sockets an
 #include <string.h>
 
 #include "bindings/bind.h"
+#include "bindings/inet.h"
 #include "host/loop.h"
 
 #define CLIENT_CLASS "p2pd.turn.client"
@@ -163,15 +164,6 @@ static int m_feed(lua_State *L) {
     }
 }
 
-static void check_peer(lua_State *L, int arg, bool with_port, struct inet_addr *addr) {
-    const char *ip = luaL_checkstring(L, arg);
-    lua_Integer port = with_port ? luaL_checkinteger(L, arg + 1) : 0;
-    luaL_argcheck(L, !with_port || (port > 0 && port <= 65535), arg + 1,
-                  "a port from 1 to 65535 expected");
-    if (inet_parse(addr, ip, (int)port) < 0)
-        luaL_argerror(L, arg, lua_pushfstring(L, "'%s' is not an IP address", ip));
-}
-
 /***
 A datagram for a peer, as it goes to the server.
 @function client:wrap
@@ -186,7 +178,7 @@ static int m_wrap(lua_State *L) {
     struct inet_addr peer;
     size_t len;
     const char *data = luaL_checklstring(L, 2, &len);
-    check_peer(L, 3, true, &peer);
+    check_endpoint(L, 3, &peer);
     ssize_t n = turn_wrap(t, &peer, data, len, packet, sizeof packet);
     if (n < 0)
         return push_error(L, (int)n, "relay %d bytes", (int)len);
@@ -277,7 +269,7 @@ Lets a peer's address in; "permitted" follows. The permission is kept.
 static int m_permit(lua_State *L) {
     struct turn *t = check_turn(L);
     struct inet_addr peer;
-    check_peer(L, 2, false, &peer);
+    check_ip(L, 2, &peer);
     return push_wish(L, turn_permit(t, &peer), "permit a peer");
 }
 
@@ -291,7 +283,7 @@ Binds a channel to a peer; "bound" follows. It is kept, and so is a permission.
 static int m_bind(lua_State *L) {
     struct turn *t = check_turn(L);
     struct inet_addr peer;
-    check_peer(L, 2, true, &peer);
+    check_endpoint(L, 2, &peer);
     return push_wish(L, turn_bind(t, &peer), "bind a channel");
 }
 
@@ -305,7 +297,7 @@ Has the server connect to a peer; "connected" follows.
 static int m_connect(lua_State *L) {
     struct turn *t = check_turn(L);
     struct inet_addr peer;
-    check_peer(L, 2, true, &peer);
+    check_endpoint(L, 2, &peer);
     return push_wish(L, turn_connect(t, &peer), "connect to a peer");
 }
 

@@ -9,6 +9,7 @@ UDP sockets; only receiving waits.
 
 #include "bindings/bind.h"
 #include "bindings/datagrams.h"
+#include "bindings/inet.h"
 #include "bindings/scheduler.h"
 #include "host/datagrams/udp.h"
 #include "host/loop.h"
@@ -63,15 +64,6 @@ static int l_bind(lua_State *L) {
     return 1;
 }
 
-/* The address at arg and the port after it. */
-static void check_addr(lua_State *L, int arg, struct inet_addr *addr) {
-    const char *ip = luaL_checkstring(L, arg);
-    lua_Integer port = luaL_checkinteger(L, arg + 1);
-    luaL_argcheck(L, port > 0 && port <= 65535, arg + 1, "a port from 1 to 65535 expected");
-    if (inet_parse(addr, ip, (int)port) < 0)
-        luaL_argerror(L, arg, lua_pushfstring(L, "'%s' is not an IP address", ip));
-}
-
 /***
 Sends a datagram.
 @function udp:sendto
@@ -85,7 +77,7 @@ static int m_sendto(lua_State *L) {
     struct inet_addr to;
     size_t len;
     const char *data = luaL_checklstring(L, 2, &len);
-    check_addr(L, 3, &to);
+    check_endpoint(L, 3, &to);
     if (!self->udp.open)
         return push_closed(L);
     ssize_t n = udp_sendto(&self->udp, data, len, &to);
@@ -160,7 +152,7 @@ static int m_datagrams(lua_State *L) {
     struct lua_udp *self = check_self(L);
     struct inet_addr peer;
     char text[INET_TEXT_MAX];
-    check_addr(L, 2, &peer);
+    check_endpoint(L, 2, &peer);
     if (!self->udp.open)
         return push_closed(L);
     struct datagrams *d = udp_datagrams(&self->udp, &peer);
