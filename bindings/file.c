@@ -9,16 +9,8 @@
 #include <string.h>
 
 #include "bindings/bind.h"
-#include "bindings/scheduler.h"
-#include "host/file.h"
-
-#define CLASS "p2pd.file"
-#define FRAME_HEADER 5
-
-struct lua_file {
-    struct file *file; /* NULL: closed */
-    struct waitlist waiters;
-};
+#include "bindings/file_handle.h"
+#include "bindings/file_stream.h"
 
 static void on_ready(void *owner) {
     struct lua_file *self = owner;
@@ -26,16 +18,10 @@ static void on_ready(void *owner) {
 }
 
 int push_file(lua_State *L, int fd, bool writes, int64_t size) {
-    struct lua_file *self = bind_new(L, CLASS, sizeof *self);
+    struct lua_file *self = bind_new(L, FILE_CLASS, sizeof *self);
     struct file_events events = {on_ready, self};
     self->file = file_new(fd, writes, size, events);
     return self->file ? 1 : push_error(L, errno, "open");
-}
-
-static struct lua_file *check_self(lua_State *L) {
-    struct lua_file *self = luaL_checkudata(L, 1, CLASS);
-    luaL_argcheck(L, self->file, 1, "the file is closed");
-    return self;
 }
 
 static int push_result(lua_State *L, int error, const char *what) {
@@ -53,7 +39,7 @@ static int ask_again_k(lua_State *L, int status, lua_KContext ctx) {
     (void)status;
     struct lua_file *self = lua_touserdata(L, 1);
     if (!self->file)
-        return push_failure(L, "ECANCELED", "the file was closed");
+        return push_file_closed(L);
     int n = ((ask_fn *)ctx)(L, self);
     return n == -EAGAIN ? task_wait_again(L, &self->waiters, ctx, ask_again_k) : n;
 }
@@ -66,26 +52,20 @@ static int wait_for(lua_State *L, struct lua_file *self, ask_fn *ask) {
 
 /* -- what waits ---------------------------------------------------------------------------- */
 
-/* A kind, and the length with its highest byte first. */
-static size_t write_header(uint8_t *to, const char *kind, size_t len) {
-    *to = (uint8_t)*kind;
-    for (int i = 0; i < 4; i++)
-        to[1 + i] = (uint8_t)(len >> (24 - 8 * i));
-    return FRAME_HEADER;
-}
-
 /* Stack: self, the frames' kind or nil. */
 static void push_bytes(lua_State *L, const uint8_t *data, size_t len, size_t block) {
     luaL_Buffer buffer;
     const char *kind = lua_tostring(L, 2);
-    uint8_t *to = (uint8_t *)luaL_buffinitsize(L, &buffer, FRAME_HEADER + len);
-    size_t header = kind && block ? write_header(to, kind, block) : 0;
+    uint8_t *to = (uint8_t *)luaL_buffinitsize(L, &buffer, FILE_FRAME_HEADER + len);
+    size_t header = kind && block ? FILE_FRAME_HEADER : 0;
+    if (header)
+        write_frame_header(to, kind, block);
     memcpy(to + header, data, len);
     luaL_pushresultsize(&buffer, header + len);
 }
 
 static int ask_read(lua_State *L, struct lua_file *self) {
-    const uint8_t *data;
+    uint8_t *data;
     size_t block;
     ssize_t n = file_read(self->file, &data, &block);
     if (n == -EAGAIN)
@@ -109,7 +89,7 @@ The next bytes. Waits.
 @treturn boolean whether these are the last ones of a block
 */
 static int m_read(lua_State *L) {
-    struct lua_file *self = check_self(L);
+    struct lua_file *self = check_file(L);
     luaL_optstring(L, 2, NULL);
     lua_settop(L, 2);
     task_prepare(L);
@@ -141,7 +121,7 @@ Writes bytes. Waits while the disk is slow.
 @treturn file itself; or nil, message, code: of what was written before, too
 */
 static int m_write(lua_State *L) {
-    struct lua_file *self = check_self(L);
+    struct lua_file *self = check_file(L);
     luaL_checkstring(L, 2);
     lua_settop(L, 2);
     lua_pushinteger(L, 0);
@@ -163,7 +143,7 @@ Hashes the next bytes without giving them out. Waits. Before anything is read or
 @treturn file itself; or nil, message, code: ENODATA: there are fewer
 */
 static int m_skip(lua_State *L) {
-    struct lua_file *self = check_self(L);
+    struct lua_file *self = check_file(L);
     luaL_argcheck(L, luaL_checkinteger(L, 2) >= 0, 2, "a count of bytes expected");
     lua_settop(L, 2);
     task_prepare(L);
@@ -181,7 +161,7 @@ Waits until all that was written is with the kernel.
 @treturn file itself; or nil, message, code
 */
 static int m_flush(lua_State *L) {
-    struct lua_file *self = check_self(L);
+    struct lua_file *self = check_file(L);
     task_prepare(L);
     return wait_for(L, self, ask_flush);
 }
@@ -194,7 +174,7 @@ Drops all that was written and hashed, and begins anew. After @{file:skip}.
 @treturn file itself; or nil, message, code
 */
 static int m_restart(lua_State *L) {
-    return push_result(L, file_restart(check_self(L)->file), "truncate");
+    return push_result(L, file_restart(check_file(L)->file), "truncate");
 }
 
 /***
@@ -205,7 +185,7 @@ Sets permissions and time, once all is written.
 @treturn file itself; or nil, message, code
 */
 static int m_set(lua_State *L) {
-    struct lua_file *self = check_self(L);
+    struct lua_file *self = check_file(L);
     lua_Integer mode = luaL_checkinteger(L, 2), mtime_ns = luaL_checkinteger(L, 3);
     return push_result(L, file_set(self->file, (mode_t)(mode & 0777), mtime_ns), "set");
 }
@@ -218,7 +198,7 @@ after @{file:skip}.
 */
 static int m_digest(lua_State *L) {
     uint8_t digest[FILE_DIGEST];
-    int error = file_digest(check_self(L)->file, digest);
+    int error = file_digest(check_file(L)->file, digest);
     if (error)
         return push_error(L, error, "SHA-256");
     lua_pushlstring(L, (const char *)digest, sizeof digest);
@@ -231,7 +211,7 @@ How many bytes were read, written or skipped.
 @treturn integer
 */
 static int m_position(lua_State *L) {
-    lua_pushinteger(L, file_position(check_self(L)->file));
+    lua_pushinteger(L, file_position(check_file(L)->file));
     return 1;
 }
 
@@ -240,7 +220,7 @@ Closes it; what was not flushed may be lost. It can be called twice.
 @function file:close
 */
 static int m_close(lua_State *L) {
-    struct lua_file *self = luaL_checkudata(L, 1, CLASS);
+    struct lua_file *self = luaL_checkudata(L, 1, FILE_CLASS);
     file_free(self->file);
     self->file = NULL;
     task_wake_all(&self->waiters);
@@ -248,18 +228,18 @@ static int m_close(lua_State *L) {
 }
 
 static int m_tostring(lua_State *L) {
-    const struct lua_file *self = luaL_checkudata(L, 1, CLASS);
+    const struct lua_file *self = luaL_checkudata(L, 1, FILE_CLASS);
     lua_pushfstring(L, "file (%s)", self->file ? "open" : "closed");
     return 1;
 }
 
 static const luaL_Reg METHODS[] = {
-    {"read", m_read},       {"write", m_write}, {"skip", m_skip},     {"flush", m_flush},
-    {"restart", m_restart}, {"set", m_set},     {"digest", m_digest}, {"position", m_position},
-    {"close", m_close},     {NULL, NULL}};
+    {"read", m_read},       {"write", m_write},    {"skip", m_skip},     {"flush", m_flush},
+    {"restart", m_restart}, {"set", m_set},        {"digest", m_digest}, {"position", m_position},
+    {"give", file_m_give},  {"take", file_m_take}, {"close", m_close},   {NULL, NULL}};
 static const luaL_Reg META[] = {
     {"__gc", m_close}, {"__close", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
 
 void bind_file(lua_State *L) {
-    bind_class(L, CLASS, METHODS, META);
+    bind_class(L, FILE_CLASS, METHODS, META);
 }

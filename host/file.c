@@ -23,11 +23,11 @@ struct state {
     int refs; /* the file's, and that of the errand under way */
     EVP_MD_CTX *hash;
     enum job job;
-    uint8_t *block;
-    size_t len;    /* of the block: to be written; was read */
-    size_t room;   /* of the block */
-    int64_t count; /* still to be skipped */
-    int error;     /* -errno of the first failure: nothing is done after it */
+    uint8_t *block; /* with room for a frame's header before its bytes, see body() */
+    size_t len;     /* of the block: to be written; was read */
+    size_t room;    /* of the block */
+    int64_t count;  /* still to be skipped */
+    int error;      /* -errno of the first failure: nothing is done after it */
     atomic_bool given_up;
 };
 
@@ -55,6 +55,10 @@ static void fetch(void) {
 
 /* -- on the worker, or at once ------------------------------------------------------------- */
 
+static uint8_t *body(uint8_t *block) {
+    return block + FILE_FRAME_HEADER;
+}
+
 static void hash(struct state *s, const uint8_t *data, size_t len) {
     if (!EVP_DigestUpdate(s->hash, data, len))
         s->error = -EIO;
@@ -65,7 +69,7 @@ static void read_block(struct state *s, size_t room) {
     ssize_t n = 1;
     s->len = 0;
     while (n > 0 && s->len < room) {
-        n = read(s->fd, s->block + s->len, room - s->len);
+        n = read(s->fd, body(s->block) + s->len, room - s->len);
         if (n < 0 && errno == EINTR)
             n = 1;
         else if (n < 0)
@@ -73,12 +77,12 @@ static void read_block(struct state *s, size_t room) {
         else
             s->len += (size_t)n;
     }
-    hash(s, s->block, s->len);
+    hash(s, body(s->block), s->len);
 }
 
 static void write_block(struct state *s) {
     for (size_t done = 0; done < s->len;) {
-        ssize_t n = write(s->fd, s->block + done, s->len - done);
+        ssize_t n = write(s->fd, body(s->block) + done, s->len - done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
@@ -87,7 +91,7 @@ static void write_block(struct state *s) {
         }
         done += (size_t)n;
     }
-    hash(s, s->block, s->len);
+    hash(s, body(s->block), s->len);
 }
 
 /* A file that has become shorter ends it; s->count tells. */
@@ -149,7 +153,7 @@ static struct state *new_state(int fd, size_t room) {
     s->fd = fd;
     s->refs = 1;
     s->room = room;
-    s->block = malloc(room);
+    s->block = malloc(FILE_FRAME_HEADER + room);
     s->hash = EVP_MD_CTX_new();
     if (s->block && s->hash && EVP_DigestInit_ex2(s->hash, algorithms.sha256, NULL))
         return s;
@@ -161,7 +165,7 @@ struct file *file_new(int fd, bool writes, int64_t size, struct file_events even
     size_t room = size > FILE_SMALL ? FILE_BLOCK : size > ROOM_MIN ? (size_t)size : ROOM_MIN;
     struct file *f = calloc(1, sizeof *f);
     struct state *s = f ? new_state(fd, room) : (close(fd), NULL);
-    uint8_t *front = s ? malloc(room) : NULL;
+    uint8_t *front = s ? malloc(FILE_FRAME_HEADER + room) : NULL;
     if (!front) {
         if (s)
             unref(s);
@@ -235,14 +239,14 @@ static int turn(struct file *f) {
     return 0;
 }
 
-ssize_t file_read(struct file *f, const uint8_t **data, size_t *block) {
+ssize_t file_read(struct file *f, uint8_t **data, size_t *block) {
     if (f->at == f->len) {
         int error = turn(f);
         if (error)
             return error;
     }
     size_t rest = f->len - f->at, len = rest < FILE_SMALL ? rest : FILE_SMALL;
-    *data = f->front + f->at;
+    *data = body(f->front) + f->at;
     *block = f->at == 0 ? f->len : 0;
     f->at += len;
     f->position += (int64_t)len;
@@ -268,14 +272,25 @@ static int write_front(struct file *f) {
     return f->state->error;
 }
 
-ssize_t file_write(struct file *f, const uint8_t *data, size_t len) {
+ssize_t file_room(struct file *f, uint8_t **to) {
     int error = f->len == f->room ? write_front(f) : 0;
-    if (error)
-        return error;
-    size_t room = f->room - f->len, taken = len < room ? len : room;
-    memcpy(f->front + f->len, data, taken);
-    f->len += taken;
-    f->position += (int64_t)taken;
+    *to = body(f->front) + f->len;
+    return error ? error : (ssize_t)(f->room - f->len);
+}
+
+void file_filled(struct file *f, size_t len) {
+    f->len += len;
+    f->position += (int64_t)len;
+}
+
+ssize_t file_write(struct file *f, const uint8_t *data, size_t len) {
+    uint8_t *to;
+    ssize_t room = file_room(f, &to);
+    if (room < 0)
+        return room;
+    size_t taken = len < (size_t)room ? len : (size_t)room;
+    memcpy(to, data, taken);
+    file_filled(f, taken);
     return (ssize_t)taken;
 }
 

@@ -10,7 +10,8 @@
 
 #define FILE_DIGEST 32
 #define FILE_SMALL (64 * 1024)  /* bytes: up to here no thread is asked */
-#define FILE_BLOCK (256 * 1024) /* bytes that a worker reads or writes in one piece */
+#define FILE_FRAME_HEADER 5     /* bytes before a block that its reader may overwrite */
+#define FILE_BLOCK (512 * 1024) /* bytes that a worker reads or writes in one piece */
 
 struct file;
 
@@ -31,13 +32,16 @@ void file_free(struct file *f);
 /* The next bytes, FILE_SMALL of them at most, valid until the next call. 0 at the end, which comes
  * early when the file has become shorter. *block: how many come in all until the next block, when
  * these are the first of one; else 0. */
-ssize_t file_read(struct file *f, const uint8_t **data, size_t *block);
+ssize_t file_read(struct file *f, uint8_t **data, size_t *block);
 
 /* Whether what comes next is the first of a block. */
 bool file_is_between(const struct file *f);
 
-/* Takes bytes: how many. */
+/* Takes bytes: how many. Or they are put to where there is room for them, which says how many, and
+ * counted. */
 ssize_t file_write(struct file *f, const uint8_t *data, size_t len);
+ssize_t file_room(struct file *f, uint8_t **to);
+void file_filled(struct file *f, size_t len);
 
 /* Hashes the next `count` bytes of the descriptor without giving them out: 0 when that is done.
  * Only before anything was read or written. */

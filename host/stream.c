@@ -85,12 +85,10 @@ int stream_wrap(struct stream *s,
     return 0;
 }
 
-ssize_t stream_peek(struct stream *s, const char **data, size_t max) {
-    *data = scratch;
+ssize_t stream_read(struct stream *s, void *data, size_t len) {
     if (s->ended || s->read_error)
         return s->read_error;
-    size_t room = max < sizeof scratch ? max : sizeof scratch;
-    ssize_t n = s->transport->ops->read(s->transport, scratch, room);
+    ssize_t n = s->transport->ops->read(s->transport, data, len);
     s->ended = n == 0;
     if (n > 0) {
         s->bytes_in += (uint64_t)n;
@@ -98,8 +96,13 @@ ssize_t stream_peek(struct stream *s, const char **data, size_t max) {
     } else if (n != -EAGAIN) {
         s->read_error = (int)n;
     }
-    s->likely = n == (ssize_t)room && s->burst < STREAM_BURST_MAX;
+    s->likely = n == (ssize_t)len && s->burst < STREAM_BURST_MAX;
     return n;
+}
+
+ssize_t stream_peek(struct stream *s, const char **data, size_t max) {
+    *data = scratch;
+    return stream_read(s, scratch, max < sizeof scratch ? max : sizeof scratch);
 }
 
 ssize_t stream_fill(struct stream *s) {

@@ -45,7 +45,10 @@ void stream_disown(struct stream *s);
 /* Reads once from the transport into `in`: bytes, 0 at the end, -EAGAIN, -errno. */
 ssize_t stream_fill(struct stream *s);
 
-/* Like stream_fill(), but leaves the bytes in *data, valid until the next call; only while `in` is
+/* Like stream_fill(), but to where the caller wants them; only while `in` is empty. */
+ssize_t stream_read(struct stream *s, void *data, size_t len);
+
+/* Like stream_read(), but leaves the bytes in *data, valid until the next call; only while `in` is
  * empty. */
 ssize_t stream_peek(struct stream *s, const char **data, size_t max);
 

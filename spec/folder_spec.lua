@@ -1,5 +1,6 @@
 local core = require "p2pd.core"
 local helper = require "spec.helper"
+local streams = require "spec.streams"
 local task = helper.task
 
 local LARGE = ("0123456789abcdef"):rep(64 * 1024) -- 1 MiB: for the worker
@@ -158,7 +159,7 @@ describe("p2pd.core.folder", function()
         assert.equal(is_last, count % lengths[1] == 0)
       end
       assert.equal(LARGE, table.concat(parts))
-      assert.same({ 262144, 262144, 262144, 262144 }, lengths)
+      assert.same({ 524288, 524288 }, lengths)
     end))
 
     it("that has become shorter ends early", task(function()
@@ -235,6 +236,118 @@ describe("p2pd.core.folder", function()
       core.task.sleep(0)
       skipping:close()
       skip:join()
+    end))
+  end)
+
+  describe("a file and a stream", function()
+    local function give_all(file, stream)
+      local total = 0
+      while true do
+        local count, is_last = file:give(stream, "B")
+        if not count then return total, is_last end
+        total = total + count
+        assert.equal(is_last, total % 524288 == 0 or total == #LARGE + 5)
+      end
+    end
+
+    it("give() writes it in frames", task(function()
+      local _ <close>, near, far = streams.pair()
+      write("f", LARGE .. "12345")
+      local file <close> = assert(folder:read("f", #LARGE + 5))
+      local giving <close> = core.task.spawn(function()
+        local total, reason = give_all(file, near)
+        near:close()
+        return total, reason
+      end)
+      local parts = {}
+      for header in function() return far:read(5) end do
+        local kind, length = (">c1I4"):unpack(header)
+        assert.equal("B", kind)
+        parts[#parts + 1] = far:read(length)
+      end
+      assert.same({ #LARGE + 5 }, { giving:join() })
+      assert.equal(3, #parts)
+      assert.equal(LARGE .. "12345", table.concat(parts))
+      assert.equal(sum(path .. "/f"), hex(file:digest()))
+    end))
+
+    it("take() writes what the stream gives, what was read before first", task(function()
+      for _, expected in ipairs { 3, #LARGE } do
+        local _ <close>, near, far = streams.pair()
+        local _ <close> = core.task.spawn(function()
+          near:write("line\n", LARGE, "rest")
+          near:close()
+        end)
+        assert.equal("line", far:read "l")
+        local file <close> = assert(folder:write("f", expected))
+        local left = #LARGE
+        while left > 0 do left = left - assert(file:take(far, left)) end
+        assert.equal("rest", far:read "a")
+        assert.is_nil(file:take(far, 1))
+        assert(file:flush())
+        assert.equal(LARGE, helper.read(path .. "/f"))
+        assert.equal(sum(path .. "/f"), hex(file:digest()))
+      end
+    end))
+
+    it("tell whose failure it is", task(function()
+      local small = helper.scratch()
+      local mount = "LD_PRELOAD= mount -t tmpfs -o size=1m none '%s' 2>/dev/null"
+      local mounted = os.execute(mount:format(small))
+      if not mounted then return pending "no small file system can be mounted here" end
+      local _ <close> = setmetatable({}, { __close = function()
+        os.execute(("LD_PRELOAD= umount '%s'"):format(small))
+      end })
+      local _ <close>, near, far = streams.pair()
+      local _ <close> = core.task.spawn(function() while near:write(LARGE) do end end)
+      local there <close> = assert(core.folder.open(small))
+      local file <close> = assert(there:write("f", 1 << 24))
+      local count, _, code, is_files
+      repeat count, _, code, is_files = file:take(far, 1 << 20) until not count
+      assert.same({ "ENOSPC", true }, { code, is_files })
+      near:close()
+      far:close()
+      write("f", "abc")
+      local whole <close> = assert(folder:read("f", 3))
+      assert.same({ "EBADF" }, { select(3, whole:give(far, "B")) })
+      assert.same({ "EBADF" }, { select(3, whole:take(far, 1)) })
+    end))
+
+    it("wait no longer than the stream may", task(function()
+      local _ <close>, near, far = streams.pair()
+      near:settimeout(0)
+      local file <close> = assert(folder:write("f", #LARGE))
+      assert.equal("ETIMEDOUT", select(3, file:take(near, 10)))
+      write("g", LARGE)
+      streams.stuff(near)
+      near:settimeout(0)
+      local other <close> = assert(folder:read("g", #LARGE))
+      local code
+      repeat code = select(3, other:give(near, "B")) until type(code) == "string"
+      assert.equal("ETIMEDOUT", code)
+      far:close()
+    end))
+
+    it("can both be closed meanwhile", task(function()
+      for _, closes in ipairs { "file", "stream" } do
+        local _ <close>, near, far = streams.pair()
+        local file <close> = assert(folder:write("f", #LARGE))
+        local taking <close> = core.task.spawn(file.take, file, far, 10)
+        core.task.sleep(0)
+        if closes == "file" then file:close() else far:close() end
+        near:write "x"
+        assert.equal(closes == "file" and "ECANCELED" or "EBADF", select(3, taking:join()))
+      end
+    end))
+
+    it("refuse what makes no sense", task(function()
+      local _ <close>, near = streams.pair()
+      local file <close> = assert(folder:write("f", 1))
+      assert.error_matches(function() file:take(near, 0) end, "count of bytes")
+      assert.error_matches(function() file:take("stream", 1) end, "stream")
+      assert.error_matches(function() file:give(near) end, "string")
+      file:close()
+      assert.error_matches(function() file:give(near, "B") end, "closed")
     end))
   end)
 end)

@@ -60,6 +60,24 @@ function Incoming:write(data)
   if not ok then self.trouble = { reason, code } end
 end
 
+--- Writes bytes that it reads of a stream itself.
+-- @tparam stream stream one of the core's
+-- @tparam integer max bytes
+-- @treturn integer how many; false: none, there has been a failure, see @{write}; nothing at its end;
+-- or nil, message, code, of the stream
+function Incoming:drain(stream, max)
+  if self.trouble then return false end
+  local ok, reason, code = open(self)
+  if not ok then
+    self.trouble = { reason, code }
+    return false
+  end
+  local count, why, errcode, is_file = self.file:take(stream, max)
+  if not is_file then return count, why, errcode end
+  self.trouble = { why, errcode }
+  return false
+end
+
 --- Puts it in its place.
 -- @tparam string digest its SHA-256, as the sender says
 -- @tparam integer umask

@@ -155,10 +155,17 @@ local function take_bytes(self, length)
     return nil, "not what p2pd sends", "EPROTO"
   end
   item.offset = item.offset + length
-  local ok, reason, code = self.wire:pieces(length, function(data)
+  local function write(data)
     if not item.is_failed then item:write(data) end
     self.on_bytes(#data)
-  end)
+  end
+  local function drain(stream, missing)
+    local count, reason, code = false, nil, nil
+    if not item.is_failed then count, reason, code = item:drain(stream, missing) end
+    if count then self.on_bytes(count) end
+    return count, reason, code
+  end
+  local ok, reason, code = self.wire:pieces(length, write, drain)
   if not ok then return nil, reason, code end
   if item.trouble and not item.is_failed then return give_up(self, item, table.unpack(item.trouble)) end
   return true

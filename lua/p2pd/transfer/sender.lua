@@ -11,6 +11,7 @@ local sender = {}
 
 local AHEAD = 256   -- entries that the receiver knows of, and whose bytes have not been sent
 local WINDOW = 1024 -- entries of which it has not said what has become of them
+local SMALL = 64 * 1024 -- bytes of a file that is sent together with others
 local END_S = 5     -- for the other side to end as well
 
 local Sender = { __name = "p2pd.transfer.sender" }
@@ -111,14 +112,24 @@ local function compare(self, entry, file, answer)
   return put(self, same and "Y" or "N", { entry = entry.number })
 end
 
+-- A small file leaves with what comes after it. How many bytes, and whether they end a frame; nothing at the
+-- end; or nil, message, code, and true when the file has failed.
+local function send_piece(self, entry, file)
+  if entry.size > SMALL then return self.wire:give(file, format.BULK) end
+  local data, count, is_last = file:read(format.BULK)
+  if not data then return nil, count, is_last, count ~= nil end
+  local ok, why, code = self.wire:add(data, not is_last)
+  if not ok then return nil, why, code end
+  return count, is_last
+end
+
 local function send_bytes(self, entry, file)
   while true do
-    local data, count, is_last = file:read(format.BULK)
-    if not data and count then return fail(self, entry, count) end
-    if not data then break end
     if self.broken then return nil, table.unpack(self.broken) end
-    local ok, why, code = self.wire:add(data, not is_last)
-    if not ok then return nil, why, code end
+    local count, is_last, code, is_file = send_piece(self, entry, file)
+    if not count and is_file then return fail(self, entry, is_last) end
+    if not count and code then return nil, is_last, code end
+    if not count then break end
     self.on_bytes(count)
     if entry.is_over and is_last then break end -- of its frame
   end

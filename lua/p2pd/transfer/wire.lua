@@ -10,6 +10,7 @@ local HEADER = 5
 local BODY_MAX = 128 * 1024
 local BULK_MAX = 1024 * 1024
 local GATHER = 32 * 1024 -- bytes
+local DIRECT = 64 * 1024 -- bytes of a frame that are worth reads of their own
 local SILENCE_S = 60
 local ALIVE = "P"
 
@@ -68,6 +69,26 @@ function Wire:add(bytes, in_frame)
   return self:flush()
 end
 
+--- Puts the next bytes of a file without looking at them.
+-- @tparam file file
+-- @tparam string kind of its frames
+-- @treturn ?integer how many; nothing at its end; or nil, message, code, and true when the file has failed
+-- @treturn boolean whether they end a frame
+function Wire:give(file, kind)
+  local ok, reason, code = self:flush()
+  local stream
+  if ok then stream, reason, code = self.pipe:carrier() end
+  if not stream then return nil, reason, code end
+  self.in_frame = true
+  local count, is_last, errcode, is_file = file:give(stream, kind)
+  if count or is_file or not is_last then
+    self.in_frame = count and not is_last or false
+    return count, is_last, errcode, is_file
+  end
+  if errcode == "ETIMEDOUT" then return nil, is_last, errcode end
+  return nil, select(2, self.pipe:write "") -- why, in the pipe's words
+end
+
 --- Lets what was put leave.
 -- @treturn boolean true; or nil, message, code
 function Wire:flush()
@@ -81,11 +102,11 @@ end
 
 -- -- reading
 
-local function receive(self)
+local function receive(self, max)
   local ok, reason, code = true, nil, nil
   if self.flushes then ok, reason, code = self:flush() end
   local data
-  if ok then data, reason, code = self.pipe:recv() end
+  if ok then data, reason, code = self.pipe:recv(max) end
   if data then return data end
   if code == "ETIMEDOUT" then return nil, "the other side is silent", code end
   return nil, reason or "the other side has gone", code or "ECONNRESET"
@@ -93,9 +114,9 @@ end
 
 local function need(self, count)
   while #self.data - self.at + 1 < count do
-    local more, reason, code = receive(self)
+    local more, reason, code = receive(self, self.next_max)
     if not more then return nil, reason, code end
-    self.data, self.at = self.data:sub(self.at) .. more, 1
+    self.data, self.at, self.next_max = self.data:sub(self.at) .. more, 1, nil
   end
   return true
 end
@@ -137,22 +158,54 @@ function Wire:get(bulk)
   return kind, body, code
 end
 
+-- Lets somebody read the stream: how many bytes, false: he does not want to; or nil, message, code. The next
+-- frame may be another one of those: no more than its header is read then.
+local function drain_some(self, length, drain)
+  local ok, reason, code = true, nil, nil
+  if self.flushes then ok, reason, code = self:flush() end
+  local stream
+  if ok then stream, reason, code = self.pipe:carrier() end
+  if not stream then return nil, reason, code end
+  local count, why, errcode = drain(stream, length)
+  if count then
+    self.next_max = HEADER
+  elseif count == nil and errcode == "ETIMEDOUT" then
+    return nil, "the other side is silent", errcode
+  elseif count == nil then
+    return nil, select(2, receive(self)) -- why, in the pipe's words
+  end
+  return count, why, errcode
+end
+
+-- What is at hand of a body, or comes next: how many bytes.
+local function take_piece(self, length, take)
+  local here = #self.data - self.at + 1
+  if here == 0 then
+    local more, reason, code = receive(self)
+    if not more then return nil, reason, code end
+    self.data, self.at, here = more, 1, #more
+  end
+  local count = math.min(here, length)
+  local is_whole = self.at == 1 and count == #self.data
+  take(is_whole and self.data or self.data:sub(self.at, self.at + count - 1))
+  self.at = self.at + count
+  return count
+end
+
 --- The body of a bulk frame, in pieces as they come.
 -- @tparam integer length
 -- @tparam function take called with each piece
+-- @tparam[opt] function drain called with the core's stream and how many bytes are missing, while none is at
+-- hand: gives how many it has read of the stream itself, false when it does not; or nil, message, code
 -- @treturn boolean true; or nil, message, code
-function Wire:pieces(length, take)
+function Wire:pieces(length, take, drain)
+  drain = length >= DIRECT and drain
   while length > 0 do
-    local here = #self.data - self.at + 1
-    if here == 0 then
-      local more, reason, code = receive(self)
-      if not more then return nil, reason, code end
-      self.data, self.at, here = more, 1, #more
-    end
-    local count = math.min(here, length)
-    local is_whole = self.at == 1 and count == #self.data
-    take(is_whole and self.data or self.data:sub(self.at, self.at + count - 1))
-    self.at, length = self.at + count, length - count
+    local count, reason, code = false, nil, nil
+    if drain and self.at > #self.data then count, reason, code = drain_some(self, length, drain) end
+    if count == false then count, reason, code = take_piece(self, length, take) end
+    if not count then return nil, reason, code end
+    length = length - count
   end
   return true
 end
