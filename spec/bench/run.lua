@@ -7,7 +7,7 @@ local servers = require "p2pd.lab.servers"
 local ALL = { "throughput", "mux", "roundtrip", "idle_pipes", "spawn", "connect", "broker", "dial", "network",
   "idle_node", "tls", "flood", "strangers", "dials_memory", "clock", "punch_lateness", "punch",
   "punch_birthday", "nat", "relay", "reliable", "session", "sessions", "repl", "send", "forward",
-  "http" }
+  "http", "page" }
 
 local function run(name)
   local benchmark = require("spec.bench." .. name)
