@@ -118,6 +118,20 @@ function Browser:type(selector, text)
   return self:command("POST", ("/element/%s/value"):format(find(self, selector)), { text = text })
 end
 
+--- Drops files and folders of this host on an element.
+function Browser:drop(selector, paths)
+  local x, y = table.unpack(self:run([[
+    const element = document.querySelector(arguments[0]);
+    element.scrollIntoView({ block: "center" });
+    const box = element.getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + box.height / 2];
+  ]], selector))
+  local data = { items = arguments(), files = arguments(table.unpack(paths)), dragOperationsMask = 1 }
+  for _, kind in ipairs { "dragEnter", "dragOver", "drop" } do
+    self:cdp("Input.dispatchDragEvent", { type = kind, x = x, y = y, data = data })
+  end
+end
+
 --- Presses keys, one after the other, wherever the focus is.
 function Browser:press(...)
   local actions = {}

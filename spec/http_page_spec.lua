@@ -28,6 +28,34 @@ local function size_of_all()
   return sum
 end
 
+-- The style sheet's colours by name: those of light pages, and of dark ones.
+local function colours_of(css)
+  local found = {}
+  for scheme, block in css:gmatch "([^\n]*)\n? *:root (%b{})" do
+    local name, colours = scheme:find "dark" and "dark" or "light", {}
+    for key, value in block:gmatch "%-%-([%a-]+): #(%x+)" do
+      colours[key] = #value == 3 and value:gsub("%x", "%0%0") or value
+    end
+    found[name] = colours
+  end
+  return found
+end
+
+-- WCAG 2.2, "relative luminance".
+local function luminance(colour)
+  local parts = {}
+  for hex in colour:gmatch "%x%x" do
+    local value = tonumber(hex, 16) / 255
+    parts[#parts + 1] = value <= 0.04045 and value / 12.92 or ((value + 0.055) / 1.055) ^ 2.4
+  end
+  return 0.2126 * parts[1] + 0.7152 * parts[2] + 0.0722 * parts[3]
+end
+
+local function contrast(one, other)
+  local a, b = luminance(one), luminance(other)
+  return (math.max(a, b) + 0.05) / (math.min(a, b) + 0.05)
+end
+
 describe("p2pd.http.page", function()
   local world = loopback.new(setup, teardown)
 
@@ -65,6 +93,26 @@ describe("p2pd.http.page", function()
         assert.equal(404, client.request(near.port, "GET", "/page/" .. name).status, name)
       end
     end))
+
+    -- Of text on what is behind it, WCAG 2.2, 1.4.3 and 1.4.11.
+    it("have colours that can be told apart, light and dark", function()
+      for scheme, colours in pairs(colours_of(page.text "style.css")) do
+        for pair, least in pairs { ["text back"] = 4.5, ["text card"] = 4.5, ["text field"] = 4.5,
+          ["soft back"] = 4.5, ["soft card"] = 4.5, ["soft field"] = 4.5, ["accent card"] = 4.5,
+          ["on-accent accent"] = 4.5, ["good card"] = 4.5, ["good back"] = 4.5, ["bad card"] = 4.5,
+          ["bad back"] = 4.5, ["wait back"] = 4.5, ["accent back"] = 3, ["wait card"] = 3 } do
+          local front, behind = pair:match "(%S+) (%S+)"
+          local found = contrast(colours[front], colours[behind])
+          assert.is_true(found >= least, ("%s, %s: %.2f"):format(scheme, pair, found))
+        end
+      end
+    end)
+
+    it("move nothing", function() -- for people whom that makes ill
+      for _, word in ipairs { "animation", "transition", "scroll-behavior" } do
+        assert.is_nil(page.text("style.css"):find(word, 1, true))
+      end
+    end)
 
     it("are inside the executable", helper.task(function()
       local child <close> = helper.p2pd { "-e", 'package.path = "/nowhere/?.lua"; '
@@ -281,7 +329,7 @@ describe("p2pd.http.page", function()
       local total = assert(transfer.count { folder .. "/photos" })
       local pipe <close> = assert(far.node:connect(near.node.address, { protocol = transfer.PROTOCOL }))
       local sending <close> = task.spawn(transfer.send, pipe, { folder .. "/photos" }, { total = total })
-      one:wait_text("#offers", "photos: 2 files (11 B)")
+      one:wait_text("#offers", "photos, 2 files in all (11 B)")
       check_accessible(one, "offer of a folder")
       one:click "#offers button"
       assert.equal(2, sending:join(20).files)
@@ -292,6 +340,34 @@ describe("p2pd.http.page", function()
       helper.wait_until(function() return read(folder .. "/downloads/a b.txt") == "first" end)
       one:command("POST", "/refresh")
       one:wait_text("#transfers", "is here")
+      assert.same({}, one:complaints())
+    end))
+
+    it("sends several files, and folders, in one transfer", shown(function(one, near, far, folder)
+      local place = ("%s/far/%s/"):format(folder, near.node.id)
+      lfs.mkdir(folder .. "/trip")
+      lfs.mkdir(folder .. "/trip/day 1")
+      helper.write(folder .. "/trip/day 1/a.txt", "first")
+      helper.write(folder .. "/trip/b.txt", "second")
+      helper.write(folder .. "/c.txt", "third")
+      connect(one, far.node.address)
+      one:wait_text("#log", "is here")
+      local function take(count, path, text)
+        one:wait_text("#transfers", "waits for an answer")
+        local taken = far:call("POST", "/v1/transfers/accept", '{"timeout":10}').json
+        assert.equal(count, taken.files)
+        far:call("GET", ("/v1/transfers/%s?wait=10"):format(taken.id))
+        assert.equal(text, helper.read(place .. path))
+        one:wait "return !document.querySelector('#transfers').innerText.includes('waits')"
+      end
+      one:type("#folder", folder .. "/trip")
+      take(2, "trip/day 1/a.txt", "first")
+      one:type("#file", folder .. "/c.txt\n" .. folder .. "/trip/b.txt")
+      take(2, "c.txt", "third")
+      one:drop("#drop", { folder .. "/trip", folder .. "/c.txt" })
+      take(3, "trip/b.txt", "second")
+      assert.equal("second", helper.read(place .. "b.txt"))
+      one:wait_text("#transfers", "trip, 3 files in all")
       assert.same({}, one:complaints())
     end))
 

@@ -62,7 +62,7 @@ export function upload(path, body, onProgress, signal) {
     const sending = new XMLHttpRequest();
     sending.open("POST", path);
     sending.setRequestHeader("Authorization", `Bearer ${token}`);
-    sending.setRequestHeader("Content-Type", "application/octet-stream");
+    if (!(body instanceof FormData)) sending.setRequestHeader("Content-Type", "application/octet-stream");
     sending.upload.onprogress = (event) => onProgress(event.loaded);
     sending.onload = () => {
       if (sending.status < 300) return resolve(JSON.parse(sending.responseText));

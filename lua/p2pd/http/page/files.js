@@ -1,6 +1,6 @@
 // Files: the node sends and receives them (files/1, as p2pd send and p2pd recv do), and keeps what has come. The
 // page shows its transfers, whoever began them, and asks its user what is wanted.
-import { ask, request, upload } from "/page/api.js";
+import { ask, request, upload as sendBody } from "/page/api.js";
 import { bytes, find, list, make, say } from "/page/dom.js";
 import { addressOf, nameOf } from "/page/peers.js";
 import { currentPeer, note } from "/page/talk.js";
@@ -13,7 +13,7 @@ const transfers = new Map(); // by id, as the node tells of them
 const uploads = new Set();   // files that are on their way to the node
 
 const isOver = (one) => OVER.includes(one.state);
-const titleOf = (one) => (one.files > 1 ? `${one.name}: ${one.files} files` : one.name || "nothing");
+const titleOf = (one) => (one.files > 1 ? `${one.name}, ${one.files} files in all` : one.name || "nothing");
 const wayOf = (one) => (one.direction === "send" ? `to ${nameOf(one.peer)}` : `from ${nameOf(one.peer)}`);
 
 const STATES = {
@@ -115,12 +115,22 @@ export function noteTransfer(one) {
 
 let sending = Promise.resolve();
 
-async function sendFile(one, file) {
+// One file is the body, several are a form.
+function bodyOf(files) {
+  if (files.length === 1 && !files[0].path.includes("/")) return files[0].file;
+  const form = new FormData();
+  for (const { file, path } of files) form.append("files", file, path);
+  return form;
+}
+
+async function upload(one, files) {
   try {
     one.abort.signal.throwIfAborted();
-    const query = new URLSearchParams({ to: addressOf(one.peer), name: file.name, background: "true" });
-    await upload(`/v1/transfers?${query}`, file, (done) => {
-      one.moved = done;
+    const body = bodyOf(files);
+    const query = new URLSearchParams({ to: addressOf(one.peer), background: "true" });
+    if (body instanceof File) query.set("name", one.name);
+    await sendBody(`/v1/transfers?${query}`, body, (done) => {
+      one.moved = Math.min(done, one.bytes);
       show();
     }, one.abort.signal);
     uploads.delete(one);
@@ -132,24 +142,67 @@ async function sendFile(one, file) {
   }
 }
 
+// Files with their paths go as one transfer.
 function sendFiles(files) {
   const peer = currentPeer();
-  if (!peer) return;
-  for (const file of files) {
-    const one = { peer, name: file.name, direction: "send", files: 1, bytes: file.size, moved: 0, state: "uploading", items: [],
-      abort: new AbortController() };
-    uploads.add(one);
-    sending = sending.then(() => sendFile(one, file));
-  }
+  if (!peer || files.length === 0) return;
+  const one = { peer, name: files[0].path.split("/")[0], direction: "send", files: files.length,
+    bytes: files.reduce((sum, { file }) => sum + file.size, 0), moved: 0, state: "uploading", items: [],
+    abort: new AbortController() };
+  uploads.add(one);
+  sending = sending.then(() => upload(one, files));
   show();
 }
 
-export function start() {
-  const drop = find("drop"), input = find("file");
+// -- what is chosen, and dropped
+
+const withPath = (file) => ({ file, path: file.webkitRelativePath || file.name });
+
+// A folder tells of its entries some at a time, until there are no more.
+async function entriesOf(folder) {
+  const reader = folder.createReader(), all = [];
+  for (;;) {
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (some.length === 0) return all;
+    all.push(...some);
+  }
+}
+
+async function filesOf(entry, found) {
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    found.push({ file, path: entry.fullPath.replace(/^\//, "") });
+  } else {
+    for (const inner of await entriesOf(entry)) await filesOf(inner, found);
+  }
+}
+
+// What was dropped has to be asked for at once: the browser forgets it.
+async function takeDropped(carried) {
+  const entries = [...carried.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return sendFiles([...carried.files].map(withPath));
+  const found = [];
+  try {
+    for (const entry of entries) await filesOf(entry, found);
+  } catch (failure) {
+    return note(currentPeer(), `Not sent: what was dropped can't be read (${failure.message}).`);
+  }
+  if (found.length === 0) return note(currentPeer(), "Not sent: there is no file in the folder.");
+  sendFiles(found);
+}
+
+function chooseBy(button, input) {
+  button.addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
-    sendFiles([...input.files]);
+    sendFiles([...input.files].map(withPath));
     input.value = "";
   });
+}
+
+export function start() {
+  const drop = find("drop");
+  chooseBy(find("choose-files"), find("file"));
+  chooseBy(find("choose-folder"), find("folder"));
   const over = (isOverIt) => (event) => {
     event.preventDefault();
     drop.classList.toggle("over", isOverIt);
@@ -158,7 +211,7 @@ export function start() {
   drop.addEventListener("dragleave", over(false));
   drop.addEventListener("drop", (event) => {
     over(false)(event);
-    sendFiles([...event.dataTransfer.files]);
+    if (currentPeer()) takeDropped(event.dataTransfer);
   });
   // A file that misses the place must not replace the page.
   for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());

@@ -52,11 +52,11 @@ function verdict() {
 
 const PLACES = {
   wide: {
-    view: "0 0 720 240", alone: "0 10 720 170", you: [76, 150], router: [234, 150], servers: [360, 40], far: [486, 150], peer: [644, 150],
+    view: "0 0 720 190", curved: "0 0 720 240", alone: "0 10 720 170", you: [76, 150], router: [234, 150], servers: [360, 40], far: [486, 150], peer: [644, 150],
     beside: "M76 150 C180 265 540 265 644 150", size: [144, 58], letters: [17, 15], most: [14, 18],
   },
   narrow: {
-    view: "0 0 320 320", alone: "0 130 320 190", you: [105, 292], router: [105, 217], servers: [245, 160], far: [105, 103], peer: [105, 28],
+    view: "0 0 320 320", curved: "0 0 320 320", alone: "0 130 320 190", you: [105, 292], router: [105, 217], servers: [245, 160], far: [105, 103], peer: [105, 28],
     beside: "M105 292 C-25 260 -25 60 105 28", size: [136, 50], letters: [14, 12], most: [16, 20],
   },
 };
@@ -113,7 +113,7 @@ function servers() {
 function redraw() {
   if (!node) return;
   const place = wide.matches ? PLACES.wide : PLACES.narrow, scene = findScene(), words = describe(scene);
-  const picture = draw("svg", { viewBox: shown ? place.view : place.alone, class: wide.matches ? "wide" : "", role: "img", "aria-label": words });
+  const picture = draw("svg", { viewBox: !shown ? place.alone : scene.isBeside ? place.curved : place.view, class: wide.matches ? "wide" : "", role: "img", "aria-label": words });
   picture.append(wire(place, scene.hasRouter ? ["you", "router", "servers"] : ["you", "servers"], false));
   if (shown) picture.append(wire(place, scene.far ? ["servers", "far", "peer"] : ["servers", "peer"], false));
   if (scene.path) {
@@ -182,7 +182,7 @@ let drawn = "";
 
 /** Shows the path of a session in the drawing: session, address (may be missing), name. */
 export function showPath(about) {
-  const text = JSON.stringify(about && [about.session.path && [about.session.path.strategy, about.session.path.remote], about.address, about.name]);
+  const text = JSON.stringify(about && [about.session.path && [about.session.path.strategy, about.session.path.local, about.session.path.remote], about.address, about.name]);
   shown = about;
   if (text !== drawn) redraw();
   drawn = text;
