@@ -2,6 +2,7 @@
 -- @classmod p2pd.signal.brokers
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
+local fresh = require "p2pd.signal.fresh"
 local proxy = require "p2pd.proxy"
 local task = require "p2pd.task"
 
@@ -10,10 +11,6 @@ local brokers = {}
 brokers.START_WAIT = 1.0 -- seconds for which a node's start waits for a first broker
 
 local WANTED = 3     -- in our address
-local FRESH_S = 1    -- between fresh connections to one that does not answer somebody who waits
-local FRESH_MOST_S = 4 -- for each of them
-local STALE_S = { 2.5, 7 } -- without an answer, until one that is connected is replaced
-local LAST_S = 10    -- for which one that was replaced is read
 local RESTART_S = 30 -- a broker that was there so lately may be back soon
 
 local Brokers = { __name = "p2pd.signal.brokers" }
@@ -110,7 +107,22 @@ local function watch(self, broker, client)
   end
 end
 
-local function attend(self, broker, client)
+--- Opens a client that gets the messages of this node.
+-- @tparam table server
+-- @treturn p2pd.mqtt; or nil, message, code
+-- @local
+function Brokers:open(server)
+  local client, reason, code = core.mqtt.open(brokers.options(server))
+  if not client then return nil, reason, code end
+  client:subscribe(self.topic)
+  return client
+end
+
+--- From now on a broker is spoken to by this client.
+-- @tparam table broker
+-- @tparam p2pd.mqtt client
+-- @local
+function Brokers:attend(broker, client)
   broker.client = client
   self.tasks:detach(read, self, broker, client)
   self.tasks:detach(watch, self, broker, client)
@@ -123,100 +135,21 @@ function Brokers:join(offset)
   if self.joined[offset] then return self.joined[offset] end
   local server = self.servers[offset + 1]
   if not server then return nil, "not in the settings" end
-  local client, reason = core.mqtt.open(brokers.options(server))
+  local client, reason = self:open(server)
   if not client then return nil, reason end
   local broker = { offset = offset, name = name_of(server), server = server, urges = 0, doubts = 0,
     doubted_at = -math.huge }
   self.joined[offset] = broker
-  client:subscribe(self.topic)
-  attend(self, broker, client)
+  self:attend(broker, client)
   return broker
 end
-
--- -- fresh connections: on a bad line one that is begun later is often there sooner
-
--- What is still on its way by a connection that is replaced is read for a while.
-local function close_later(self, client)
-  self.tasks:detach(function()
-    local _ <close> = task.hold(client)
-    task.sleep(LAST_S)
-  end)
-end
-
-local function replace_client(self, broker, client)
-  local last, was = broker.client, broker.client:state()
-  if was == "online" then close_later(self, last) else last:close() end
-  attend(self, broker, client)
-  self.changed:broadcast()
-  if was ~= "online" then self.on_state(broker, "online", was) end
-end
-
--- Whether a broker's connection is the one that it was, and is to be replaced: it is not there, or in doubt.
-local function is_to_be_replaced(self, broker, client)
-  if broker.client ~= client or self.joined[broker.offset] ~= broker then return false end
-  return client:state() ~= "online" or broker.stale == client or broker.doubted == client
-end
-
--- One fresh connection, for a few seconds. It takes the broker's place when it is the first one that is
--- there: an earlier one is not as fresh.
-local function try_fresh(self, broker)
-  local client = core.mqtt.open(brokers.options(broker.server))
-  if not client then return end
-  local held <close> = task.hold(client)
-  local present = broker.client
-  client:subscribe(self.topic)
-  if client:wait_online(FRESH_MOST_S) and is_to_be_replaced(self, broker, present) then
-    replace_client(self, broker, held:release())
-  end
-end
-
--- One that is connected may be held up by losses, when nothing is answered for long: it is replaced, a few
--- times. One that is not is tried again and again.
-local function wants_fresh(broker, urged, replaced)
-  if broker.client:state() == "refused" then return false end
-  if not is_online(broker) then return true end
-  broker.stale = replaced < #STALE_S and urged >= STALE_S[replaced + 1] and broker.client or nil
-  return broker.stale ~= nil
-end
-
-local function hasten(self, broker)
-  local fresh <close> = task.group()
-  local began, replaced = core.clock.monotonic(), 0
-  while true do
-    task.sleep(FRESH_S)
-    if broker.urges == 0 or self.joined[broker.offset] ~= broker then break end
-    if wants_fresh(broker, core.clock.monotonic() - began, replaced) then
-      replaced = replaced + (is_online(broker) and 1 or 0)
-      fresh:detach(try_fresh, self, broker)
-    end
-  end
-  broker.stale, broker.is_hastened = nil, nil
-end
-
-local Urge = { __close = function(self)
-  for _, broker in ipairs(self) do broker.urges = broker.urges - 1 end
-end }
 
 --- Somebody waits for these brokers, until what is returned is closed: fresh connections are tried beside
 -- those that do not get on.
 -- @tparam {table,...} list as @{route} gives it
 -- @return a value to hold in a `<close>` variable
 function Brokers:urge(list)
-  for _, broker in ipairs(list) do
-    broker.urges = broker.urges + 1
-    if not broker.is_hastened then
-      broker.is_hastened = true
-      self.tasks:detach(hasten, self, broker)
-    end
-  end
-  return setmetatable(table.move(list, 1, #list, 1, {}), Urge)
-end
-
-local function check(self, broker)
-  broker.doubted, broker.doubts = broker.client, broker.doubts + 1
-  try_fresh(self, broker)
-  broker.doubts = broker.doubts - 1
-  if broker.doubts == 0 then broker.doubted = nil end
+  return fresh.urge(self, list)
 end
 
 --- Something else that went the same way has gone silent: a fresh connection takes the place of each that is
@@ -225,9 +158,9 @@ end
 function Brokers:doubt()
   local now = core.clock.monotonic()
   for _, broker in ipairs(self:online()) do
-    if now >= broker.doubted_at + FRESH_S then
+    if now >= broker.doubted_at + fresh.EVERY_S then
       broker.doubted_at = now
-      self.tasks:detach(check, self, broker)
+      self.tasks:detach(fresh.check, self, broker)
     end
   end
 end
