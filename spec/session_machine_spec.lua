@@ -93,8 +93,8 @@ describe("a session", function()
     end)
 
     it("says of what it gives whether more follows at once", function()
-      local side <close> = alone()
-      side:feed(hello(1, 0, 1 << 40))
+      local side <close> = session_peer.new()
+      side:feed(session_peer.hello(1, 0, 1 << 40))
       while side.machine:poll(1, side.now) do end
       side.machine:write(("x"):rep(2 * 16372 + 1))
       local sizes, follows = {}, {}
@@ -107,8 +107,8 @@ describe("a session", function()
 
     it("asks to be acknowledged after 128 KiB at most", function()
       local ASK <const> = 1
-      local side <close> = alone { keep_max = 1 << 24 }
-      side:feed(hello(1, 0, 1 << 40))
+      local side <close> = session_peer.new { keep_max = 1 << 24 }
+      side:feed(session_peer.hello(1, 0, 1 << 40))
       local unasked, asked = 0, 0
       for at = 65536, 16 << 20, 65536 do
         assert.equal(65536, side.machine:write(("x"):rep(65536)))
@@ -117,7 +117,7 @@ describe("a session", function()
           if bytes:byte(1) == 2 and bytes:byte(2) & ASK ~= 0 then unasked, asked = 0, asked + 1 end
           assert.is_true(unasked <= 128 * 1024 + 16384)
         end
-        side:feed(ack(at, 1 << 40))
+        side:feed(session_peer.ack(at, 1 << 40))
       end
       assert.is_true(asked >= 128 and asked <= 256, ("asked %d times"):format(asked))
     end)
