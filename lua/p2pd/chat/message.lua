@@ -16,8 +16,9 @@ local text = require "p2pd.text"
 
 local message = {}
 
---- Bytes that a message may have; a line; a nick.
-message.MAX, message.TEXT_MAX, message.NICK_MAX = 16 * 1024, 15 * 1024, 32
+message.MAX = 16 * 1024      -- bytes of a message
+message.TEXT_MAX = 15 * 1024 -- of a line
+message.NICK_MAX = 32        -- of a nick
 
 local HOPS_MAX = 8
 local LINE_LENGTH = 16

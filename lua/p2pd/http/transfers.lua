@@ -46,6 +46,7 @@ function transfers.url_of(path)
 end
 
 --- A transfer's report.
+-- @param _ the transfers
 -- @tparam table entry
 -- @treturn table
 function Transfers.report(_, entry)
@@ -104,6 +105,7 @@ function Transfers:set(entry, state, reason, code)
 end
 
 --- Notes what has become of a file.
+-- @param _ the transfers
 -- @tparam table entry
 -- @tparam table event of @{p2pd.transfer}
 function Transfers.note(_, entry, event)
@@ -133,6 +135,7 @@ function transfers.is_over(entry)
 end
 
 --- Waits until one is over.
+-- @param _ the transfers
 -- @tparam table entry
 -- @tparam[opt] number seconds at most
 function Transfers.wait(_, entry, seconds)
