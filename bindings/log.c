@@ -37,7 +37,18 @@ static int l_level(lua_State *L) {
     return 1;
 }
 
-static const luaL_Reg FUNCTIONS[] = {{"write", l_write}, {"level", l_level}, {NULL, NULL}};
+/***
+Whether the terminal's line shows progress now, which the next line of the log takes the place of.
+@function over_progress
+@tparam boolean shown
+*/
+static int l_over_progress(lua_State *L) {
+    log_over_progress(lua_toboolean(L, 1));
+    return 0;
+}
+
+static const luaL_Reg FUNCTIONS[] = {
+    {"write", l_write}, {"level", l_level}, {"over_progress", l_over_progress}, {NULL, NULL}};
 
 int bind_log(lua_State *L) {
     luaL_newlib(L, FUNCTIONS);

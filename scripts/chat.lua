@@ -29,7 +29,10 @@ local function main(args)
   local node <close> = who and cli.start_node(args, { allow = who.allow, protocols = { chat.PROTOCOL } })
   if not node then return cli.FAILED end
   local screen <close> = prompt.open "> "
-  if who.needs_address then screen:show("address: " .. node.address) end
+  if who.needs_address then
+    screen:show("address: " .. node.address)
+    cli.tell_if_once(node, function(hint) screen:show("* " .. hint) end)
+  end
   local talk = chat.new(node, { name = args.nick or args.name or os.getenv "USER" or node.id:sub(1, 4),
     name_of = contacts.name_of,
     on_event = function(...) screen:show(chat.describe(...)) end })

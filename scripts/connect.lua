@@ -3,6 +3,7 @@ local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 local connection = require "p2pd.cli.connection"
 local core = require "p2pd.core"
+local pipes = require "p2pd.cli.pipes"
 
 local parser = cli.add_node_options(cli.parser("connect",
   "Connect to a peer; then standard input goes to it and what it sends to standard output."))
@@ -21,7 +22,7 @@ parser:flag("--explain", "Say on standard error what was tried, when, and what c
 -- The pipe's end is the end; the end of standard input only ends our sending half.
 local function exchange(node, pipe)
   local _ <close> = p2pd.spawn(connection.watch, pipe)
-  local counts, reason, code = pipe:link { from = p2pd.stdin, to = p2pd.stdout, first = true }
+  local counts, reason, code = pipes.link(pipe, { from = p2pd.stdin, to = p2pd.stdout, first = true })
   if not counts then return connection.fail(node, reason, code) end
   cli.drain(pipe)
   return cli.OK

@@ -13,9 +13,12 @@ parser:mutex(parser:flag("--once", "Accept one pipe (the default)."),
   parser:flag("--keep", "Accept one pipe after the other."))
 parser:flag("--json", "Say what happens as JSON objects, one a line, on standard error.")
 
--- The pipe's end is the end when nobody but a person, or the next pipe, could end standard input.
+-- The pipe's end is the end when nobody but a person, or the next pipe, could end standard input. It ends
+-- what it writes to, which the next one needs again.
 local function exchange(pipe, args)
-  return pipe:link { from = p2pd.stdin, to = p2pd.stdout, first = args.keep or core.editline.is_terminal(0) }
+  local output <close> = cli.standard_stream(1)
+  return pipes.link(pipe, { from = p2pd.stdin, to = output,
+    first = args.keep or core.editline.is_terminal(0) })
 end
 
 local function execute(pipe, args)
@@ -23,7 +26,7 @@ local function execute(pipe, args)
     stdout = "pipe", env = { P2PD_PEER = pipe.peer } }
   if not child then return nil, reason, code, { received = 0, sent = 0 } end
   local counts, failed
-  counts, reason, code, failed = pipe:link { from = child:stdout(), to = child:stdin() }
+  counts, reason, code, failed = pipes.link(pipe, { from = child:stdout(), to = child:stdin() })
   if not counts and code ~= "EPIPE" then return nil, reason, code, failed end -- it need not read all
   local how, status = child:wait()
   if how == "exit" and status == 0 then return counts or failed end

@@ -52,6 +52,7 @@ local function main(args)
   if not node then return cli.FAILED end
   cli.print("address: " .. node.address)
   if not args.echo then cli.say "what peers send is thrown away (--echo sends it back)" end
+  cli.tell_if_once(node, cli.say)
   p2pd.spawn(tell_addresses, node, node.address)
   p2pd.spawn(footprint.keep_small, node)
   for pipe in node:pipes() do

@@ -1,6 +1,6 @@
 -- p2pd ping: round trips to a peer, over signalling and over a pipe.
+local advice = require "p2pd.advice"
 local cli = require "p2pd.cli"
-local connection = require "p2pd.cli.connection"
 local ping = require "p2pd.cli.ping"
 
 local DIRECT, RELAYED, NONE = 0, 1, 2
@@ -18,13 +18,13 @@ cli.add_resume_option(parser)
 local function main(args)
   local peer, settings = cli.find_peer(args)
   local node <close> = peer and cli.start_node(args, { background = true, settings = settings })
-  local address = node and cli.reach(peer, node)
+  local address, name = nil, nil
+  if node then address, name = cli.reach(peer, node) end
   if not address then return NONE end
   ping.signalling(node, address, args)
   local pipe <close>, failure = node:connect(address, { timeout = args.timeout })
   if not pipe then
-    cli.print(("pipe: %s"):format(failure))
-    connection.advise(failure)
+    cli.print("pipe: " .. advice.sentence(failure, name))
     return NONE
   end
   if not ping.pipe(pipe, args) then return NONE end

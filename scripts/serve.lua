@@ -57,6 +57,7 @@ local function main(args)
   p2pd.spawn(footprint.keep_small, node)
   node:ready()
   cli.print("address: " .. node.address)
+  cli.tell_if_once(node, cli.say)
   p2pd.condition():wait()
 end
 

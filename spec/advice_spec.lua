@@ -1,4 +1,5 @@
 local advice = require "p2pd.advice"
+local dial = require "p2pd.dial"
 
 local CONE = { type = 5, delta = 2, value = 0 }
 local RANDOM = { type = 6, delta = 6, value = 0 }
@@ -72,8 +73,10 @@ describe("p2pd.advice", function()
   end)
 
   it("names what the peer refuses", function()
+    local refused = signal("refused by the peer: not allowed", "EACCES")
     assert.equal("the peer lets in only whom it was told to: its owner can allow this node's id, me",
-      of({}, signal("refused by the peer: not allowed", "EACCES")))
+      of({ is_named = true }, refused))
+    assert.matches("^the peer lets in only whom it was told to: give this node a name", of({}, refused))
     assert.matches("no room now", of({}, signal("refused by the peer: too busy", "EACCES")))
     assert.matches("does not use all of these", of({},
       signal("refused by the peer: this node knows no message X", "EACCES")))
@@ -117,5 +120,23 @@ describe("p2pd.advice", function()
     assert.is_nil(advice.of { code = "EINVAL" })
     assert.is_nil(advice.of { code = "EFAULT", report = { steps = {}, facts = {} } })
     assert.is_nil(advice.of { report = { steps = {} } })
+  end)
+
+  describe("sentence()", function()
+    local function failure(peer_id)
+      return dial.failure("no connection to " .. peer_id, "EHOSTUNREACH", { { strategy = "direct", ok = false,
+        reason = "refused" }, report = { steps = {} } })
+    end
+
+    it("says what happened and what could be done", function()
+      local own = failure "you"
+      own.report.facts = { node_id = "you", peer_id = "you" }
+      assert.matches("^no connection to you: this is the address of this node itself", advice.sentence(own))
+      assert.matches("^no connection to b%%1: this is", advice.sentence(own, "b%1"))
+    end)
+
+    it("has the reasons where nothing could be done", function()
+      assert.equal("no connection to you (direct: refused)", advice.sentence(failure "you", "bob"))
+    end)
   end)
 end)

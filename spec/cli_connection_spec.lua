@@ -49,11 +49,11 @@ describe("p2pd.cli.connection", function()
     assert.matches("^{.*}\n$", told { json = true })
   end)
 
-  it("advise() says what could be done, or nothing", function()
-    assert.equal("", listen(connection.advise, failure()))
+  it("tell() says what could be done instead of what was tried", function()
     local busy = failure()
-    busy.report.facts = { node_id = "me", peer_id = "me" }
-    assert.matches("^p2pd: this is the address of this node itself", listen(connection.advise, busy))
+    busy.report.facts = { node_id = "you", peer_id = "you" }
+    assert.matches("^p2pd: no connection to bob: this is the address of this node itself",
+      listen(connection.tell, {}, "bob", 1.5, nil, busy))
   end)
 
   it("story() tells the paths, and what was between them", function()

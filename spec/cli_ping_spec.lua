@@ -66,6 +66,13 @@ describe("p2pd.cli.ping", function()
   end)
 
   describe("pipe()", function()
+    it("ends when the peer has vanished, which is a timeout, too", task(function()
+      local vanished = { "write: the peer vanished: no path for 60 s", "ETIMEDOUT" }
+      assert.same({ { "pipe: direct to 192.0.2.1:4", "pipe 1: T", "pipe 2: no answer in time",
+        "pipe 3: the peer vanished: no path for 60 s", "pipe: 3 sent, 2 lost, min/avg/max T" }, false },
+        { listen(ping.pipe, pipe { "echo", LATE, vanished }, { count = 9, interval = 0.001, timeout = 7 }) })
+    end))
+
     it("tells each and their sum; the first has a second, in case the peer does not echo", task(function()
       local one = pipe {}
       assert.same({ { "pipe: direct to 192.0.2.1:4", "pipe 1: T", "pipe 2: T",
@@ -88,7 +95,7 @@ describe("p2pd.cli.ping", function()
     it("ends when the peer refuses or vanishes", task(function()
       assert.same({ { "pipe: direct to 192.0.2.1:4", "pipe: refused by the peer: no" }, false },
         { listen(ping.pipe, pipe { REFUSED }, ARGS) })
-      assert.same({ { "pipe: direct to 192.0.2.1:4", "pipe 1: T", "pipe 2: read: the peer vanished",
+      assert.same({ { "pipe: direct to 192.0.2.1:4", "pipe 1: T", "pipe 2: the peer vanished",
         "pipe: 2 sent, 1 lost, min/avg/max T" }, false }, { listen(ping.pipe, pipe { "echo", GONE }, ARGS) })
     end))
 

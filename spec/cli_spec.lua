@@ -47,6 +47,35 @@ describe("p2pd.cli", function()
     it("writes a line", function()
       assert.equal("p2pd: 7 of 9\n", (listen(function() cli.say("%d of %d", 7, 9) end)))
     end)
+
+    it("fits a terminal, but for what has to be copied whole", function()
+      local is_terminal = stub(core.editline, "is_terminal", true)
+      local words, address = ("word "):rep(30), ("x"):rep(90)
+      local wrapped = listen(function() cli.say("%s", words) end)
+      local whole = listen(function() cli.say("address: %s", address) end)
+      is_terminal:revert()
+      local lines = {}
+      for line in wrapped:gmatch "[^\n]+" do lines[#lines + 1] = line end
+      assert.same({ 2, true, true }, { #lines, #lines[1] <= 80, lines[2]:find "^      word" ~= nil })
+      assert.equal("p2pd: address: " .. address .. "\n", whole)
+    end)
+
+    it("is whole where programs read it", function()
+      local is_terminal = stub(core.editline, "is_terminal", false)
+      local said = listen(function() cli.say("%s", ("word "):rep(30)) end)
+      is_terminal:revert()
+      assert.equal("p2pd: " .. ("word "):rep(30) .. "\n", said)
+    end)
+  end)
+
+  describe("tell_if_once()", function()
+    it("warns of an address that is for once", function()
+      local said = {}
+      local function say(line) said[#said + 1] = line end
+      cli.tell_if_once({ name = "bob" }, say)
+      cli.tell_if_once({}, say)
+      assert.same({ "next time the address is another one, unless --name is given" }, said)
+    end)
   end)
 
   describe("parse()", function()
@@ -149,6 +178,7 @@ describe("p2pd.cli", function()
     assert.equal("refused by the peer", cli.describe_end("refused by the peer", "EACCES"))
     local long = "read: the peer vanished: no path for 60 s (no connection to X (direct: no answer))"
     assert.equal("the peer vanished: no path for 60 s", cli.describe_end(long, "ETIMEDOUT"))
+    assert.equal("the peer broke off", cli.describe_end("read: the peer has reset the stream", "ECONNRESET"))
     assert.equal("anything else (no connection)", cli.shorten "anything else (no connection)")
   end)
 

@@ -41,6 +41,31 @@ describe("the command", function()
       assert.equal(0, (finish(child)))
     end))
 
+    it("takes one pipe after the other on standard output", task(function()
+      local child <close> = world:spawn("listen", "--keep")
+      local address = wait_for(child:stderr(), "address: (.*)$")
+      local alice <close> = world:start()
+      for i = 1, 3 do
+        local pipe <close> = assert(alice:connect(address))
+        pipe:write(i, "\n")
+        pipe:shutdown()
+        assert.equal(tostring(i), child:stdout():read "l")
+        wait_for(child:stderr(), "pipe with .* ended: (2) bytes received, 0 sent$")
+      end
+    end))
+
+    it("breaks the pipe off when it is interrupted", task(function()
+      local child <close> = world:spawn "listen"
+      local address = wait_for(child:stderr(), "address: (.*)$")
+      local dialer <close> = world:spawn("connect", address)
+      dialer:stdin():write "half of it\n"
+      assert.equal("half of it", child:stdout():read "l")
+      dialer:kill "INT"
+      local status, _, err = finish(child)
+      assert.equal(1, status)
+      assert.matches("ended: 11 bytes received, 0 sent, the peer broke off\n$", err)
+    end))
+
     it("runs a command for each pipe", task(function()
       local child <close> = world:spawn("listen", "--keep", "--json", "--exec", "tr a-z A-Z; echo $P2PD_PEER")
       local address = assert(json.decode(child:stderr():read "l")).address

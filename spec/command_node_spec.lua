@@ -36,6 +36,7 @@ describe("the command", function()
       local child <close> = world:spawn "node"
       local text = child:stdout():read("l"):match "^address: (.*)"
       assert.matches("^p2pd: what peers send is thrown away", child:stderr():read "l")
+      assert.matches("^p2pd: next time the address is another one", child:stderr():read "l")
       local alice <close> = world:start()
       local pipe <close> = assert(alice:connect(text))
       pipe:write "seven\r\n"

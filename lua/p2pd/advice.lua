@@ -55,11 +55,16 @@ end
 --- What could be done about a peer that refuses.
 -- @tparam string reason the peer's
 -- @tparam string node_id ours
+-- @tparam boolean is_named whether the node has this id the next time, too
 -- @treturn ?string a sentence without a full stop
-function advice.of_refusal(reason, node_id)
+function advice.of_refusal(reason, node_id, is_named)
   if reason:find "too busy" then return "the peer has no room now: try again in a minute" end
   if reason:find "knows no message" then
     return "the peer does not use all of these strategies: name others, or give it a newer version"
+  end
+  if reason:find "not allowed" and not is_named then
+    return "the peer lets in only whom it was told to: give this node a name, and let the peer's owner allow "
+      .. "the id of that name (`p2pd id`)"
   end
   if reason:find "not allowed" then
     return ("the peer lets in only whom it was told to: its owner can allow this node's id, %s")
@@ -71,7 +76,7 @@ local function refused(facts, report)
   local step = find_step(report, function(one)
     return one.kind == "signal" and one.code == "EACCES" and not one.reason:find "not reachable"
   end)
-  return step and advice.of_refusal(step.reason, facts.node_id)
+  return step and advice.of_refusal(step.reason, facts.node_id, facts.is_named)
 end
 
 local function wrong_clock(_, report)
@@ -206,6 +211,17 @@ function advice.of(failure)
     local sentence = find(report.facts, report)
     if sentence then return sentence end
   end
+end
+
+--- What has happened and what could be done, without each strategy's reason.
+-- @tparam table failure the error object of `node:connect`
+-- @tparam[opt] string name what to call the peer, instead of by its id
+-- @treturn string
+function advice.sentence(failure, name)
+  local what, message = advice.of(failure), failure.message
+  if not what then return tostring(failure) end
+  if name then message = message:gsub(failure.report.facts.peer_id, (name:gsub("%%", "%%%%"))) end
+  return ("%s: %s"):format(message, what)
 end
 
 return advice

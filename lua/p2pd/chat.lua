@@ -2,6 +2,7 @@
 -- @{p2pd.chat.message} for what goes over it. What one says goes to everybody whom he has a pipe with, and
 -- they pass it on to who has none.
 -- @classmod p2pd.chat
+local advice = require "p2pd.advice"
 local message = require "p2pd.chat.message"
 local passing = require "p2pd.chat.passing"
 local path_watch = require "p2pd.path_watch"
@@ -183,7 +184,7 @@ end
 -- @treturn boolean true; or nil, message, code when there was no talk
 function Chat:call(address)
   local pipe, failure = self.node:connect(address, { protocol = chat.PROTOCOL })
-  if not pipe then return nil, tostring(failure), failure.code end
+  if not pipe then return nil, advice.sentence(failure), failure.code end
   return attend(self, pipe)
 end
 

@@ -90,9 +90,26 @@ cli.run = output.run
 cli.write = output.write
 cli.print = output.print
 
---- Writes a line for people.
+local INDENT = "      " -- as wide as "p2pd: "
+
+-- For a terminal, at blanks: what has to be copied whole stays whole.
+local function fit(line)
+  if #line <= WIDTH or line:find(("%S"):rep(WIDTH - #INDENT)) then return line end
+  return table.concat(wrap_line(line, WIDTH, "", INDENT), "\n")
+end
+
+--- Writes a line for people; a terminal gets it in lines that are no longer than it is wide.
 function cli.say(format, ...)
-  io.stderr:write("p2pd: ", format:format(...), "\n")
+  local line = "p2pd: " .. format:format(...)
+  if core.editline.is_terminal(2) then line = line:gsub("[^\n]+", fit) end
+  io.stderr:write(line, "\n")
+end
+
+--- Says that an address is good for this run alone, when it is.
+-- @tparam node made
+-- @tparam function say how
+function cli.tell_if_once(made, say)
+  if not made.name then say "next time the address is another one, unless --name is given" end
 end
 
 --- Shows what a command is at, in a terminal: a line that each call replaces, and none takes away.
@@ -101,6 +118,7 @@ function cli.progress(text)
   if not core.editline.is_terminal(2) then return end
   io.stderr:write("\r\27[K", text or "")
   io.stderr:flush()
+  core.log.over_progress(text ~= nil)
 end
 
 -- argparse wraps what it says of options, and nothing else.
@@ -356,10 +374,10 @@ function cli.finish(child, reason)
   return how == "exit" and status or cli.SIGNALED + status
 end
 
---- A stream over standard input or output that leaves the descriptor as it was.
--- @tparam integer fd 0 or 1
+--- A new stream over standard input or output, whose end leaves the descriptor as it was.
+-- @tparam integer fd 0 or 1; when it is closed: a stream of nothing
 function cli.standard_stream(fd)
-  return core.stream.fd(fd, false)
+  return core.stream.fd(fd, false) or core.stream.null()
 end
 
 local VANISHED = { ECONNRESET = true, ETIMEDOUT = true, EHOSTUNREACH = true, ENETUNREACH = true }
@@ -368,7 +386,8 @@ local VANISHED = { ECONNRESET = true, ETIMEDOUT = true, EHOSTUNREACH = true, ENE
 -- @tparam string reason
 -- @treturn string
 function cli.shorten(reason)
-  return reason:match "(the peer vanished.-) %(no connection" or reason
+  if reason:find "reset the stream" then return "the peer broke off" end
+  return reason:match "(the peer vanished.-) %(no connection" or reason:match "the peer vanished.*" or reason
 end
 
 --- Why a pipe has ended that its peer did not end.
@@ -376,7 +395,8 @@ end
 -- @tparam string code
 -- @treturn string
 function cli.describe_end(reason, code)
-  if reason:find "the peer vanished" then return cli.shorten(reason) end
+  local short = cli.shorten(reason)
+  if short:find "the peer" then return short end
   return VANISHED[code] and ("the peer vanished (%s)"):format(reason) or reason
 end
 

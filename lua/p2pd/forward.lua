@@ -2,6 +2,7 @@
 -- "forward/1": each stream is a pipe, whose first message names a service; the answer is "ok", or "no " and
 -- the reason; then come the stream's bytes, both ways.
 -- @module p2pd.forward
+local advice = require "p2pd.advice"
 local task = require "p2pd.task"
 local tcp = require "p2pd.tcp"
 local text = require "p2pd.text"
@@ -102,7 +103,7 @@ end
 -- @treturn pipe; or nil, message, code (EACCES: it is refused)
 function forward.open(node, address, service)
   local made, failure = node:connect(address, { protocol = forward.PROTOCOL })
-  if not made then return nil, tostring(failure), failure.code end
+  if not made then return nil, advice.sentence(failure), failure.code end
   local held <close> = task.hold(made)
   local ok, reason, code = made:send(service, MESSAGE_MAX)
   if ok then ok, reason, code = receive_answer(made) end

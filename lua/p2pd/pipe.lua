@@ -17,8 +17,8 @@ local methods = {}
 local Pipe = { __name = "p2pd.pipe" }
 
 -- For people at a prompt.
-Pipe.__dir = { "close", "detach", "flush", "id", "info", "interface", "lines", "peer", "protocol", "read",
-  "recv", "secure", "settimeout", "shutdown", "strategy", "write" }
+Pipe.__dir = { "abort", "close", "detach", "flush", "id", "info", "interface", "lines", "peer", "protocol",
+  "read", "recv", "secure", "settimeout", "shutdown", "strategy", "write" }
 
 -- What a pipe's session tells, and the path that carries it, which may be another one at any moment.
 local function of_session(self, key)
@@ -223,6 +223,15 @@ end
 -- @treturn boolean true
 function methods:close()
   self.stream:close()
+  if self.place then self.place:close() end
+  return true
+end
+
+--- Breaks the pipe off: what the peer has not read yet may be lost, and it learns that this was no end.
+-- Can be called again.
+-- @treturn boolean true
+function methods:abort()
+  self.stream:reset()
   if self.place then self.place:close() end
   return true
 end

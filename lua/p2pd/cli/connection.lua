@@ -73,16 +73,8 @@ function connection.tell(args, name, seconds, pipe, failure)
   if args.json then
     io.stderr:write(json.encode(report, { keyorder = KEYS }), "\n")
   elseif failure then
-    cli.say("%s", args.explain and failure.report and failure.message or failure)
-    if report.advice then cli.say("%s", report.advice) end
+    cli.say("%s", args.explain and not report.advice and failure.message or advice.sentence(failure, name))
   end
-end
-
---- Says what could be done about a connect that has failed, if anything.
--- @tparam table failure the error object
-function connection.advise(failure)
-  local what = advice.of(failure)
-  if what then cli.say("%s", what) end
 end
 
 -- -- the story of its paths
@@ -154,7 +146,7 @@ end
 -- @treturn integer exit status
 function connection.fail(node, reason, code)
   cli.say("%s", cli.describe_end(reason, code))
-  local what = code == "EACCES" and advice.of_refusal(reason, node.id)
+  local what = code == "EACCES" and advice.of_refusal(reason, node.id, node.name ~= nil)
   if what then cli.say("%s", what) end
   return cli.FAILED
 end

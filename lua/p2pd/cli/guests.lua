@@ -23,7 +23,7 @@ function guests.add_options(parser)
 end
 
 --- Those of a command's arguments.
--- @tparam table args `allow`, `code`, `json`, `settings`, `name`, `allow_anybody`
+-- @tparam table args `allow`, `code`, `json`, `settings`, `allow_anybody`
 -- @tparam string command what the other side types, with %s for the code
 -- @treturn guests `ids`: of `--allow`; `allow` for @{p2pd.node}, nil when anybody may come; `needs_address`:
 -- whether somebody is let in by the address; or nil, message, code
@@ -31,7 +31,7 @@ function guests.new(args, command)
   local ids, reason, code = whom.ids(args.allow, args.settings)
   if not ids then return nil, reason, code end
   local self = setmetatable({ ids = ids, by_id = {}, command = command, shows_code = args.code or false,
-    as_json = args.json, node_name = args.name }, Guests)
+    as_json = args.json }, Guests)
   for _, id in ipairs(ids) do self.by_id[id] = true end
   self.needs_address = ids[1] ~= nil or args.allow_anybody or not args.code
   if (ids[1] or args.code) and not args.allow_anybody then
@@ -47,9 +47,7 @@ end
 function Guests:tell_address(node, tell)
   if not self.needs_address and not self.as_json then return end
   tell(node.address)
-  if not self.node_name and not self.as_json then
-    cli.say "next time the address is another one, unless --name is given"
-  end
+  if not self.as_json then cli.tell_if_once(node, cli.say) end
 end
 
 -- How it is said without a screen: on standard error.

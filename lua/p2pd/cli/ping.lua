@@ -45,9 +45,14 @@ local function once(pipe, i)
   return nil, reason or "the peer has ended the pipe", code
 end
 
+-- Whether an answer is only late: a peer that has vanished is a timeout, too.
+local function is_late(reason, code)
+  return code == "ETIMEDOUT" and not reason:find "the peer vanished"
+end
+
 local function tell(i, seconds, reason, code)
   cli.print(("pipe %d: %s"):format(i, seconds and ("%.2f ms"):format(seconds * MS)
-    or code == "ETIMEDOUT" and "no answer in time" or cli.describe_end(reason, code)))
+    or is_late(reason, code) and "no answer in time" or cli.describe_end(reason, code)))
 end
 
 -- Of a peer that does not echo the kernel knows the round trip.
@@ -64,8 +69,9 @@ local function is_over(pipe, reason, code)
     cli.print("pipe: " .. reason:gsub("^%a+: ", ""))
     return true, false
   end
-  if code == "ETIMEDOUT" then tell_kernel(pipe) end
-  return code == "ETIMEDOUT", true
+  local is_silent = reason ~= nil and is_late(reason, code)
+  if is_silent then tell_kernel(pipe) end
+  return is_silent, true
 end
 
 -- It is said however the command ends: Ctrl-C ends it anywhere.
@@ -96,7 +102,7 @@ function ping.pipe(pipe, args)
     end
     if seconds then trips:add(seconds) end
     tell(i, seconds, reason, code)
-    if not seconds and code ~= "ETIMEDOUT" then return false end
+    if not seconds and not is_late(reason, code) then return false end
     local change = path:change()
     if change then cli.print("pipe: " .. change) end
     if i ~= args.count then task.sleep(args.interval) end

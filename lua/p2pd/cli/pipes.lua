@@ -3,6 +3,7 @@
 local cli = require "p2pd.cli"
 local core = require "p2pd.core"
 local json = require "dkjson"
+local task = require "p2pd.task"
 local whom = require "p2pd.whom"
 
 local pipes = {}
@@ -48,6 +49,18 @@ function pipes.begin(pipe, as_json)
     ["local"] = info["local"], remote = info.remote },
     "pipe with %s by %s, %s to %s", name, pipe.strategy, info["local"] or "?", info.remote or "?")
   return { peer = pipe.peer, name = name, as_json = as_json, since = core.clock.monotonic() }
+end
+
+--- Links a pipe, as `pipe:link` does. When that is interrupted the pipe is broken off: the peer is not to
+-- take what has come for all there was.
+-- @tparam pipe pipe
+-- @tparam table parts see @{p2pd.stream.link}
+-- @return what that returns
+function pipes.link(pipe, parts)
+  local whole <close> = task.hold(setmetatable({}, { __close = function() pipe:abort() end }))
+  local counts, reason, code, failed = pipe:link(parts)
+  whole:release()
+  return counts, reason, code, failed
 end
 
 --- It has ended.

@@ -218,7 +218,8 @@ end
 
 local function facts_of(self, dial)
   return {
-    node_id = dial.node.id, peer_id = dial.peer.node_id, timeout = dial.timeout, heard = dial.heard or false,
+    node_id = dial.node.id, is_named = dial.node.name ~= nil, peer_id = dial.peer.node_id,
+    timeout = dial.timeout, heard = dial.heard or false,
     strategies = dial.strategies, is_chosen = dial.is_chosen, birthday = dial.node.birthday,
     routes = routes_of(dial.node), records = records_of(dial.peer), brokers = brokers_of(self),
     has_turn = (dial.node.settings.turn or {})[1] ~= nil,

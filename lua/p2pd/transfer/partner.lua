@@ -1,6 +1,7 @@
 --- The other side of a command that moves files: found by what names a peer (see @{p2pd.whom}), or waited
 -- for; and found again when the pipe has broken.
 -- @classmod p2pd.transfer.partner
+local advice = require "p2pd.advice"
 local codes = require "p2pd.code"
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
@@ -67,7 +68,7 @@ local function connect_again(self)
   while true do
     local pipe, failure = connect(self, limit:left(DIAL_S))
     if pipe then return pipe end
-    if limit:has_passed() then return nil, tostring(failure), "ECONNREFUSED" end
+    if limit:has_passed() then return nil, advice.sentence(failure), "ECONNREFUSED" end
     core.task.sleep(PAUSE_S)
   end
 end
@@ -78,7 +79,8 @@ local function visit(self)
   self.address, reason, code = find(self)
   if not self.address then return nil, reason, code end
   local pipe, failure = connect(self, DIAL_S)
-  return pipe, tostring(failure), "ECONNREFUSED"
+  if pipe then return pipe end
+  return nil, advice.sentence(failure), "ECONNREFUSED"
 end
 
 -- -- the other side comes to us
