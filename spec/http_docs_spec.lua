@@ -55,8 +55,6 @@ describe("docs/http.md", function()
       PEER_API = far.server.url:sub(1, -2), PEER_TOKEN = far.token,
       LD_PRELOAD = "" } -- a sanitizer's library is not for curl
     local folder = helper.scratch()
-    local warmed = far:call("POST", "/v1/pipes/accept", '{"protocol":"file/1","timeout":0}')
-    assert.equal(504, warmed.status)
     for _, example in ipairs(examples()) do
       local out, status = run(example.command, env, folder)
       assert.equal(0, status, example.command .. "\n" .. tostring(out))

@@ -79,6 +79,10 @@ describe("p2pd.http.rest", function()
     assert.equal("[None, None]", client.request(near.port, "DELETE", "/sub/con/name/all").json.unsub)
     assert.equal(404, client.request(near.port, "DELETE", "/sub/con/name/all").status)
     get(near, "/recv/con", 404)
+    for target, status in pairs { ["/open/con"] = 404, ["/info"] = 404, ["/version"] = 405 } do
+      local answer = client.request(near.port, "POST", target)
+      assert.same({ status, "string" }, { answer.status, type(answer.json.error) }, target)
+    end
   end))
 
   it("refuses patterns that are malformed, too long, or take too much", opened(function(near)

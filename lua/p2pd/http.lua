@@ -107,7 +107,7 @@ end
 local function dispatch(service, request)
   local call = exchange.new(request, service)
   local route, params, query = service.router:find(call.method, call.target)
-  call.route, call.params = route, params
+  call.route, call.params, call.style = route, params, service.router:style(call.target)
   local failure = admit(service, call, route, params)
   if failure then return refuse(service, call, failure) end
   if route.waits or type(route.body) == "table" then return service.tasks:detach(attend, service, call,

@@ -39,7 +39,7 @@ local COMMON = {
 local function headers_of(self, kind, more)
   local headers = { ["Content-Type"] = kind }
   for name, value in pairs(COMMON) do headers[name] = value end
-  local is_open = self.service.rules.allow_null_origin and self.route and self.route.style == "p2pd"
+  local is_open = self.service.rules.allow_null_origin and self.style == "p2pd"
   if is_open and self.headers.origin == "null" then
     headers["Access-Control-Allow-Origin"] = "null"
     headers["Cross-Origin-Resource-Policy"] = "cross-origin"
@@ -76,7 +76,7 @@ end
 --- Answers with what went wrong.
 -- @tparam problem failure
 function Exchange:send_problem(failure)
-  if self.route and self.route.style == "p2pd" then
+  if self.style == "p2pd" then
     return self:send_json(failure.status, { error = failure.detail }, failure.headers)
   end
   return self:send(failure.status, problem.TYPE, json.encode(failure:object()) .. "\n", failure.headers)

@@ -53,6 +53,15 @@ local function params_of(one, segments)
   return params
 end
 
+--- The `style` of the routes that begin as a target does, should there be none for the whole of it.
+-- @tparam string target
+-- @treturn ?string
+function Router:style(target)
+  local segments = url.split(target)
+  local first = segments and self.by_first[segments[1] or ""]
+  return first and first[1].route.style
+end
+
 --- Finds the route for a request.
 -- @tparam string method
 -- @tparam string target
