@@ -13,19 +13,15 @@
 #include "bindings/stream.h"
 
 #define REQUEST_CLASS "p2pd.http.request"
-#define READ_MAX (64 * 1024)
+#define STREAM 1 /* the user value that has it */
 
 struct lua_request {
     struct http_request *request; /* NULL: closed */
-    struct waitlist readers, writers;
+    struct waitlist waiters;
 };
 
-static void on_event(void *owner, int events) {
-    struct lua_request *self = owner;
-    if (events & EV_READ)
-        task_wake_all(&self->readers);
-    if (events & EV_WRITE)
-        task_wake_all(&self->writers);
+static void on_event(void *owner) {
+    task_wake_all(&((struct lua_request *)owner)->waiters);
 }
 
 int push_http_request(lua_State *L, struct http_request *r) {
@@ -47,17 +43,18 @@ static struct http_request *check_open(lua_State *L) {
 }
 
 /***
-Lets go of it; an answer that has not been finished is broken off.
+Lets go of it, and closes its stream; an answer that was begun and has not been ended is broken off.
 @function request:close
 */
 static int m_request_close(lua_State *L) {
     struct lua_request *self = check_request(L);
     if (!self->request)
         return 0;
+    if (lua_getiuservalue(L, 1, STREAM) == LUA_TUSERDATA)
+        close_stream(check_lua_stream(L, -1));
     http_request_free(self->request);
     self->request = NULL;
-    task_wake_all(&self->readers);
-    task_wake_all(&self->writers);
+    task_wake_all(&self->waiters);
     return 0;
 }
 
@@ -93,58 +90,21 @@ static int m_head(lua_State *L) {
     return 3;
 }
 
-/* -- reading ---------------------------------------------------------------------------------- */
-
-static int push_gone(lua_State *L) {
-    return push_failure(L, "EPIPE", "the client has hung up");
-}
-
-static int read_k(lua_State *L, int status, lua_KContext ctx);
-
-static int read_some(lua_State *L, struct lua_request *self, double deadline, bool first_try) {
-    char data[READ_MAX];
-    lua_Integer max = lua_tointeger(L, 2);
-    if (!self->request)
-        return push_failure(L, "EBADF", "the request is closed");
-    ssize_t n = http_request_read(self->request, data, (size_t)max);
-    if (n == 0) {
-        lua_pushnil(L);
-        return 1;
-    }
-    if (n > 0) {
-        lua_pushlstring(L, data, (size_t)n);
-        return 1;
-    }
-    if (n != -EAGAIN)
-        return push_gone(L);
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->readers, deadline, 0, read_k)
-                     : task_wait_again(L, &self->readers, 0, read_k);
-}
-
-static int read_k(lua_State *L, int status, lua_KContext ctx) {
-    (void)status, (void)ctx;
-    return read_some(L, lua_touserdata(L, 1), 0, false);
-}
-
 /***
-Reads of the body what is there. Waits.
-@function request:recv
-@tparam[opt=65536] integer max bytes at most
-@tparam[opt] number timeout seconds
-@treturn ?string nil at the end; nil, message, code on a failure (EPIPE: the client has hung up)
+Its bodies: what is read of the stream is the request's body; what is written, once
+@{request:begin} was called, is the answer's, which `shutdown` ends. The same at each call.
+@function request:stream
+@treturn p2pd.stream closed with the request
 */
-static int m_recv(lua_State *L) {
-    struct lua_request *self = check_request(L);
-    lua_Integer max = luaL_optinteger(L, 2, READ_MAX);
-    luaL_argcheck(L, max > 0, 2, "a positive number expected");
-    double deadline = task_deadline(L, 3);
-    lua_settop(L, 3);
-    lua_pushinteger(L, max < READ_MAX ? max : READ_MAX);
-    lua_replace(L, 2);
-    task_prepare(L);
-    return read_some(L, self, deadline, true);
+static int m_stream(lua_State *L) {
+    struct http_request *r = check_open(L);
+    lua_settop(L, 1);
+    if (lua_getiuservalue(L, 1, STREAM) == LUA_TUSERDATA)
+        return 1;
+    push_stream(L, stream_new(http_request_bodies(r)));
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, STREAM);
+    return 1;
 }
 
 /* -- answering -------------------------------------------------------------------------------- */
@@ -169,6 +129,10 @@ static void add_headers(lua_State *L, struct http_request *r, int t) {
         return;
     for (lua_pushnil(L); lua_next(L, t); lua_pop(L, 1))
         http_answer_header(r, lua_tostring(L, -2), lua_tostring(L, -1));
+}
+
+static int push_gone(lua_State *L) {
+    return push_failure(L, "EPIPE", "the client has hung up");
 }
 
 static int check_status(lua_State *L, int arg) {
@@ -205,7 +169,7 @@ static int m_answer(lua_State *L) {
 }
 
 /***
-Begins an answer whose body is written piece by piece, see @{request:write}.
+Begins an answer whose body is written to @{request:stream}.
 @function request:begin
 @tparam integer status
 @tparam[opt] table headers values by name
@@ -217,61 +181,6 @@ static int m_begin(lua_State *L) {
     check_headers(L, 3);
     add_headers(L, r, 3);
     return push_answered(L, http_answer_begin(r, status));
-}
-
-static int write_k(lua_State *L, int status, lua_KContext ctx);
-
-/* Stack: self, the data. ctx: how much of it was taken. */
-static int write_some(lua_State *L, struct lua_request *self, size_t taken, double deadline,
-                      bool first_try) {
-    size_t len;
-    const char *data = lua_tolstring(L, 2, &len);
-    if (!self->request)
-        return push_failure(L, "EBADF", "the request is closed");
-    ssize_t n = http_answer_write(self->request, data + taken, len - taken);
-    if (n == -EINVAL)
-        return luaL_error(L, "no answer has begun, or it is finished");
-    if (n < 0 && n != -EAGAIN)
-        return push_gone(L);
-    taken += n > 0 ? (size_t)n : 0;
-    if (taken == len) {
-        lua_settop(L, 1);
-        return 1;
-    }
-    if (!first_try && task_expired())
-        return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->writers, deadline, (lua_KContext)taken, write_k)
-                     : task_wait_again(L, &self->writers, (lua_KContext)taken, write_k);
-}
-
-static int write_k(lua_State *L, int status, lua_KContext ctx) {
-    (void)status;
-    return write_some(L, lua_touserdata(L, 1), (size_t)ctx, 0, false);
-}
-
-/***
-Writes of an answer's body. Waits while the client is slow.
-@function request:write
-@tparam string data
-@tparam[opt] number timeout seconds
-@treturn request itself; or nil, message, code (EPIPE: the client has hung up)
-*/
-static int m_write(lua_State *L) {
-    struct lua_request *self = check_request(L);
-    luaL_checkstring(L, 2);
-    double deadline = task_deadline(L, 3);
-    task_prepare(L);
-    lua_settop(L, 3);
-    return write_some(L, self, 0, deadline, true);
-}
-
-/***
-Ends an answer that was begun.
-@function request:finish
-@treturn boolean true; or nil, message, code
-*/
-static int m_finish(lua_State *L) {
-    return push_answered(L, http_answer_end(check_open(L)));
 }
 
 static int upgrade_k(lua_State *L, int status, lua_KContext ctx);
@@ -286,8 +195,8 @@ static int take_stream(lua_State *L, struct lua_request *self, double deadline, 
         return push_gone(L);
     if (!first_try && task_expired())
         return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->writers, deadline, 0, upgrade_k)
-                     : task_wait_again(L, &self->writers, 0, upgrade_k);
+    return first_try ? task_wait(L, &self->waiters, deadline, 0, upgrade_k)
+                     : task_wait_again(L, &self->waiters, 0, upgrade_k);
 }
 
 static int upgrade_k(lua_State *L, int status, lua_KContext ctx) {
@@ -325,8 +234,8 @@ static int wait_gone(lua_State *L, struct lua_request *self, double deadline, bo
     }
     if (!first_try && task_expired())
         return task_push_timeout(L);
-    return first_try ? task_wait(L, &self->writers, deadline, 0, gone_k)
-                     : task_wait_again(L, &self->writers, 0, gone_k);
+    return first_try ? task_wait(L, &self->waiters, deadline, 0, gone_k)
+                     : task_wait_again(L, &self->waiters, 0, gone_k);
 }
 
 static int gone_k(lua_State *L, int status, lua_KContext ctx) {
@@ -360,11 +269,9 @@ static int m_is_gone(lua_State *L) {
 
 void http_request_class(lua_State *L) {
     static const luaL_Reg REQUEST_METHODS[] = {{"head", m_head},
-                                               {"recv", m_recv},
+                                               {"stream", m_stream},
                                                {"answer", m_answer},
                                                {"begin", m_begin},
-                                               {"write", m_write},
-                                               {"finish", m_finish},
                                                {"upgrade", m_upgrade},
                                                {"is_gone", m_is_gone},
                                                {"close", m_request_close},

@@ -4,6 +4,7 @@ Bytes from stream to stream, without Lua touching them.
 */
 #include "host/splice.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -104,9 +105,106 @@ static int l_run(lua_State *L) {
     return task_wait(L, &self->waiters, INFINITY, 0, run_k);
 }
 
+/* -- one way -------------------------------------------------------------------------------- */
+
+/* `failed`: NULL for one that was closed. */
+static int push_copy_failure(lua_State *L, const struct stream *failed, int err, size_t bytes) {
+    const char *call = failed == check_lua_stream(L, 1)->stream ? "read" : "write";
+    if (failed)
+        push_stream_failure(L, failed, err, call);
+    else
+        push_stream_closed(L);
+    lua_pushinteger(L, (lua_Integer)bytes);
+    lua_pushstring(L, call);
+    return 5;
+}
+
+static int copy_k(lua_State *L, int status, lua_KContext ctx);
+
+static int wait_for(lua_State *L, struct lua_stream *stream, struct waitlist *list, size_t bytes) {
+    return task_wait(L, list, stream_deadline(stream), (lua_KContext)bytes, copy_k);
+}
+
+static int push_copy_timeout(lua_State *L, size_t bytes) {
+    task_push_timeout(L);
+    lua_pushinteger(L, (lua_Integer)bytes);
+    return 4;
+}
+
+/* Whether there is something to do before reading on: what others write, and what `to` has queued.
+ */
+static bool has_to_wait(const struct lua_stream *to, bool first_try) {
+    bool in_turn = first_try ? !to->writers.first : task_is_next(&to->writers);
+    return !to->stream->write_error && (to->stream->out.len || !in_turn);
+}
+
+static bool has_more(const struct stream *from) {
+    return from->likely || from->in.len || from->ended || from->read_error;
+}
+
+/* Stack: from, to. Each piece is a write of its own, so other writers get their turns. */
+static int copy_some(lua_State *L, size_t bytes, bool first_try) {
+    struct lua_stream *from = lua_touserdata(L, 1), *to = lua_touserdata(L, 2);
+    bool expired = !first_try && task_expired(), try = !first_try;
+    for (;;) {
+        if (!from->stream || !to->stream)
+            return push_copy_failure(L, NULL, 0, bytes);
+        if (splice_has(from->stream) || splice_has(to->stream))
+            return push_failure(L, "EBUSY", "the stream is linked to another one");
+        if (has_to_wait(to, first_try)) {
+            if (expired)
+                return push_copy_timeout(L, bytes);
+            stream_want_write(to->stream);
+            return wait_for(L, to, &to->writers, bytes);
+        }
+        try = try || has_more(from->stream);
+        const struct stream *failed;
+        ssize_t n = try ? stream_copy(from->stream, to->stream, &failed) : -EAGAIN;
+        if (n == -EAGAIN) {
+            if (expired)
+                return push_copy_timeout(L, bytes);
+            stream_want_read(from->stream);
+            return wait_for(L, from, &from->readers, bytes);
+        }
+        task_wake(&to->writers);
+        if (n < 0)
+            return push_copy_failure(L, failed, (int)n, bytes);
+        bytes += (size_t)n;
+        if (n == 0) {
+            lua_pushinteger(L, (lua_Integer)bytes);
+            return 1;
+        }
+        try = expired = false;
+    }
+}
+
+static int copy_k(lua_State *L, int status, lua_KContext ctx) {
+    (void)status;
+    return copy_some(L, (size_t)ctx, false);
+}
+
+/***
+Copies what a stream gives to another one until its end, and ends neither; waits. Other tasks may
+write to the other one meanwhile, and use both the other way.
+@function copy
+@tparam p2pd.stream from
+@tparam p2pd.stream to
+@treturn integer bytes; or nil, message, code, bytes, and when a call has failed which one: "read"
+or "write"
+*/
+static int l_copy(lua_State *L) {
+    luaL_argcheck(L, check_stream(L, 1) != check_stream(L, 2), 2,
+                  "a stream can't be copied to itself");
+    luaL_argcheck(L, !check_lua_stream(L, 1)->readers.first, 1,
+                  "another task is reading this stream");
+    lua_settop(L, 2);
+    task_prepare(L);
+    return copy_some(L, 0, true);
+}
+
 static const luaL_Reg METHODS[] = {{NULL, NULL}};
 static const luaL_Reg META[] = {{"__gc", m_close}, {"__close", m_close}, {NULL, NULL}};
-static const luaL_Reg FUNCTIONS[] = {{"run", l_run}, {NULL, NULL}};
+static const luaL_Reg FUNCTIONS[] = {{"run", l_run}, {"copy", l_copy}, {NULL, NULL}};
 
 int bind_splice(lua_State *L) {
     bind_class(L, SPLICE_CLASS, METHODS, META);

@@ -83,6 +83,14 @@ void wake_stream_waiters(struct lua_stream *self) {
     task_wake_all(&self->writers);
 }
 
+void close_stream(struct lua_stream *self) {
+    struct stream *s = self->stream;
+    self->stream = NULL;
+    if (s)
+        stream_close(s);
+    wake_stream_waiters(self);
+}
+
 void kill_stream(struct lua_stream *self) {
     struct stream *s = self->stream;
     self->stream = NULL;

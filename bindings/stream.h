@@ -44,7 +44,9 @@ int push_stream_failure(lua_State *L, const struct stream *s, int err, const cha
 struct stream *check_takeover(lua_State *L, int arg, const char *call, int *results);
 void give_stream_up(lua_State *L, int arg);
 
-/* Ends it now and drops what is queued; whoever waits for it learns that it is closed. */
+/* Ends it: kill_stream() at once, dropping what is queued. Whoever waits for it learns that it is
+ * closed. Nothing for one that is closed already. */
+void close_stream(struct lua_stream *self);
 void kill_stream(struct lua_stream *self);
 void wake_stream_waiters(struct lua_stream *self);
 

@@ -43,12 +43,9 @@ Closes it. What is queued is still sent. It can be called twice.
 */
 static int m_close(lua_State *L) {
     struct lua_stream *self = check_lua_stream(L, 1);
-    struct stream *s = self->stream;
-    if (!s)
+    if (!self->stream)
         return 0;
-    self->stream = NULL;
-    stream_close(s);
-    wake_stream_waiters(self);
+    close_stream(self);
     lua_pushboolean(L, true);
     return 1;
 }

@@ -176,10 +176,7 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
         return http_request_go_on(r);
     if (*len)
         return http_request_body(r, data, len);
-    if (!r->in_ended) {
-        r->in_ended = true;
-        http_request_tell(r, EV_READ);
-    }
+    http_request_body_end(r);
     return http_request_proceed(r);
 }
 

@@ -106,22 +106,8 @@ static void end_half(struct splice *s, struct splice_half *h) {
 /* -- moving bytes: how many, 0 at the end, -EAGAIN: `from` has none; *failed: where it did ---- */
 
 static ssize_t copy(struct splice_half *h, const struct stream **failed) {
-    const char *data = buffer_head(&h->from->in);
-    size_t buffered = h->from->in.len < STREAM_READ_MAX ? h->from->in.len : STREAM_READ_MAX;
-    ssize_t n = buffered ? (ssize_t)buffered : stream_peek(h->from, &data, STREAM_READ_MAX);
-    if (n <= 0) {
-        *failed = h->from;
-        return n;
-    }
-    *failed = h->to;
-    ssize_t taken = stream_write(h->to, data, (size_t)n);
-    if (taken >= 0 && taken < n)
-        stream_queue(h->to, data + taken, (size_t)(n - taken));
-    if (buffered)
-        buffer_consume(&h->from->in, buffered);
-    if (taken < 0)
-        return taken;
-    h->bytes += (uint64_t)n;
+    ssize_t n = stream_copy(h->from, h->to, failed);
+    h->bytes += n > 0 ? (uint64_t)n : 0;
     return n;
 }
 

@@ -165,6 +165,22 @@ void stream_queue(struct stream *s, const void *data, size_t len) {
     update_wants(s);
 }
 
+ssize_t stream_copy(struct stream *from, struct stream *to, const struct stream **failed) {
+    const char *data = buffer_head(&from->in);
+    size_t buffered = from->in.len < STREAM_READ_MAX ? from->in.len : STREAM_READ_MAX;
+    ssize_t n = buffered ? (ssize_t)buffered : stream_peek(from, &data, STREAM_READ_MAX);
+    *failed = from;
+    if (n <= 0)
+        return n;
+    *failed = to;
+    ssize_t taken = stream_write(to, data, (size_t)n);
+    if (taken >= 0 && taken < n)
+        stream_queue(to, data + taken, (size_t)(n - taken));
+    if (buffered)
+        buffer_consume(&from->in, buffered);
+    return taken < 0 ? taken : n;
+}
+
 int stream_shutdown(struct stream *s) {
     if (s->shut || s->write_error)
         return s->write_error;

@@ -65,6 +65,11 @@ ssize_t stream_write(struct stream *s, const void *data, size_t len);
 /* Queues bytes behind what is queued, whatever the bounds. */
 void stream_queue(struct stream *s, const void *data, size_t len);
 
+/* Copies what one read of `from` gives to `to`, and queues there what it does not take at once; for
+ * when nothing is queued. Bytes, 0 at the end of `from`, -EAGAIN: it has none; -errno: *failed is
+ * the one of which. */
+ssize_t stream_copy(struct stream *from, struct stream *to, const struct stream **failed);
+
 /* Ends the local half after what is queued. 0 or -errno. */
 int stream_shutdown(struct stream *s);
 

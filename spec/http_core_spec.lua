@@ -33,7 +33,7 @@ end
 
 local function read_all(request)
   local pieces = {}
-  for piece in function() return (request:recv()) end do pieces[#pieces + 1] = piece end
+  for piece in function() return (request:stream():recv()) end do pieces[#pieces + 1] = piece end
   return table.concat(pieces)
 end
 
@@ -100,7 +100,7 @@ describe("p2pd.core.http", function()
       local most, total, ready = 0, 0, task.condition()
       local served <close> = serve(function(request)
         ready:wait(0.05)
-        for piece in function() return (request:recv()) end do
+        for piece in function() return (request:stream():recv()) end do
           most, total = math.max(most, #piece), total + #piece
         end
         request:answer(200, nil, tostring(total))
@@ -159,7 +159,7 @@ describe("p2pd.core.http", function()
       local code
       local served <close> = serve(function(request)
         repeat
-          local piece, _, failure = request:recv()
+          local piece, _, failure = request:stream():recv()
           code = failure
         until not piece
         told:broadcast()
@@ -176,8 +176,8 @@ describe("p2pd.core.http", function()
     it("come as they are written, at the client's speed", helper.task(function()
       local served <close> = serve(function(request)
         assert(request:begin(200, { ["X-A"] = "b" }))
-        for _ = 1, 100 do assert(request:write(("y"):rep(50000), WAIT)) end
-        request:finish()
+        for _ = 1, 100 do assert(request:stream():write(("y"):rep(50000))) end
+        request:stream():shutdown()
       end)
       local answer = http.request(served.port, "GET", "/")
       assert.same({ 200, "b", 5000000 }, { answer.status, answer.headers["x-a"], #answer.body })
@@ -186,7 +186,7 @@ describe("p2pd.core.http", function()
     it("are broken off when their taker lets go of them", helper.task(function()
       local served <close> = serve(function(request)
         request:begin(200)
-        request:write "half"
+        request:stream():write "half"
       end)
       local client <close> = http.connect(served.port)
       client:send("GET", "/")
@@ -200,8 +200,9 @@ describe("p2pd.core.http", function()
       local done = task.condition()
       local served <close> = serve(function(request)
         request:begin(200)
+        request:stream():settimeout(0.05)
         repeat
-          local ok, _, failure = request:write(("z"):rep(1000000), 0.05)
+          local ok, _, failure = request:stream():write(("z"):rep(1000000))
           code = failure
         until not ok
         done:broadcast()
@@ -233,7 +234,7 @@ describe("p2pd.core.http", function()
       local served <close> = serve(function(request)
         request:begin(200)
         local ok
-        repeat ok, _, code = request:write(("x"):rep(10000), WAIT) until not ok -- luacheck: ignore
+        repeat ok, _, code = request:stream():write(("x"):rep(10000)) until not ok -- luacheck: ignore
         ended:broadcast()
       end)
       local client = http.connect(served.port)
@@ -248,7 +249,7 @@ describe("p2pd.core.http", function()
       local ended = task.condition()
       local served <close> = serve(function(request)
         request:begin(200)
-        request:write "hello"
+        request:stream():write "hello"
         if request:wait_gone(WAIT) then ended:broadcast() end
       end)
       local client = http.connect(served.port)

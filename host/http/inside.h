@@ -6,6 +6,7 @@
 
 #include "host/buffer.h"
 #include "host/http/library.h"
+#include "host/transport.h"
 
 struct stream;
 
@@ -36,31 +37,36 @@ struct http_request {
     bool wanted; /* it is */
     bool suspended;
     bool gone;
-    bool let_go;  /* by its taker */
     ev_io hangup; /* watches for the client's end while it is suspended */
 
     struct buffer in;
     bool in_ended;
+
+    struct transport bodies; /* see host/http/bodies.c */
+    int bodies_wanted;       /* EV_READ | EV_WRITE */
+    ev_timer bodies_kick;    /* what is wanted is there already */
 
     enum http_answer_kind kind;
     int status;
     struct http_headers answer_headers;
     struct buffer out;
     bool out_ended;
+    bool out_broken; /* nobody is left to end it */
     bool queued; /* the library has the answer */
     struct stream *upgraded;
 
-    void (*on_event)(void *owner, int events);
+    void (*on_event)(void *owner);
     void *owner;
 };
 
 /* For the server. `target` is copied; `due` is started when the library has something to do. */
 struct http_request *http_request_new(const char *target, struct ev_timer *due);
 void http_request_unref(struct http_request *r);
-void http_request_tell(struct http_request *r, int events);
+
 
 /* What the library wants of it, in its callback. */
 enum MHD_Result http_request_body(struct http_request *r, const char *data, size_t *len);
+void http_request_body_end(struct http_request *r);
 enum MHD_Result http_request_proceed(struct http_request *r);
 
 /* Its head has come: it is held if its client waits for a word. Then it goes on to an answer that
@@ -71,5 +77,12 @@ enum MHD_Result http_request_go_on(struct http_request *r);
 void http_request_suspend(struct http_request *r);
 void http_request_resume(struct http_request *r);
 void http_request_end(struct http_request *r); /* the connection is gone */
+
+/* Its queues, see host/http/bodies.c: takes of a body what there is room for, and leaves in *len
+ * what there was none for; gives of an answer's (an MHD_ContentReaderCallback of the request);
+ * tells who waits for them. */
+enum MHD_Result http_bodies_take(struct http_request *r, const char *data, size_t *len);
+ssize_t http_bodies_give(void *request, uint64_t position, char *to, size_t max);
+void http_bodies_tell(struct http_request *r, int events);
 
 #endif

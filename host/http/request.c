@@ -47,6 +47,12 @@ void http_headers_fini(struct http_headers *h) {
 
 /* -- waiting ---------------------------------------------------------------------------------- */
 
+static void tell_all(struct http_request *r) {
+    if (r->on_event)
+        r->on_event(r->owner);
+    http_bodies_tell(r, EV_READ | EV_WRITE);
+}
+
 /* Nobody else looks at a suspended connection. */
 static void on_hangup(struct ev_loop *loop, ev_io *w, int events) {
     (void)events;
@@ -60,7 +66,7 @@ static void on_hangup(struct ev_loop *loop, ev_io *w, int events) {
         return;
     r->gone = true;
     http_request_resume(r);
-    http_request_tell(r, EV_READ | EV_WRITE);
+    tell_all(r);
 }
 
 static int descriptor_of(const struct http_request *r) {
@@ -98,11 +104,6 @@ void http_request_resume(struct http_request *r) {
     ask_for_turn(r);
 }
 
-void http_request_tell(struct http_request *r, int events) {
-    if (r->on_event)
-        r->on_event(r->owner, events);
-}
-
 /* -- lives ------------------------------------------------------------------------------------ */
 
 struct http_request *http_request_new(const char *target, struct ev_timer *due) {
@@ -133,17 +134,17 @@ void http_request_end(struct http_request *r) {
     ev_io_stop(loop_get(), &r->hangup);
     r->gone = r->gone || r->kind != ANSWER_UPGRADE;
     r->connection = NULL;
-    http_request_tell(r, EV_READ | EV_WRITE);
+    tell_all(r);
 }
 
-void http_request_on_event(struct http_request *r, void (*on_event)(void *, int), void *owner) {
+void http_request_on_event(struct http_request *r, void (*on_event)(void *), void *owner) {
     r->on_event = on_event;
     r->owner = owner;
 }
 
 void http_request_free(struct http_request *r) {
     r->on_event = NULL;
-    r->let_go = true;
+    r->out_broken = r->out_broken || !r->bodies.ops;
     if (r->kind == ANSWER_NONE)
         http_answer(r, MHD_HTTP_INTERNAL_SERVER_ERROR, "", 0);
     http_request_resume(r);
@@ -180,50 +181,17 @@ enum MHD_Result http_request_body(struct http_request *r, const char *data, size
         *len = 0;
         return MHD_YES;
     }
-    size_t room = HTTP_BODY_QUEUE - r->in.len;
-    size_t taken = *len < room ? *len : room;
-    buffer_append(&r->in, data, taken);
-    *len -= taken;
-    http_request_tell(r, EV_READ);
-    if (r->in.len >= HTTP_BODY_QUEUE)
-        http_request_suspend(r);
-    return MHD_YES;
+    return http_bodies_take(r, data, len);
 }
 
-ssize_t http_request_read(struct http_request *r, void *data, size_t len) {
-    r->wanted = true;
-    if (r->held)
-        http_request_resume(r);
-    if (r->in.len == 0)
-        return r->in_ended ? 0 : r->gone ? -EPIPE : -EAGAIN;
-    size_t n = len < r->in.len ? len : r->in.len;
-    memcpy(data, buffer_head(&r->in), n);
-    buffer_consume(&r->in, n);
-    if (!r->in_ended)
-        http_request_resume(r);
-    return (ssize_t)n;
+void http_request_body_end(struct http_request *r) {
+    if (r->in_ended)
+        return;
+    r->in_ended = true;
+    http_bodies_tell(r, EV_READ);
 }
 
 /* -- its answer ------------------------------------------------------------------------------- */
-
-static ssize_t on_piece(void *cls, uint64_t position, char *to, size_t max) {
-    (void)position;
-    struct http_request *r = cls;
-    if (r->out.len == 0 && r->out_ended)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    if (r->out.len == 0 && (r->let_go || r->gone))
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    if (r->out.len == 0) {
-        http_request_suspend(r);
-        return 0;
-    }
-    size_t n = max < r->out.len ? max : r->out.len;
-    memcpy(to, buffer_head(&r->out), n);
-    buffer_consume(&r->out, n);
-    if (r->out.len < HTTP_BODY_QUEUE / 2)
-        http_request_tell(r, EV_WRITE);
-    return (ssize_t)n;
-}
 
 /* A descriptor of our own: the library closes its one. */
 static void on_upgrade(void *cls, struct MHD_Connection *connection, void *request,
@@ -240,7 +208,7 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *reque
     }
     http_library()->MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
     ask_for_turn(r);
-    http_request_tell(r, EV_READ | EV_WRITE);
+    tell_all(r);
 }
 
 static void release(void *cls) {
@@ -255,7 +223,7 @@ static struct MHD_Response *make_response(struct http_request *r) {
             r->out.len, r->out.len ? (void *)buffer_head(&r->out) : "", MHD_RESPMEM_MUST_COPY);
     case ANSWER_PIECES:
         r->references++;
-        return mhd->MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_MAX, on_piece, r,
+        return mhd->MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_MAX, http_bodies_give, r,
                                                       release);
     default:
         return mhd->MHD_create_response_for_upgrade(on_upgrade, r);
@@ -330,28 +298,6 @@ int http_answer_begin(struct http_request *r, int status) {
     if (err == 0)
         http_request_resume(r);
     return err;
-}
-
-ssize_t http_answer_write(struct http_request *r, const void *data, size_t len) {
-    if (r->kind != ANSWER_PIECES || r->out_ended)
-        return -EINVAL;
-    if (r->gone)
-        return -EPIPE;
-    size_t room = r->out.len < HTTP_BODY_QUEUE ? HTTP_BODY_QUEUE - r->out.len : 0;
-    size_t n = len < room ? len : room;
-    if (n == 0)
-        return len ? -EAGAIN : 0;
-    buffer_append(&r->out, data, n);
-    http_request_resume(r);
-    return (ssize_t)n;
-}
-
-int http_answer_end(struct http_request *r) {
-    if (r->kind != ANSWER_PIECES)
-        return -EINVAL;
-    r->out_ended = true;
-    http_request_resume(r);
-    return r->gone ? -EPIPE : 0;
 }
 
 int http_answer_upgrade(struct http_request *r) {

@@ -1,6 +1,6 @@
 /*
- * A request to an HTTP server, and its answer: its body is read piece by piece, and the answer
- * given at once or piece by piece.
+ * A request to an HTTP server, and its answer. Its body is read, and an answer's of unknown length
+ * written, by a transport.
  *
  * Loop thread only. A request is its taker's until http_request_free(), and may outlive the server.
  */
@@ -11,15 +11,12 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define HTTP_BODY_QUEUE (64 * 1024) /* bytes that wait of a request's or an answer's body */
-
 struct http_request;
 struct stream;
+struct transport;
 
-/* Called with EV_READ when there is more of the body, or its end; with EV_WRITE when there is room
- * for more of the answer; both when the connection is gone. */
-void http_request_on_event(struct http_request *r, void (*on_event)(void *owner, int events),
-                           void *owner);
+/* Called when the connection is gone, or has become somebody else's. */
+void http_request_on_event(struct http_request *r, void (*on_event)(void *owner), void *owner);
 
 const char *http_request_method(const struct http_request *r);
 const char *http_request_target(const struct http_request *r); /* as it was sent */
@@ -28,8 +25,9 @@ const char *http_request_target(const struct http_request *r); /* as it was sent
 bool http_request_header(const struct http_request *r, size_t i, const char **name,
                          const char **value);
 
-/* Of the body: bytes, 0 at its end, -EAGAIN, -EPIPE when the connection is gone. */
-ssize_t http_request_read(struct http_request *r, void *data, size_t len);
+/* What is read of it is the request's body; what is written, once http_answer_begin() was called,
+ * the answer's, which its shutdown() ends. Once for each request, which it may outlive. */
+struct transport *http_request_bodies(struct http_request *r);
 
 /* -- its answer ----------------------------------------------------------------------------- */
 
@@ -39,12 +37,10 @@ void http_answer_header(struct http_request *r, const char *name, const char *va
 /* All of it. 0; -EPIPE; -EALREADY when one was begun. */
 int http_answer(struct http_request *r, int status, const void *body, size_t len);
 
-/* Begins one whose body follows by http_answer_write(), until http_answer_end(). */
+/* Begins one whose body follows, see http_request_bodies(). */
 int http_answer_begin(struct http_request *r, int status);
-ssize_t http_answer_write(struct http_request *r, const void *data, size_t len); /* or -EAGAIN */
-int http_answer_end(struct http_request *r);
 
-/* Answers 101; the connection comes by http_request_upgraded(), after EV_WRITE. */
+/* Answers 101; the connection comes by http_request_upgraded(), after on_event(). */
 int http_answer_upgrade(struct http_request *r);
 struct stream *http_request_upgraded(struct http_request *r); /* NULL: not yet */
 

@@ -167,6 +167,41 @@ function methods:write(...)
   return explain(self, message, code, taken)
 end
 
+--- Copies to another stream what comes, until the peer's end, which does not end the other one. Waits.
+-- @tparam stream to
+-- @treturn integer bytes; or nil, message, code
+-- @treturn ?integer after a failure: bytes that were copied
+-- @treturn ?boolean after a failure: whether it was the pipe's
+-- @local
+function methods:copy_to(to)
+  local ok, message, code = wait_for_verdict(self)
+  if not ok then
+    message, code = select(2, result(self, nil, message, code))
+    return nil, message, code, 0, true
+  end
+  local bytes, reason, errcode, copied, call = core.splice.copy(self.stream, to)
+  if bytes or call == "write" then return bytes, reason, errcode, copied, false end
+  reason, errcode = select(2, result(self, nil, reason, errcode))
+  return nil, reason, errcode, copied, true
+end
+
+--- Writes what another stream gives, until its end, which does not end the pipe. Waits. Others may write
+-- meanwhile: what one read gives goes out whole.
+-- @tparam stream from
+-- @return as @{copy_to}
+-- @local
+function methods:copy_from(from)
+  local message, code
+  if is_refused(self, 0) then
+    message, code = select(2, refused(self))
+    return nil, message, code, 0, true
+  end
+  local bytes, reason, errcode, copied, call = core.splice.copy(from, self.stream)
+  if bytes or call == "read" then return bytes, reason, errcode, copied, false end
+  reason, errcode = select(2, explain(self, reason, errcode))
+  return nil, reason, errcode, copied, true
+end
+
 --- An iterator over @{read} with the same formats; it ends at the stream's end and raises on a failure.
 -- Or over the lines that match a pattern: each step gives a line and what the pattern captures of it. Several
 -- tasks may do so at a time, each with a pattern of its own; a line that matches none is skipped.

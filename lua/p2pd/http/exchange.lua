@@ -82,10 +82,13 @@ function Exchange:send_problem(failure)
   return self:send(failure.status, problem.TYPE, json.encode(failure:object()) .. "\n", failure.headers)
 end
 
---- Begins an answer in pieces, see `request:write`.
+--- Begins an answer whose body follows.
+-- @treturn stream to write it to, and to be ended by `shutdown`; or nil, message, code
 function Exchange:begin(status, kind, more)
   self.status = status
-  return self.request:begin(status, headers_of(self, kind, more))
+  local ok, reason, code = self.request:begin(status, headers_of(self, kind, more))
+  if not ok then return nil, reason, code end
+  return self.request:stream()
 end
 
 -- -- what was asked
@@ -123,10 +126,11 @@ function Exchange:read_query(raw)
   self.query = read
 end
 
-local function read_all(request, most, limit)
+local function read_all(stream, most, limit)
   local pieces, length = {}, 0
   while true do
-    local piece, reason, code = request:recv(nil, limit:left())
+    stream:settimeout(limit:left())
+    local piece, reason, code = stream:recv()
     if not piece and reason then
       return problem.new(code == "ETIMEDOUT" and 408 or 400, reason, code)
     end
@@ -143,7 +147,7 @@ end
 function Exchange:read_all(most)
   local declared = tonumber(self.headers["content-length"] or "0") or 0
   if declared > most then return problem.new(413, ("the body has more than %d bytes"):format(most)) end
-  return read_all(self.request, most, deadline.after(BODY_S))
+  return read_all(self.request:stream(), most, deadline.after(BODY_S))
 end
 
 local function is_json(kind)

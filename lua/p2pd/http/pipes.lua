@@ -56,6 +56,16 @@ function pipes.recv(entry, max)
   return data, reason, code
 end
 
+--- Copies to a stream what a pipe's peer sends, and notes its end. Waits.
+-- @tparam table entry
+-- @tparam stream stream
+-- @return as pipe:copy_to
+function pipes.copy(entry, stream)
+  local bytes, reason, code, copied, of_pipe = entry.pipe:copy_to(stream)
+  if bytes or of_pipe then entry.state = bytes and "ended" or "failed" end
+  return bytes, reason, code, copied, of_pipe
+end
+
 --- Closes a pipe.
 function Pipes:remove(entry)
   if not self.by_id[entry.id] then return end

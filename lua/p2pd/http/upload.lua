@@ -97,7 +97,8 @@ end
 -- @tparam table plan
 -- @treturn boolean true; or nil, message, code
 function upload.read(entry, request, plan)
-  local function recv() return request:recv(PIECE) end
+  local stream = request:stream()
+  local function recv() return stream:recv(PIECE) end
   if plan.boundary then return read_form(entry, recv, plan) end
   local ok, reason, code = read_file(entry, recv, plan.name, plan.size)
   if ok then entry.files = 1 end

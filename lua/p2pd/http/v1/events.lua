@@ -4,11 +4,12 @@ local SILENCE_S = 15 -- until a line is sent that says nothing: proxies and clie
 
 local function send_events(call)
   local reader = call.service.feed:read(call.headers["last-event-id"])
-  if not call:begin(200, "text/event-stream") then return end
+  local stream = call:begin(200, "text/event-stream")
+  if not stream then return end
   while true do
     local text, _, code = reader:next(SILENCE_S)
-    if not text and code == "EBADF" then return call.request:finish() end
-    if not call.request:write(text or ": still here\n\n") then return end
+    if not text and code == "EBADF" then return stream:shutdown() end
+    if not stream:write(text or ": still here\n\n") then return end
   end
 end
 

@@ -38,12 +38,12 @@ local get_file = with_files(function(call, files)
   local path = path_of(call)
   local file <close>, reason, code = files:read(path)
   if not file then return problem_of(reason, code) end
-  call:begin(200, "application/octet-stream", { ["Content-Disposition"] =
+  local stream = call:begin(200, "application/octet-stream", { ["Content-Disposition"] =
     "attachment; filename*=UTF-8''" .. url.encode((names.split(path))) })
   while true do
     local data, failed = file:read()
-    if not data and not failed then return call.request:finish() end
-    if not data or not call.request:write(data) then return end
+    if not data and not failed then return stream:shutdown() end
+    if not data or not stream:write(data) then return end
   end
 end)
 

@@ -6,8 +6,6 @@ local problem = require "p2pd.http.problem"
 local task = require "p2pd.task"
 local websocket = require "p2pd.http.websocket"
 
-local PIECE = 64 * 1024
-
 local STRING = { type = "string" }
 local array, object, ref = describe.array, describe.object, describe.ref
 
@@ -74,16 +72,8 @@ end)
 -- -- sending
 
 local send_data = with_pipe(function(call, entry)
-  local sent = 0
-  while true do
-    local data, reason, code = call.request:recv(PIECE)
-    if not data and reason then return problem.of(reason, code) end
-    if not data then break end
-    local ok
-    ok, reason, code = entry.pipe:write(data)
-    if not ok then return problem.of(("after %d bytes: %s"):format(sent, reason), code) end
-    sent = sent + #data
-  end
+  local sent, reason, code, taken = entry.pipe:copy_from(call.request:stream())
+  if not sent then return problem.of(("after %d bytes: %s"):format(taken, reason), code) end
   return call:send_json(200, { sent = sent })
 end)
 
@@ -100,15 +90,8 @@ end
 
 -- Until the peer's end. An answer that ends without its last chunk has failed.
 local function receive_all(call, entry)
-  call:begin(200, "application/octet-stream")
-  while true do
-    local data, reason = pipes.recv(entry, PIECE)
-    if not data then
-      if not reason then call.request:finish() end
-      return
-    end
-    if not call.request:write(data) then return end
-  end
+  local stream = call:begin(200, "application/octet-stream")
+  if stream and pipes.copy(entry, stream) then stream:shutdown() end
 end
 
 local receive_data = with_pipe(function(call, entry)
