@@ -268,15 +268,10 @@ static int m_is_gone(lua_State *L) {
 }
 
 void http_request_class(lua_State *L) {
-    static const luaL_Reg REQUEST_METHODS[] = {{"head", m_head},
-                                               {"stream", m_stream},
-                                               {"answer", m_answer},
-                                               {"begin", m_begin},
-                                               {"upgrade", m_upgrade},
-                                               {"is_gone", m_is_gone},
-                                               {"close", m_request_close},
-                                               {"wait_gone", m_wait_gone},
-                                               {NULL, NULL}};
+    static const luaL_Reg REQUEST_METHODS[] = {
+        {"head", m_head},           {"stream", m_stream},       {"answer", m_answer},
+        {"begin", m_begin},         {"upgrade", m_upgrade},     {"is_gone", m_is_gone},
+        {"close", m_request_close}, {"wait_gone", m_wait_gone}, {NULL, NULL}};
     static const luaL_Reg REQUEST_META[] = {
         {"__gc", m_request_close}, {"__close", m_request_close}, {NULL, NULL}};
     bind_class(L, REQUEST_CLASS, REQUEST_METHODS, REQUEST_META);

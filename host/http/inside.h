@@ -52,7 +52,7 @@ struct http_request {
     struct buffer out;
     bool out_ended;
     bool out_broken; /* nobody is left to end it */
-    bool queued; /* the library has the answer */
+    bool queued;     /* the library has the answer */
     struct stream *upgraded;
 
     void (*on_event)(void *owner);
@@ -62,7 +62,6 @@ struct http_request {
 /* For the server. `target` is copied; `due` is started when the library has something to do. */
 struct http_request *http_request_new(const char *target, struct ev_timer *due);
 void http_request_unref(struct http_request *r);
-
 
 /* What the library wants of it, in its callback. */
 enum MHD_Result http_request_body(struct http_request *r, const char *data, size_t *len);

@@ -223,8 +223,8 @@ static struct MHD_Response *make_response(struct http_request *r) {
             r->out.len, r->out.len ? (void *)buffer_head(&r->out) : "", MHD_RESPMEM_MUST_COPY);
     case ANSWER_PIECES:
         r->references++;
-        return mhd->MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_MAX, http_bodies_give, r,
-                                                      release);
+        return mhd->MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_MAX, http_bodies_give,
+                                                      r, release);
     default:
         return mhd->MHD_create_response_for_upgrade(on_upgrade, r);
     }
