@@ -121,16 +121,21 @@ local function is_refused(self, seconds)
   return self.refusal ~= nil
 end
 
--- When the session is over, that is the reason.
+-- When the session has failed, that is the reason; one that has ended in good order leaves the stream's own.
+local function failure_of(self)
+  local ended = self.session and self.session.ended
+  return ended and ended.code ~= "EBADF" and ended or nil
+end
+
 local function result(self, first, ...)
-  local ended = first == nil and ... and self.session and self.session.ended
-  if ended then return nil, ended.reason, ended.code end
+  local failure = first == nil and ... and failure_of(self)
+  if failure then return nil, failure.reason, failure.code end
   return first, ...
 end
 
 -- A write that fails has a reason, which may be on its way.
 local function explain(self, message, code, taken)
-  if self.session and self.session.ended then return result(self, nil, message, code) end
+  if failure_of(self) then return result(self, nil, message, code) end
   if is_refused(self, VERDICT_S) then return refused(self) end
   return nil, message, code, taken
 end
