@@ -1,11 +1,13 @@
 /***
-What WebSockets (RFC 6455) need of C: the answer to a key, and masks.
+WebSockets (RFC 6455), the server's end.
 @module p2pd.core.websocket
 */
-#include <stdint.h>
+#include "host/websocket.h"
+
 #include <string.h>
 
 #include "bindings/bind.h"
+#include "bindings/stream.h"
 #include "host/mqtt/websocket.h"
 
 /***
@@ -25,43 +27,59 @@ static int l_accept_of(lua_State *L) {
     return 1;
 }
 
+static struct transport *wrap(struct transport *lower, struct buffer early, void *arg) {
+    (void)arg;
+    return websocket_transport(lower, early, WEBSOCKET_SERVER);
+}
+
 /***
-Masks or unmasks (RFC 6455 section 5.3).
-@function mask
-@tparam string data
-@tparam string key 4 bytes
-@tparam[opt=0] integer offset of the data in its frame
-@treturn string
+Makes a stream the server's end of a WebSocket whose handshake is done: it reads what binary
+messages bring, and each write is a message. Who breaks the protocol's rules gets a close frame that
+says so, and reading fails (EPROTO). The stream's end is a close frame.
+@function serve
+@tparam p2pd.stream stream
+@treturn p2pd.stream the same; or nil, message, code
 */
-static int l_mask(lua_State *L) {
-    size_t len, key_len;
-    const char *data = luaL_checklstring(L, 1, &len);
-    const char *key = luaL_checklstring(L, 2, &key_len);
-    lua_Integer offset = luaL_optinteger(L, 3, 0);
-    luaL_argcheck(L, key_len == 4, 2, "a key of 4 bytes expected");
-    char turned[4], word_key[8];
-    for (size_t i = 0; i < 4; i++)
-        turned[i] = key[((size_t)offset + i) % 4];
-    memcpy(word_key, turned, 4);
-    memcpy(word_key + 4, turned, 4);
-    luaL_Buffer buffer;
-    char *out = luaL_buffinitsize(L, &buffer, len);
-    size_t i = 0;
-    for (uint64_t word, by; i + 8 <= len; i += 8) {
-        memcpy(&word, data + i, 8);
-        memcpy(&by, word_key, 8);
-        word ^= by;
-        memcpy(out + i, &word, 8);
-    }
-    for (; i < len; i++)
-        out[i] = (char)(data[i] ^ turned[i % 4]);
-    luaL_pushresultsize(&buffer, len);
+static int l_serve(lua_State *L) {
+    int results;
+    struct stream *s = check_takeover(L, 1, "WebSocket", &results);
+    if (results)
+        return results;
+    int err = stream_wrap(s, wrap, NULL);
+    if (err)
+        return push_error(L, err, "WebSocket");
+    check_lua_stream(L, 1)->scanned = 0;
+    lua_settop(L, 1);
+    return 1;
+}
+
+/***
+Ends the local half of a WebSocket, behind what was written, with a close frame.
+@function shutdown
+@tparam p2pd.stream stream
+@tparam integer code 1000 to 4999
+@tparam[opt=""] string reason of which 123 bytes are sent
+@treturn p2pd.stream the same; or nil, message, code
+*/
+static int l_shutdown(lua_State *L) {
+    lua_Integer code = luaL_checkinteger(L, 2);
+    const char *reason = luaL_optstring(L, 3, "");
+    luaL_argcheck(L, code >= 1000 && code <= 4999, 2, "a code from 1000 to 4999 expected");
+    struct stream *s = check_lua_stream(L, 1)->stream;
+    if (!s)
+        return push_stream_closed(L);
+    int err = websocket_end_with(s->transport, (int)code, reason);
+    luaL_argcheck(L, !err, 1, "a WebSocket expected");
+    err = stream_shutdown(s);
+    if (err < 0)
+        return push_error(L, err, "shutdown");
+    lua_settop(L, 1);
     return 1;
 }
 
 int bind_websocket(lua_State *L) {
     static const luaL_Reg FUNCTIONS[] = {
-        {"accept_of", l_accept_of}, {"mask", l_mask}, {NULL, NULL}};
+        {"accept_of", l_accept_of}, {"serve", l_serve}, {"shutdown", l_shutdown}, {NULL, NULL}};
     luaL_newlib(L, FUNCTIONS);
     return 1;
 }

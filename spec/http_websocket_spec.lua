@@ -1,8 +1,9 @@
 local core = require "p2pd.core"
-local frame = require "p2pd.http.websocket_frame"
+local frame = require "spec.websocket_frame"
 local helper = require "spec.helper"
 local loopback = require "spec.loopback"
 local served = require "spec.served"
+local task = require "p2pd.task"
 
 local KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 local MASK = "\1\2\3\4"
@@ -46,7 +47,7 @@ local function closed_with(one)
   return opcode and string.unpack(">I2", payload)
 end
 
-describe("p2pd.http.websocket_frame", function()
+describe("spec.websocket_frame", function()
   it("makes frames as RFC 6455 section 5.7 shows them", function()
     assert.equal("\x81\x05Hello", frame.encode(frame.TEXT, "Hello"))
     assert.equal("\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
@@ -54,38 +55,6 @@ describe("p2pd.http.websocket_frame", function()
     assert.equal("\x8a\x05Hello", frame.encode(frame.PONG, "Hello"))
     assert.equal("\x82\x7e\x01\x00", frame.encode(frame.BINARY, ("x"):rep(256)):sub(1, 4))
     assert.equal("\x82\x7f\0\0\0\0\0\1\0\0", frame.encode(frame.BINARY, ("x"):rep(65536)):sub(1, 10))
-  end)
-
-  it("reads heads", function()
-    for _, length in ipairs { 0, 125, 126, 65535, 65536, 1000000 } do
-      local bytes = frame.encode_masked(frame.BINARY, ("x"):rep(length), MASK)
-      local head = assert(frame.begin(bytes:sub(1, 2)))
-      assert(frame.complete(head, bytes:sub(3, 2 + head.more)))
-      assert.same({ length, frame.BINARY, true, MASK }, { head.length, head.opcode, head.is_final, head.key })
-    end
-  end)
-
-  it("refuses heads that break the rules", function()
-    for _, bytes in ipairs { "\xc2\x80", "\xa2\x80", "\x92\x80", "\x83\x80", "\x8b\x80", "\x82\x00",
-      "\x09\x80",
-      "\x89\xfe" } do
-      assert.is_nil((frame.begin(bytes)))
-    end
-    local function complete(second, rest) return (frame.complete(assert(frame.begin("\x82" .. second)),
-      rest)) end
-    assert.is_nil(complete("\xff", "\xff\0\0\0\0\0\0\0mask"))
-    assert.is_nil(complete("\xff", "\0\0\0\0\0\0\0\1mask"))
-    assert.is_nil(complete("\xfe", "\0\1mask"))
-  end)
-
-  it("knows which closes are faulty", function()
-    for payload, code in pairs { ["\x03"] = 1002, ["\0\0"] = 1002, ["\x03\xed"] = 1002, ["\x03\xee"] = 1002,
-      ["\x03\xe7"] = 1002, ["\x07\xd0"] = 1002, ["\x13\x88"] = 1002, ["\x03\xe8\xff"] = 1007 } do
-      assert.equal(code, frame.find_close_fault(payload))
-    end
-    for _, payload in ipairs { "", "\x03\xe8", "\x03\xe8bye \xc3\xa4", "\x0b\xb8", "\x13\x87" } do
-      assert.is_nil(frame.find_close_fault(payload))
-    end
   end)
 end)
 
@@ -95,15 +64,79 @@ describe("p2pd.core.websocket", function()
     assert.has_error(function() core.websocket.accept_of "short" end)
   end)
 
-  it("masks, from any place in a frame, and back", function()
-    local text = ("0123456789"):rep(7)
-    local masked = core.websocket.mask(text, MASK)
-    assert.equal(text, core.websocket.mask(masked, MASK))
-    for at = 0, 12 do
-      assert.equal(masked:sub(at + 1), core.websocket.mask(text:sub(at + 1), MASK, at))
+  -- A stream that is a WebSocket's end, and the raw one at its other end.
+  local function pair(fn)
+    return helper.task(function()
+      local listener <close> = assert(core.tcp.listen { ip = "127.0.0.1" })
+      local _, port = listener:getsockname()
+      local near <close> = assert(core.tcp.connect("127.0.0.1", port, nil, WAIT))
+      local far <close> = assert(listener:accept(WAIT))
+      near:settimeout(WAIT)
+      far:settimeout(WAIT)
+      fn(assert(core.websocket.serve(far)), { stream = near })
+    end)
+  end
+
+  it("reads messages whose frames and bytes come one by one", pair(function(socket, client)
+    local text = ("0123456789"):rep(30)
+    local bytes = frame.encode_masked(frame.BINARY, text:sub(1, 7), MASK, false)
+      .. frame.encode_masked(frame.CONTINUATION, text:sub(8, 200), MASK, false)
+      .. frame.encode_masked(frame.CONTINUATION, text:sub(201), MASK)
+    local _ <close> = task.spawn(function()
+      for c in bytes:gmatch "." do client.stream:write(c) core.task.sleep(0) end
+    end)
+    assert.equal(text, socket:read(#text))
+  end))
+
+  it("makes a message of each write, and a close frame of its end", pair(function(socket, client)
+    socket:write "one"
+    socket:write(("2"):rep(70000))
+    assert(core.websocket.shutdown(socket, 1011, "no more"))
+    assert.same({ frame.BINARY, "one", true }, { receive(client) })
+    local got = ""
+    while #got < 70000 do got = got .. select(2, receive(client)) end
+    assert.equal(("2"):rep(70000), got)
+    assert.same({ frame.CLOSE, frame.close_payload(1011, "no more"), true }, { receive(client) })
+    assert.is_nil((socket:write "late"))
+  end))
+
+  it("fails for who breaks the rules, and says so", pair(function(socket, client)
+    client.stream:write("\x82\xfe\0\1" .. MASK .. "x")
+    assert.same({ nil, "read: a length in more bytes than it needs", "EPROTO" }, { socket:read(1) })
+    socket:close()
+    assert.equal(1002, closed_with(client))
+  end))
+
+  it("pings a client that is silent, and gives up one that does not answer", pair(function(socket, client)
+    socket:setsilence(1)
+    local pinged = task.spawn(function()
+      assert.equal(frame.PING, (receive(client)))
+      send(client, frame.PONG, "")
+      send(client, frame.BINARY, "here")
+    end)
+    assert.equal("here", socket:read(4))
+    pinged:join()
+    assert.equal("ETIMEDOUT", (select(3, socket:read(1))))
+  end))
+
+  it("answers close frames by their code, and faulty ones by what is wrong", function()
+    for payload, code in pairs { ["\x03"] = 1002, ["\0\0"] = 1002, ["\x03\xed"] = 1002, ["\x03\xee"] = 1002,
+      ["\x03\xe7"] = 1002, ["\x07\xd0"] = 1002, ["\x13\x88"] = 1002, ["\x03\xe8\xff"] = 1007,
+      ["\x03\xe8\xed\xa0\x80"] = 1007, ["\x03\xe8\xc0\xaf"] = 1007, ["\x03\xe8\xf4\x90\x80\x80"] = 1007,
+      [""] = 1000, ["\x03\xe8"] = 1000, ["\x03\xe8bye \xc3\xa4"] = 1000, ["\x0b\xb8"] = 3000,
+      ["\x13\x87"] = 4999, ["\x03\xe9\xe2\x82\xac\xf0\x9f\x8c\x8d"] = 1001 } do
+      pair(function(socket, client)
+        send(client, frame.CLOSE, payload)
+        assert.is_nil(socket:read(1))
+        assert.equal(code, closed_with(client))
+      end)()
     end
-    assert.has_error(function() core.websocket.mask("x", "123") end)
   end)
+
+  it("is for streams that are one", pair(function(_, client)
+    assert.has_error(function() core.websocket.shutdown(client.stream, 1000) end)
+    assert.has_error(function() core.websocket.shutdown(client.stream, 10) end)
+  end))
 end)
 
 describe("p2pd.http.websocket", function()
@@ -174,6 +207,8 @@ describe("p2pd.http.websocket", function()
         ["a continuation of nothing"] = "\x80\x80" .. MASK,
       ["a message in a message"] = "\x02\x80" .. MASK .. "\x82\x80" .. MASK,
         ["a close of one byte"] = "\x88\x81" .. MASK .. "x",
+      ["a length in eight bytes that two hold"] = "\x82\xff\0\0\0\0\0\0\0\1" .. MASK,
+      ["another reserved opcode"] = "\x8b\x80" .. MASK,
     } do
       it(name, socket(function(one)
         one.stream:write(bytes)

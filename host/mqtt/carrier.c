@@ -21,6 +21,7 @@
 #include "host/resolve.h"
 #include "host/tcp.h"
 #include "host/tls.h"
+#include "host/websocket.h"
 
 #define ADDRESSES_MAX 8
 #define STAGGER_S 0.25 /* RFC 8305 §5 */
@@ -104,7 +105,7 @@ static void fail_by_status(struct mqtt_carrier *c, const struct http_answer *ans
 
 static struct transport *wrap_websocket(struct transport *lower, struct buffer early, void *arg) {
     (void)arg;
-    return websocket_transport(lower, early);
+    return websocket_transport(lower, early, WEBSOCKET_CLIENT);
 }
 
 static void take_proxy(struct mqtt_carrier *c, const struct http_answer *answer) {

@@ -1,10 +1,8 @@
-/* A client's WebSocket (RFC 6455) as a transport: what is written goes out in binary frames, what
- * binary frames bring is read. */
+/* The handshake of a WebSocket (RFC 6455 §4), as a client does it; host/websocket.h follows. */
 #ifndef P2PD_HOST_MQTT_WEBSOCKET_H
 #define P2PD_HOST_MQTT_WEBSOCKET_H
 
 #include "host/mqtt/http.h"
-#include "host/transport.h"
 
 #define WEBSOCKET_KEY_SIZE 25    /* with its NUL */
 #define WEBSOCKET_ACCEPT_SIZE 29 /* with its NUL */
@@ -19,8 +17,5 @@ void websocket_accept_of(const char *key, char accept[WEBSOCKET_ACCEPT_SIZE]);
  * nothing, the transport below is a WebSocket now. */
 const char *websocket_find_fault(const struct http_answer *answer, const char *key,
                                  const char *protocol);
-
-/* Takes `lower` and `early` over: the bytes that came behind the answer's head. Never NULL. */
-struct transport *websocket_transport(struct transport *lower, struct buffer early);
 
 #endif

@@ -1,13 +1,13 @@
 --- A node over HTTP: requests a second on one core; a pipe's throughput through /v1's streaming and through a
 -- WebSocket against the pipe itself; what a thousand listeners to events wait; what `serve` adds to a node.
 local core = require "p2pd.core"
-local frame = require "p2pd.http.websocket_frame"
 local harness = require "spec.bench.harness"
 local http = require "spec.http"
 local json = require "dkjson"
 local servers = require "p2pd.lab.servers"
 local task = require "p2pd.task"
 local testbed = require "spec.bench.testbed"
+local frame = require "spec.websocket_frame"
 
 local REQUESTS, CONNECTIONS, DEPTH = 40000, 4, 25
 local ROUNDS, BYTES, PIECE = 5, 256 << 20, 65536
