@@ -271,12 +271,9 @@ describe("p2pd.http", function()
   end)
 
   it("tells that the disk is full in the middle of a form", helper.task(function()
-    local small = helper.scratch()
-    local mounted = os.execute(("LD_PRELOAD= mount -t tmpfs -o size=1m none '%s' 2>/dev/null"):format(small))
-    if not mounted then return pending "no small file system can be mounted here" end
-    local _ <close> = setmetatable({}, { __close = function()
-      os.execute(("LD_PRELOAD= umount '%s'"):format(small))
-    end })
+    local disk <close> = served.small_disk()
+    if not disk then return pending "no small file system can be mounted here" end
+    local small = disk.path
     local alice <close> = world:start(loopback.ALLOWING)
     local near <close> = served.new(alice, { files = small })
     local form = form_of { { "d/a", ("x"):rep(600000) }, { "d/b", ("x"):rep(600000) } }

@@ -1,6 +1,7 @@
 --- Nodes that are served over HTTP, for specs.
 local http = require "p2pd.http"
 local client = require "spec.http"
+local helper = require "spec.helper"
 local task = require "p2pd.task"
 
 local served = {}
@@ -45,7 +46,7 @@ end
 -- @tparam[opt] table options
 function served.one(world, fn, options)
   return function()
-    require("spec.helper").in_task(function()
+    helper.in_task(function()
       local node <close> = world:start()
       local one <close> = served.new(node, options)
       fn(one)
@@ -60,6 +61,16 @@ function served.two(world, fn)
     local far <close> = served.new(bob)
     fn(near, far)
   end)
+end
+
+--- A file system of a mebibyte, where one can be mounted.
+-- @treturn ?table to be closed: path
+function served.small_disk()
+  local path = helper.scratch()
+  local is_mounted = os.execute(("LD_PRELOAD= mount -t tmpfs -o size=1m none '%s' 2>/dev/null"):format(path))
+  return is_mounted and setmetatable({ path = path }, { __close = function()
+    os.execute(("LD_PRELOAD= umount '%s'"):format(path))
+  end }) or nil
 end
 
 --- Two ends of a pipe: ids at both.

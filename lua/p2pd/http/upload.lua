@@ -21,7 +21,7 @@ local LARGE = 1 << 40 -- bytes: more than are written at once
 function upload.plan(headers, name)
   local boundary, reason = multipart.boundary(headers["content-type"])
   if reason then return problem.new(400, reason, "EINVAL") end
-  if not name and not boundary then return problem.new(400, "the query's name is missing", "EINVAL") end
+  if not name and not boundary then return problem.new(400, "the query.name is missing", "EINVAL") end
   local size = math.tointeger(tonumber(headers["content-length"]))
   if not name then return { boundary = boundary, size = size } end
   local safe, fault = names.make_safe(name)
