@@ -99,7 +99,7 @@ static bool is_code(int code) {
 /* Bytes of the character that the text begins with, or 0: it is not one (RFC 3629 §4). */
 static size_t utf8_character(const uint8_t *text, size_t len) {
     static const struct {
-        uint8_t first, last;         /* of the first byte */
+        uint8_t first, last; /* of the first byte */
         uint8_t second_first, second_last;
         size_t bytes;
     } KINDS[] = {

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_HEAD_MAX 14    /* RFC 6455 §5.2 */
+#define FRAME_HEAD_MAX 14     /* RFC 6455 §5.2 */
 #define FRAME_CONTROL_MAX 125 /* bytes of a control frame's payload, RFC 6455 §5.5 */
 
 enum frame_opcode {
