@@ -190,6 +190,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **re
     if (!r)
         return;
     *request = NULL;
+    if (r->held && r->kind == ANSWER_WHOLE && !r->gone)
+        http_early_linger(r);
     *r->at = r->next;
     if (r->next)
         r->next->at = r->at;

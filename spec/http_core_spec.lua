@@ -143,14 +143,53 @@ describe("p2pd.core.http", function()
       assert(gone:wait(WAIT))
     end))
 
+    it("that nobody wants are not waited for, and what comes of them does no harm", helper.task(function()
+      local served <close> = serve(function(request) request:answer(403, { ["X-Why"] = "early" }, "no") end)
+      for _, headers in ipairs { { ["Content-Length"] = 50000000 }, { ["Transfer-Encoding"] = "chunked" } } do
+        local client <close> = http.connect(served.port)
+        client:send("POST", "/", headers)
+        local answer = client:receive()
+        assert.same({ 403, "early", "no" }, { answer.status, answer.headers["x-why"], answer.body })
+        assert(client.stream:write(("x"):rep(100000)))
+        assert.equal("", client.stream:read "a")
+      end
+    end))
+
+    it("of which nobody wants the rest are answered in their middle", helper.task(function()
+      local served <close> = serve(function(request)
+        request:stream():recv(1000)
+        request:answer(507, { ["X-Why"] = "full" }, "no room")
+      end)
+      local client <close> = http.connect(served.port)
+      client:send("POST", "/", { ["Content-Length"] = 50000000 })
+      assert(client.stream:write(("x"):rep(2000000)))
+      local answer = client:receive()
+      assert.same({ 507, "full", "no room", "close" }, { answer.status, answer.headers["x-why"], answer.body,
+        answer.headers.connection })
+      assert.equal("", client.stream:read "a")
+    end))
+
+    it("that are short need not be wanted for the next request", helper.task(function()
+      local served <close> = serve(function(request)
+        request:stream():recv(10)
+        request:answer(409, nil, "no")
+      end)
+      local client <close> = http.connect(served.port)
+      for _ = 1, 2 do
+        client:send("POST", "/", { ["Content-Length"] = 100000 }, ("x"):rep(100000))
+        assert.equal(409, client:receive().status)
+      end
+    end))
+
     it("that nobody wants are dropped, and not kept", helper.task(function()
       local served <close> = serve(function(request) request:answer(413, nil, "no") end)
       local before = collectgarbage "count"
       local client <close> = http.connect(served.port)
       client:send("POST", "/", { ["Content-Length"] = 50000000 })
       local piece = ("x"):rep(1000000)
-      for _ = 1, 50 do assert(client.stream:write(piece)) end
+      assert(client.stream:write(piece))
       assert.equal(413, client:receive().status)
+      for _ = 1, 50 do client.stream:write(piece) end
       assert.is_true(collectgarbage "count" - before < 10000)
     end))
 

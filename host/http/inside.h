@@ -33,7 +33,7 @@ struct http_request {
     char *target, *method;
     struct http_headers headers;
     bool known;  /* the head has come */
-    bool held;   /* its client waits to be told whether its body is wanted (RFC 9110 §10.1.1) */
+    bool held;   /* it has a body, and nobody knows yet whether that is wanted (RFC 9110 §10.1.1) */
     bool wanted; /* it is */
     bool suspended;
     bool gone;
@@ -41,6 +41,7 @@ struct http_request {
 
     struct buffer in;
     bool in_ended;
+    size_t unwanted; /* bytes of it that have come after the answer was given */
 
     struct transport bodies; /* see host/http/bodies.c */
     int bodies_wanted;       /* EV_READ | EV_WRITE */
@@ -68,14 +69,21 @@ enum MHD_Result http_request_body(struct http_request *r, const char *data, size
 void http_request_body_end(struct http_request *r);
 enum MHD_Result http_request_proceed(struct http_request *r);
 
-/* Its head has come: it is held if its client waits for a word. Then it goes on to an answer that
- * was given before the body, or to the body. */
+/* Its head has come: it is held if it has a body. Then it goes on to an answer that was given before
+ * that, or to the body. */
 void http_request_hold(struct http_request *r);
 enum MHD_Result http_request_go_on(struct http_request *r);
 
 void http_request_suspend(struct http_request *r);
 void http_request_resume(struct http_request *r);
 void http_request_end(struct http_request *r); /* the connection is gone */
+
+int http_request_fd(const struct http_request *r); /* while it has a connection */
+
+/* The library cannot, or does not, deal with a body that nobody wants, see host/http/early.c: what
+ * still comes behind an answer is thrown away for a while; the same, and gives the answer. */
+void http_early_linger(const struct http_request *r);
+void http_early_answer(const struct http_request *r);
 
 /* Its queues, see host/http/bodies.c: takes of a body what there is room for, and leaves in *len
  * what there was none for; gives of an answer's (an MHD_ContentReaderCallback of the request);

@@ -22,7 +22,8 @@
     X(MHD_destroy_response)                                                                        \
     X(MHD_suspend_connection)                                                                      \
     X(MHD_resume_connection)                                                                       \
-    X(MHD_upgrade_action)
+    X(MHD_upgrade_action)                                                                          \
+    X(MHD_get_reason_phrase_for)
 
 struct http_library {
 #define X(name) __typeof__(&name) name;

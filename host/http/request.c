@@ -17,7 +17,8 @@
 #include "host/loop.h"
 #include "host/stream.h"
 
-#define PIECE_MAX (32 * 1024) /* bytes that the library asks for at once */
+#define PIECE_MAX (32 * 1024)     /* bytes that the library asks for at once */
+#define UNWANTED_MAX (256 * 1024) /* bytes of a body that may follow an answer, for the next request */
 
 static char *copy_of(const char *text) {
     char *copy = strdup(text);
@@ -69,7 +70,7 @@ static void on_hangup(struct ev_loop *loop, ev_io *w, int events) {
     tell_all(r);
 }
 
-static int descriptor_of(const struct http_request *r) {
+int http_request_fd(const struct http_request *r) {
     const union MHD_ConnectionInfo *info =
         http_library()->MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return info ? info->connect_fd : -1;
@@ -82,7 +83,7 @@ void http_request_suspend(struct http_request *r) {
     http_library()->MHD_suspend_connection(r->connection);
     if (!r->in_ended && !r->held)
         return; /* its bytes may come, and would wake us in vain */
-    ev_io_init(&r->hangup, on_hangup, descriptor_of(r), EV_READ);
+    ev_io_init(&r->hangup, on_hangup, http_request_fd(r), EV_READ);
     r->hangup.data = r;
     ev_io_start(loop_get(), &r->hangup);
 }
@@ -176,10 +177,18 @@ bool http_request_is_gone(const struct http_request *r) {
 
 /* -- its body --------------------------------------------------------------------------------- */
 
+/* The library takes no answer in the middle of a body. */
+static enum MHD_Result give_up(struct http_request *r) {
+    if (r->kind == ANSWER_WHOLE)
+        http_early_answer(r);
+    return MHD_NO;
+}
+
 enum MHD_Result http_request_body(struct http_request *r, const char *data, size_t *len) {
-    if (r->kind != ANSWER_NONE) { /* nobody wants the rest */
+    if (r->kind != ANSWER_NONE) {
+        r->unwanted += *len;
         *len = 0;
-        return MHD_YES;
+        return r->unwanted > UNWANTED_MAX ? give_up(r) : MHD_YES;
     }
     return http_bodies_take(r, data, len);
 }
@@ -255,10 +264,18 @@ enum MHD_Result http_request_proceed(struct http_request *r) {
     return MHD_YES;
 }
 
+static bool has_body(const struct http_request *r) {
+    for (size_t i = 0; i < r->headers.count; i++) {
+        const struct http_header *h = &r->headers.list[i];
+        if (strcasecmp(h->name, "transfer-encoding") == 0 ||
+            (strcasecmp(h->name, "content-length") == 0 && strcmp(h->value, "0") != 0))
+            return true;
+    }
+    return false;
+}
+
 void http_request_hold(struct http_request *r) {
-    for (size_t i = 0; i < r->headers.count && !r->held; i++)
-        r->held = strcasecmp(r->headers.list[i].name, "expect") == 0 &&
-                  strcasecmp(r->headers.list[i].value, "100-continue") == 0;
+    r->held = has_body(r);
     if (r->held)
         http_request_suspend(r);
 }
