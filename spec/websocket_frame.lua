@@ -20,7 +20,9 @@ local EIGHT = ("."):rep(8)
 local function mask(data, key)
   local by = string.unpack("<I8", key .. key)
   local padded = data .. ("\0"):rep(-#data % 8)
-  local masked = padded:gsub(EIGHT, function(word) return string.pack("<I8", string.unpack("<I8", word) ~ by) end)
+  local masked = padded:gsub(EIGHT, function(word)
+    return string.pack("<I8", string.unpack("<I8", word) ~ by)
+  end)
   return masked:sub(1, #data)
 end
 

@@ -32,8 +32,8 @@ struct http_request {
     int references;                    /* the taker's and the library's */
     char *target, *method;
     struct http_headers headers;
-    bool known;  /* the head has come */
-    bool held;   /* it has a body, and nobody knows yet whether that is wanted (RFC 9110 §10.1.1) */
+    bool known; /* the head has come */
+    bool held;  /* it has a body, and nobody knows yet whether that is wanted (RFC 9110 §10.1.1) */
     bool wanted; /* it is */
     bool suspended;
     bool gone;
@@ -69,8 +69,8 @@ enum MHD_Result http_request_body(struct http_request *r, const char *data, size
 void http_request_body_end(struct http_request *r);
 enum MHD_Result http_request_proceed(struct http_request *r);
 
-/* Its head has come: it is held if it has a body. Then it goes on to an answer that was given before
- * that, or to the body. */
+/* Its head has come: it is held if it has a body. Then it goes on to an answer that was given
+ * before that, or to the body. */
 void http_request_hold(struct http_request *r);
 enum MHD_Result http_request_go_on(struct http_request *r);
 

@@ -17,8 +17,9 @@
 #include "host/loop.h"
 #include "host/stream.h"
 
-#define PIECE_MAX (32 * 1024)     /* bytes that the library asks for at once */
-#define UNWANTED_MAX (256 * 1024) /* bytes of a body that may follow an answer, for the next request */
+#define PIECE_MAX (32 * 1024) /* bytes that the library asks for at once */
+#define UNWANTED_MAX                                                                               \
+    (256 * 1024) /* bytes of a body that may follow an answer, for the next request */
 
 static char *copy_of(const char *text) {
     char *copy = strdup(text);
