@@ -16,6 +16,7 @@
 #include "host/loop.h"
 #include "host/session/carrier.h"
 #include "host/session/codec.h"
+#include "host/session/facts.h"
 
 #define LOOK_S 0.2 /* between looks at what the layers below know of a path */
 #define TOLD_MAX 4 /* events of paths that a reader who was told may let pass before it reads */
@@ -298,7 +299,7 @@ static const char *session_why(const struct transport *t) {
     return reason ? reason : s->closing ? "the session was closed" : NULL;
 }
 
-static void session_tell_facts(const struct transport *t, transport_tell tell, void *arg) {
+static void session_tell_all(const struct transport *t, transport_tell tell, void *arg) {
     session_describe((const struct session *)t, tell, arg);
 }
 
@@ -350,7 +351,7 @@ static const struct transport_ops OPS = {
     .unsent = session_unsent,
     .rtt = session_rtt,
     .reason = session_why,
-    .describe = session_tell_facts,
+    .describe = session_tell_all,
     .leave = session_leave,
     .settled = session_settled,
     .abort = session_break_off,
@@ -447,38 +448,11 @@ int session_error(const struct session *s) {
     return sm_error(s->machine);
 }
 
-#define COUNT(name, number)                                                                        \
-    {                                                                                              \
-        "session", name, FACT_COUNT, {                                                             \
-            .count = (number)                                                                      \
-        }                                                                                          \
-    }
-
 /* Its own facts, and those of the present path. */
 void session_describe(const struct session *s, transport_tell tell, void *arg) {
-    static const char *const STATES[] = {"open", "closing", "ended", "failed"};
     struct session_info info;
     sm_info(s->machine, &info);
-    const struct transport_fact facts[] = {
-        {"session", "state", FACT_TEXT, {.text = STATES[info.state]}},
-        {"session", "reason", FACT_TEXT, {.text = sm_reason(s->machine)}},
-        COUNT("path", info.path),
-        COUNT("paths", info.paths),
-        COUNT("paths_so_far", info.paths_so_far),
-        COUNT("moves", info.moves),
-        COUNT("resumed", info.resumed),
-        COUNT("sent", info.sent),
-        COUNT("received", info.received),
-        COUNT("again", info.again),
-        COUNT("unacked", info.unacked),
-        COUNT("kept", info.kept),
-        COUNT("keep", info.keep),
-        COUNT("unread", info.unread),
-    };
-    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
-        tell(arg, &facts[i]);
-    if (info.rtt >= 0)
-        tell(arg, &(struct transport_fact){"session", "rtt", FACT_NUMBER, {.number = info.rtt}});
+    session_tell_facts(&info, sm_reason(s->machine), tell, arg);
     for (const struct carrier *c = s->carriers; c; c = c->next)
         if (c->number == info.path)
             transport_describe(c->transport, tell, arg);

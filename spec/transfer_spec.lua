@@ -1,10 +1,8 @@
 local core = require "p2pd.core"
 local format = require "p2pd.transfer.format"
 local helper = require "spec.helper"
-local names = require "p2pd.transfer.names"
 local p2pd = require "p2pd"
 local pipe = require "p2pd.pipe"
-local progress = require "p2pd.transfer.progress"
 local streams = require "spec.streams"
 local transfer = require "p2pd.transfer"
 local walk = require "p2pd.transfer.walk"
@@ -24,91 +22,6 @@ end
 local function hex(bytes)
   return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
 end
-
-describe("p2pd.transfer.names", function()
-  it("keep what is safe, and replace what is not to be seen", function()
-    for given, safe in pairs { a = "a", ["a/b c/d"] = "a/b c/d", ["..."] = "...", [".hidden"] = ".hidden",
-      ["a\nb"] = "a_b", ["a/\27[2J"] = "a/_[2J", ["\xff"] = "_", ["\u{202e}x"] = "_x",
-      ["ä"] = "ä", ["a?"] = "a?" } do
-      assert.equal(safe, names.make_safe(given))
-    end
-  end)
-  it("refuse what leads elsewhere", function()
-    for _, bad in ipairs { "", "/", "/etc/passwd", "..", "../a", "a/../b", "a/..", "./a", "a/.", "a//b", "a/",
-      ("x"):rep(256), ("a/"):rep(3000) .. "a", ("a/"):rep(201) .. "a", "a" .. PART, "a" .. PART .. "/b" } do
-      local safe, reason = names.make_safe(bad)
-      assert.is_nil(safe)
-      assert.equal("string", type(reason))
-    end
-  end)
-  it("let links lead down, or up within the tree", function()
-    for path, target in pairs { ["t/l"] = "a", ["t/a/l"] = "../b", ["t/a/b/l"] = "../../c/d",
-      ["t/m"] = "./a/b/" } do
-      assert.is_true(names.stays_within(path, target), target)
-    end
-    for _, case in ipairs { { "l", "a" }, { "t/l", "../x" }, { "t/l", "/etc" }, { "t/a/l", "../../x" },
-      { "t/l", "a/../b" }, { "t/l", "a/.." }, { "t/l", "" }, { "t/l", ".." }, { "t/l", "a\nb" },
-      { "t/a/l", "x/../../.." } } do
-      assert.is_false(names.stays_within(case[1], case[2]), case[2])
-    end
-  end)
-  it("of unfinished files are beside theirs, and never too long", function()
-    assert.equal("a/b" .. PART, names.part_of "a/b")
-    local one, other = names.part_of("d/" .. ("x"):rep(255)), names.part_of("d/" .. ("x"):rep(254) .. "y")
-    assert.not_equal(one, other)
-    assert.equal(255 + 2, #one)
-  end)
-end)
-
-describe("p2pd.transfer.progress", function()
-  it("writes sizes and durations for people", function()
-    for bytes, text in pairs { [0] = "0 B", [999] = "999 B", [1000] = "1.0 kB", [123456] = "123 kB",
-      [1550000] = "1.6 MB", [2^40] = "1.1 TB" } do
-      assert.equal(text, progress.size(bytes))
-    end
-    for seconds, text in pairs { [0] = "0:00", [65] = "1:05", [7200] = "2:00:00" } do
-      assert.equal(text, progress.duration(seconds))
-    end
-  end)
-  it("shows share, amounts, rate and time left in 79 columns", function()
-    assert.equal(" 45 % [==========              ] 450 kB of 1.0 MB, 110 kB/s 0:05 left",
-      progress.line(450000, 1000000, 110000, true))
-    assert.equal("100 % 0 B of 0 B, 0 B/s ", progress.line(0, 0, 0, false))
-    assert.is_true(#progress.line(999.4e15, 999.4e15, 123.4e12, true) <= 79)
-  end)
-  it("draws now and then, and takes its line away", function()
-    local drawn = {}
-    local bar = progress.new { draw = function(line) drawn[#drawn + 1] = line or "gone" end }
-    bar:begin(10)
-    bar.drawn = bar.drawn - 1
-    bar:add(5)
-    bar:add(1)
-    bar:clear()
-    assert.equal(2, #drawn)
-    assert.matches("^ 50 %%", drawn[1])
-    assert.equal("gone", drawn[2])
-  end)
-end)
-
-describe("p2pd.transfer.format", function()
-  it("reads what it writes, and nothing else", function()
-    local fields = { entry = 7, size = 1 << 40, mtime = 5, mode = 420, path = "a/b" }
-    local body = format.pack("F", fields)
-    assert.same(fields, format.unpack("F", body))
-    for len = 0, #body - 1 do assert.equal("EPROTO", select(3, format.unpack("F", body:sub(1, len)))) end
-    assert.is_nil(format.unpack("F", body .. "x"))
-    assert.is_nil(format.unpack("?", body))
-    assert.is_nil(format.unpack("Y", ("\255"):rep(8))) -- a negative number
-  end)
-  it("knows the other side's role and version", function()
-    local hello = format.hello(format.SENDER, { files = 1, bytes = 2 })
-    local function check(body) return format.check_hello("H", body, format.SENDER) end
-    assert.same({ version = 1, role = 1, files = 1, bytes = 2 }, check(hello))
-    assert.matches("receives, too", select(2, check(format.hello(format.RECEIVER))))
-    assert.matches("another version", select(2, check("\9" .. hello:sub(2))))
-    assert.is_nil(format.check_hello("Q", "", format.SENDER))
-  end)
-end)
 
 describe("p2pd.transfer", function()
   local base, from, to

@@ -10,6 +10,7 @@
 local core = require "p2pd.core"
 local deadline = require "p2pd.deadline"
 local dial = require "p2pd.dial"
+local options = require "p2pd.options"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 
@@ -25,17 +26,11 @@ local function now()
   return core.clock.monotonic()
 end
 
--- A dial has a copy: it learns addresses, and its options, into it.
-local function copy_of(address)
-  local copy = {}
-  for key, value in pairs(address) do copy[key] = value end
-  return copy
-end
-
--- Runs one dial, and offers what it reaches as a path. Its number, or nil, message.
+-- Runs one dial, and offers what it reaches as a path. Its number, or nil, message. The dial learns into the
+-- address: it has a copy.
 local function dial_path(self, strategies, seconds)
-  local made = dial.new(self.node, copy_of(self.address), { strategies = strategies, policy = self.policy,
-    timeout = seconds, secure = self.secure })
+  local made = dial.new(self.node, options.merge(self.address), { strategies = strategies,
+    policy = self.policy, timeout = seconds, secure = self.secure })
   local stream, failure = made:reach()
   if not stream then return nil, tostring(failure) end
   self.address = made.peer

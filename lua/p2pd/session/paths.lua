@@ -78,15 +78,6 @@ function Paths:remove(number, why)
   return path
 end
 
---- Whether any path lives besides one.
--- @tparam[opt] integer but
-function Paths:has_other(but)
-  for number in pairs(self.live) do
-    if number ~= but then return true end
-  end
-  return false
-end
-
 local function summary_of(path, now)
   return {
     strategy = path.strategy, ["local"] = path["local"], remote = path.remote, interface = path.interface,
