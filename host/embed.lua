@@ -1,4 +1,4 @@
---- Writes the C file that carries Lua sources inside the executable.
+--- Writes the C file that carries Lua sources inside the executable, and compiled, too.
 --
 --    lua5.4 host/embed.lua OUT.c lua/p2pd/init.lua scripts/chat.lua dkjson x.y=some/path.lua lua/p2pd/a/b.css
 --
@@ -41,9 +41,14 @@ local function contents(path)
   local file <close> = assert(io.open(path, "rb"))
   local text = file:read "a"
   if not is_source(path) then return text end
-  text = text:gsub("^#[^\n]*", "") -- the line stays, so that line numbers do
-  assert(load(text, "=" .. path, "t"))
-  return text
+  return (text:gsub("^#[^\n]*", "")) -- the line stays, so that line numbers do
+end
+
+-- With what tracebacks need.
+local function compile(entry)
+  if not is_source(entry.path) then return nil end
+  assert(load(entry.text, "=" .. entry.path, "t"))
+  return string.dump(assert(load(entry.text, entry.chunk, "t")))
 end
 
 local function write_bytes(out, text)
@@ -52,19 +57,25 @@ local function write_bytes(out, text)
   end
 end
 
+-- An array of bytes: how C refers to it, and its length.
+local function write_array(out, name, text)
+  if not text then return "0, 0" end
+  out:write(("static const unsigned char %s[] = {\n"):format(name))
+  write_bytes(out, text)
+  out:write "    0};\n"
+  return ("(const char *)%s, %d"):format(name, #text)
+end
+
 local function write_c(out, entries)
+  local rows = {}
   out:write '#include "host/embed.h"\n\n'
   for i, entry in ipairs(entries) do
     entry.text = contents(entry.path)
-    out:write(("static const unsigned char D%d[] = {\n"):format(i))
-    write_bytes(out, entry.text)
-    out:write "    0};\n"
+    local data = write_array(out, "D" .. i, entry.text)
+    rows[i] = ("    {%q, %q, %s, %s},\n"):format(entry.name, entry.chunk, data,
+      write_array(out, "C" .. i, compile(entry)))
   end
-  out:write "\nconst struct embedded EMBEDDED[] = {\n"
-  for i, entry in ipairs(entries) do
-    out:write(("    {%q, %q, (const char *)D%d, %d},\n"):format(entry.name, entry.chunk, i, #entry.text))
-  end
-  out:write "    {0, 0, 0, 0}};\n"
+  out:write("\nconst struct embedded EMBEDDED[] = {\n", table.concat(rows), "    {0, 0, 0, 0, 0, 0}};\n")
 end
 
 local entries = {}

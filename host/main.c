@@ -34,15 +34,23 @@ static const struct embedded *find(const char *name) {
     return NULL;
 }
 
+/* The build's Lua may have been another one than ours: then its code is refused. */
+static void load(lua_State *L, const struct embedded *e) {
+    if (luaL_loadbufferx(L, e->code, e->code_len, e->chunk, "b") == LUA_OK)
+        return;
+    lua_pop(L, 1);
+    if (luaL_loadbufferx(L, e->data, e->len, e->chunk, "t") != LUA_OK)
+        lua_error(L);
+}
+
 static int search(lua_State *L) {
     const char *name = luaL_checkstring(L, 1);
     const struct embedded *e = find(name);
-    if (!e) {
+    if (!e || !e->code) {
         lua_pushfstring(L, "no module '%s' in the executable", name);
         return 1;
     }
-    if (luaL_loadbufferx(L, e->data, e->len, e->chunk, "t") != LUA_OK)
-        return lua_error(L);
+    load(L, e);
     lua_pushstring(L, e->chunk + 1);
     return 2;
 }
