@@ -89,7 +89,7 @@ The next bytes. Waits.
 @treturn boolean whether these are the last ones of a block
 */
 static int m_read(lua_State *L) {
-    struct lua_file *self = check_file(L);
+    struct lua_file *self = check_file(L, 1);
     luaL_optstring(L, 2, NULL);
     lua_settop(L, 2);
     task_prepare(L);
@@ -121,7 +121,7 @@ Writes bytes. Waits while the disk is slow.
 @treturn file itself; or nil, message, code: of what was written before, too
 */
 static int m_write(lua_State *L) {
-    struct lua_file *self = check_file(L);
+    struct lua_file *self = check_file(L, 1);
     luaL_checkstring(L, 2);
     lua_settop(L, 2);
     lua_pushinteger(L, 0);
@@ -143,7 +143,7 @@ Hashes the next bytes without giving them out. Waits. Before anything is read or
 @treturn file itself; or nil, message, code: ENODATA: there are fewer
 */
 static int m_skip(lua_State *L) {
-    struct lua_file *self = check_file(L);
+    struct lua_file *self = check_file(L, 1);
     luaL_argcheck(L, luaL_checkinteger(L, 2) >= 0, 2, "a count of bytes expected");
     lua_settop(L, 2);
     task_prepare(L);
@@ -161,7 +161,7 @@ Waits until all that was written is with the kernel.
 @treturn file itself; or nil, message, code
 */
 static int m_flush(lua_State *L) {
-    struct lua_file *self = check_file(L);
+    struct lua_file *self = check_file(L, 1);
     task_prepare(L);
     return wait_for(L, self, ask_flush);
 }
@@ -174,7 +174,7 @@ Drops all that was written and hashed, and begins anew. After @{file:skip}.
 @treturn file itself; or nil, message, code
 */
 static int m_restart(lua_State *L) {
-    return push_result(L, file_restart(check_file(L)->file), "truncate");
+    return push_result(L, file_restart(check_file(L, 1)->file), "truncate");
 }
 
 /***
@@ -185,7 +185,7 @@ Sets permissions and time, once all is written.
 @treturn file itself; or nil, message, code
 */
 static int m_set(lua_State *L) {
-    struct lua_file *self = check_file(L);
+    struct lua_file *self = check_file(L, 1);
     lua_Integer mode = luaL_checkinteger(L, 2), mtime_ns = luaL_checkinteger(L, 3);
     return push_result(L, file_set(self->file, (mode_t)(mode & 0777), mtime_ns), "set");
 }
@@ -198,7 +198,7 @@ after @{file:skip}.
 */
 static int m_digest(lua_State *L) {
     uint8_t digest[FILE_DIGEST];
-    int error = file_digest(check_file(L)->file, digest);
+    int error = file_digest(check_file(L, 1)->file, digest);
     if (error)
         return push_error(L, error, "SHA-256");
     lua_pushlstring(L, (const char *)digest, sizeof digest);
@@ -211,7 +211,7 @@ How many bytes were read, written or skipped.
 @treturn integer
 */
 static int m_position(lua_State *L) {
-    lua_pushinteger(L, file_position(check_file(L)->file));
+    lua_pushinteger(L, file_position(check_file(L, 1)->file));
     return 1;
 }
 

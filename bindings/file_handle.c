@@ -4,9 +4,9 @@
 
 #include "bindings/bind.h"
 
-struct lua_file *check_file(lua_State *L) {
-    struct lua_file *self = luaL_checkudata(L, 1, FILE_CLASS);
-    luaL_argcheck(L, self->file, 1, "the file is closed");
+struct lua_file *check_file(lua_State *L, int arg) {
+    struct lua_file *self = luaL_checkudata(L, arg, FILE_CLASS);
+    luaL_argcheck(L, self->file, arg, "the file is closed");
     return self;
 }
 

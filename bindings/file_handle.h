@@ -14,8 +14,8 @@ struct lua_file {
     struct waitlist waiters;
 };
 
-/* The open file at 1; raises when there is another value or a closed one. */
-struct lua_file *check_file(lua_State *L);
+/* The open file at arg; raises when there is another value or a closed one. */
+struct lua_file *check_file(lua_State *L, int arg);
 
 /* Pushes nil, message, code; returns 3: it was closed while a task waited for it. */
 int push_file_closed(lua_State *L);

@@ -110,7 +110,7 @@ code, and true when it is the file that has failed
 @treturn boolean whether these are the last ones of a block
 */
 int file_m_give(lua_State *L) {
-    check_file(L);
+    check_file(L, 1);
     check_partner(L);
     luaL_checkstring(L, 3);
     lua_settop(L, 3);
@@ -183,7 +183,7 @@ Writes what a stream gives. Waits until there is something, and while the disk i
 when it is the file that has failed: then nothing was read
 */
 int file_m_take(lua_State *L) {
-    check_file(L);
+    check_file(L, 1);
     struct lua_stream *from = check_partner(L);
     luaL_argcheck(L, luaL_checkinteger(L, 3) > 0, 3, "a count of bytes expected");
     luaL_argcheck(L, !from->readers.first, 2, "another task is reading this stream");

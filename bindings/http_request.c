@@ -5,12 +5,15 @@
 #include "bindings/http_request.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <string.h>
 
 #include "bindings/bind.h"
+#include "bindings/file_handle.h"
 #include "bindings/scheduler.h"
 #include "bindings/stream.h"
+#include "host/file.h"
 
 #define REQUEST_CLASS "p2pd.http.request"
 #define STREAM 1 /* the user value that has it */
@@ -169,6 +172,31 @@ static int m_answer(lua_State *L) {
 }
 
 /***
+Answers with bytes of a file: its length is told, and the kernel sends them.
+@function request:answer_file
+@tparam integer status
+@tparam ?table headers values by name
+@tparam file file which stays its owner's
+@tparam integer offset
+@tparam integer length
+@treturn boolean true; or nil, message, code (EPIPE: the client has hung up)
+*/
+static int m_answer_file(lua_State *L) {
+    struct http_request *r = check_open(L);
+    int status = check_status(L, 2);
+    const struct file *file = check_file(L, 4)->file;
+    lua_Integer offset = luaL_checkinteger(L, 5), len = luaL_checkinteger(L, 6);
+    luaL_argcheck(L, offset >= 0, 5, "0 or more expected");
+    luaL_argcheck(L, len >= 0, 6, "0 or more expected");
+    check_headers(L, 3);
+    int fd = fcntl(file_descriptor(file), F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return push_error(L, errno, "dup");
+    add_headers(L, r, 3);
+    return push_answered(L, http_answer_file(r, status, fd, (uint64_t)offset, (uint64_t)len));
+}
+
+/***
 Begins an answer whose body is written to @{request:stream}.
 @function request:begin
 @tparam integer status
@@ -269,9 +297,11 @@ static int m_is_gone(lua_State *L) {
 
 void http_request_class(lua_State *L) {
     static const luaL_Reg REQUEST_METHODS[] = {
-        {"head", m_head},           {"stream", m_stream},       {"answer", m_answer},
-        {"begin", m_begin},         {"upgrade", m_upgrade},     {"is_gone", m_is_gone},
-        {"close", m_request_close}, {"wait_gone", m_wait_gone}, {NULL, NULL}};
+        {"head", m_head},           {"stream", m_stream},
+        {"answer", m_answer},       {"answer_file", m_answer_file},
+        {"begin", m_begin},         {"upgrade", m_upgrade},
+        {"is_gone", m_is_gone},     {"close", m_request_close},
+        {"wait_gone", m_wait_gone}, {NULL, NULL}};
     static const luaL_Reg REQUEST_META[] = {
         {"__gc", m_request_close}, {"__close", m_request_close}, {NULL, NULL}};
     bind_class(L, REQUEST_CLASS, REQUEST_METHODS, REQUEST_META);

@@ -354,6 +354,10 @@ int file_digest(const struct file *f, uint8_t digest[FILE_DIGEST]) {
     return ok ? 0 : -EIO;
 }
 
+int file_descriptor(const struct file *f) {
+    return f->state->fd;
+}
+
 int64_t file_position(const struct file *f) {
     return f->position;
 }

@@ -60,6 +60,9 @@ int file_set(struct file *f, mode_t mode, int64_t mtime_ns);
  * end, or after file_skip(). */
 int file_digest(const struct file *f, uint8_t digest[FILE_DIGEST]);
 
+/* Its descriptor, which stays its own. */
+int file_descriptor(const struct file *f);
+
 /* Bytes read, written or skipped. */
 int64_t file_position(const struct file *f);
 

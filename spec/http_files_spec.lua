@@ -180,6 +180,31 @@ describe("p2pd.http", function()
       assert.same({}, { table.unpack(far:call("GET", "/v1/files").json.files) })
     end, "anyone"))
 
+    it("is downloaded in parts, too, and its head alone", pair(function(near, far)
+      local body = random(300000)
+      assert.equal(201, send(near, far, "parts", body).status)
+      local path = ("/v1/files/%s/parts"):format(near.node.id)
+      local whole = far:call("GET", path)
+      assert.same({ "300000", "bytes" }, { whole.headers["content-length"], whole.headers["accept-ranges"] })
+      local function get(value, condition)
+        return far:call("GET", path, nil, { Range = value, ["If-Range"] = condition })
+      end
+      local part = get("bytes=100000-199999", whole.headers.etag)
+      assert.same({ 206, "bytes 100000-199999/300000", "100000" }, { part.status, part.headers["content-range"],
+        part.headers["content-length"] })
+      assert.is_true(part.body == body:sub(100001, 200000))
+      assert.is_true(get("bytes=-5", whole.headers["last-modified"]).body == body:sub(-5))
+      assert.same({ 200, #body }, { get("bytes=0-9", '"another"').status, #get("bytes=0-9", '"another"').body })
+      local none = get "bytes=300000-"
+      assert.same({ 416, "bytes */300000" }, { none.status, none.headers["content-range"] })
+      local client <close> = far:begin("HEAD", path)
+      local head = client:head()
+      assert.same({ 200, "300000", whole.headers.etag }, { head.status, head.headers["content-length"],
+        head.headers.etag })
+      client:send("GET", path .. "-none", { Authorization = "Bearer " .. far.token })
+      assert.equal(404, client:receive().status)
+    end, "anyone"))
+
     it("may be of unknown size, or empty", pair(function(near, far)
       local chunked = send(near, far, "chunked", "5\r\nhello\r\n0\r\n\r\n", nil,
         { ["Transfer-Encoding"] = "chunked" })

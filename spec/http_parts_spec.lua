@@ -1,5 +1,7 @@
 local guard = require "p2pd.http.guard"
 local json = require "dkjson"
+local problem = require "p2pd.http.problem"
+local range = require "p2pd.http.range"
 local router = require "p2pd.http.router"
 local schema = require "p2pd.http.schema"
 local url = require "p2pd.http.url"
@@ -88,5 +90,70 @@ describe("p2pd.http.guard", function()
     assert.is_true(guard.is_own_host("192.0.2.1:80", { ["192.0.2.1"] = true }))
     assert.is_false(guard.is_own_host("192.0.2.2:80", { ["192.0.2.1"] = true }))
     assert.is_true(guard.is_own_host(nil, {}))
+  end)
+end)
+
+describe("p2pd.http.problem", function()
+  describe("or_found()", function()
+    local shown = {}
+    local function find(call) return call.there and "it" or problem.new(404, "nothing is there") end
+    local handler = problem.or_found(find, function(call, found)
+      shown = { call, found }
+      return "done"
+    end)
+
+    it("hands to a handler what its request is about", function()
+      local call = { there = true }
+      assert.equal("done", handler(call))
+      assert.same({ call, "it" }, shown)
+    end)
+
+    it("answers with the problem when that is not there, and does not ask the handler", function()
+      shown = nil
+      local failure = handler {}
+      assert.is_true(problem.is(failure))
+      assert.same({ 404, "nothing is there" }, { failure.status, failure.detail })
+      assert.is_nil(shown)
+    end)
+  end)
+end)
+
+describe("p2pd.http.range", function()
+  local VALIDATORS = range.validators(1000, 1790000000500000000)
+
+  it("tells versions", function()
+    assert.same({ ETag = '"18d75b8441c06500-3e8"', ["Last-Modified"] = "Mon, 21 Sep 2026 14:13:20 GMT" }, VALIDATORS)
+    assert.equal("Sun, 06 Nov 1994 08:49:37 GMT", range.date(784111777)) -- RFC 9110 section 5.6.7
+    assert.not_equal(VALIDATORS.ETag, range.validators(1000, 1790000000500000001).ETag)
+  end)
+
+  local function find(value, condition, size)
+    return range.find({ range = value, ["if-range"] = condition }, size or 1000, VALIDATORS)
+  end
+
+  it("finds one part", function()
+    for value, part in pairs { ["bytes=0-0"] = { 0, 1 }, ["bytes=0-999"] = { 0, 1000 }, ["bytes=10-19"] = { 10, 10 },
+      ["bytes=990-"] = { 990, 10 }, ["bytes=990-5000"] = { 990, 10 }, ["bytes=-1"] = { 999, 1 },
+      ["bytes=-5000"] = { 0, 1000 } } do
+      assert.same(part, { find(value) }, value)
+    end
+  end)
+
+  it("takes for all what is none, or more than one, or for another version", function()
+    for _, value in ipairs { "", "bytes=", "bytes=-", "bytes=5-2", "bytes=0-1,3-4", "lines=1-2", "bytes=a-b",
+      "bytes=99999999999999999999-" } do
+      assert.is_nil((find(value)), value)
+    end
+    assert.is_nil((range.find({}, 1000, VALIDATORS)))
+    assert.is_nil((find("bytes=0-1", '"other"')))
+    assert.is_nil((find("bytes=0-1", "Mon, 21 Sep 2026 14:13:21 GMT")))
+    assert.same({ 0, 2 }, { find("bytes=0-1", VALIDATORS.ETag) })
+    assert.same({ 0, 2 }, { find("bytes=0-1", VALIDATORS["Last-Modified"]) })
+  end)
+
+  it("says that there is no such part", function()
+    for _, value in ipairs { "bytes=1000-", "bytes=1000-1001", "bytes=-0" } do assert.is_false((find(value))) end
+    assert.is_false((find("bytes=0-", nil, 0)))
+    assert.is_false((find("bytes=-5", nil, 0)))
   end)
 end)

@@ -86,8 +86,8 @@ describe("p2pd.http", function()
     it("changes nothing by GET", function()
       for _, route in ipairs(http.routes()) do
         if route.path:find "^/v1/" then
-          assert.is_true(route.method == "GET" or route.method == "POST" or route.method == "DELETE")
-          if route.method == "GET" then assert.is_nil(route.body) end
+          assert.is_truthy(({ GET = 1, HEAD = 1, POST = 1, DELETE = 1 })[route.method])
+          if route.method == "GET" or route.method == "HEAD" then assert.is_nil(route.body) end
         end
       end
     end)
@@ -181,7 +181,7 @@ describe("p2pd.http", function()
   end)
 
   describe("the description", function()
-    local METHODS = { get = "GET", post = "POST", delete = "DELETE" }
+    local METHODS = { get = "GET", head = "HEAD", post = "POST", delete = "DELETE" }
 
     local function answers_to(near)
       local id, other = served.join(near, near.far)

@@ -22,7 +22,13 @@ struct http_headers {
 void http_headers_add(struct http_headers *h, const char *name, const char *value);
 void http_headers_fini(struct http_headers *h);
 
-enum http_answer_kind { ANSWER_NONE, ANSWER_WHOLE, ANSWER_PIECES, ANSWER_UPGRADE };
+enum http_answer_kind {
+    ANSWER_NONE,
+    ANSWER_WHOLE,
+    ANSWER_FILE,
+    ANSWER_PIECES,
+    ANSWER_UPGRADE,
+};
 
 struct http_request {
     struct http_request *next, **at;   /* among its server's */
@@ -51,6 +57,8 @@ struct http_request {
     int status;
     struct http_headers answer_headers;
     struct buffer out;
+    int file; /* the answer's, until the library has it; or -1 */
+    uint64_t file_offset, file_len;
     bool out_ended;
     bool out_broken; /* nobody is left to end it */
     bool queued;     /* the library has the answer */

@@ -15,6 +15,7 @@
     X(MHD_get_connection_info)                                                                     \
     X(MHD_get_connection_values)                                                                   \
     X(MHD_create_response_from_buffer)                                                             \
+    X(MHD_create_response_from_fd_at_offset64)                                                     \
     X(MHD_create_response_from_callback)                                                           \
     X(MHD_create_response_for_upgrade)                                                             \
     X(MHD_add_response_header)                                                                     \

@@ -113,6 +113,7 @@ struct http_request *http_request_new(const char *target, struct ev_timer *due) 
     if (!r)
         abort();
     r->references = 1;
+    r->file = -1;
     r->due = due;
     r->target = copy_of(target);
     return r;
@@ -127,6 +128,8 @@ void http_request_unref(struct http_request *r) {
     buffer_fini(&r->out);
     if (r->upgraded)
         stream_abort(r->upgraded);
+    if (r->file >= 0)
+        close(r->file);
     free(r->target);
     free(r->method);
     free(r);
@@ -225,12 +228,23 @@ static void release(void *cls) {
     http_request_unref(cls);
 }
 
+/* The library closes the descriptor with it. */
+static struct MHD_Response *make_file_response(struct http_request *r) {
+    struct MHD_Response *response = http_library()->MHD_create_response_from_fd_at_offset64(
+        r->file_len, r->file, r->file_offset);
+    if (response)
+        r->file = -1;
+    return response;
+}
+
 static struct MHD_Response *make_response(struct http_request *r) {
     const struct http_library *mhd = http_library();
     switch (r->kind) {
     case ANSWER_WHOLE:
         return mhd->MHD_create_response_from_buffer(
             r->out.len, r->out.len ? (void *)buffer_head(&r->out) : "", MHD_RESPMEM_MUST_COPY);
+    case ANSWER_FILE:
+        return make_file_response(r);
     case ANSWER_PIECES:
         r->references++;
         return mhd->MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_MAX, http_bodies_give,
@@ -307,6 +321,19 @@ int http_answer(struct http_request *r, int status, const void *body, size_t len
     if (err < 0)
         return err;
     buffer_append(&r->out, body, len);
+    http_request_resume(r);
+    return 0;
+}
+
+int http_answer_file(struct http_request *r, int status, int fd, uint64_t offset, uint64_t len) {
+    int err = begin(r, ANSWER_FILE, status);
+    if (err < 0) {
+        close(fd);
+        return err;
+    }
+    r->file = fd;
+    r->file_offset = offset;
+    r->file_len = len;
     http_request_resume(r);
     return 0;
 }

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct http_request;
@@ -36,6 +37,11 @@ void http_answer_header(struct http_request *r, const char *name, const char *va
 
 /* All of it. 0; -EPIPE; -EALREADY when one was begun. */
 int http_answer(struct http_request *r, int status, const void *body, size_t len);
+
+/* Bytes of a file, of which there are so many from `offset` on; takes the descriptor over. As
+ * above.
+ */
+int http_answer_file(struct http_request *r, int status, int fd, uint64_t offset, uint64_t len);
 
 /* Begins one whose body follows, see http_request_bodies(). */
 int http_answer_begin(struct http_request *r, int status);

@@ -82,6 +82,19 @@ function Exchange:send_problem(failure)
   return self:send(failure.status, problem.TYPE, json.encode(failure:object()) .. "\n", failure.headers)
 end
 
+--- Answers with bytes of a file.
+-- @tparam integer status
+-- @tparam string kind of content
+-- @tparam file file
+-- @tparam integer offset
+-- @tparam integer length
+-- @tparam[opt] table more headers
+-- @treturn boolean true; or nil, message, code
+function Exchange:send_file(status, kind, file, offset, length, more)
+  self.status = status
+  return self.request:answer_file(status, headers_of(self, kind, more), file, offset, length)
+end
+
 --- Begins an answer whose body follows.
 -- @treturn stream to write it to, and to be ended by `shutdown`; or nil, message, code
 function Exchange:begin(status, kind, more)

@@ -132,17 +132,18 @@ end
 -- @tparam string path as @{list} has it
 -- @treturn file to be closed; or nil, message, code (ENOENT, EINVAL: not a safe path)
 -- @treturn integer size
+-- @treturn integer when it was changed: nanoseconds since 1970
 function Files:read(path)
   local ok, reason, code = check(path)
   if not ok then return nil, reason, code end
   local folder <close>, why, errcode = core.folder.open(self.path)
   if not folder then return nil, without_path(why), errcode end
-  local kind, size = folder:stat(path)
+  local kind, size, mtime = folder:stat(path)
   if kind ~= "file" then return nil, "no file is there", "ENOENT" end
   local file
   file, reason, code = folder:read(path, size)
   if not file then return nil, without_path(reason), code end
-  return file, size
+  return file, size, mtime
 end
 
 --- Removes a file, or the beginning of one.

@@ -9,7 +9,8 @@ problem.TYPE = "application/problem+json"
 local TITLES = {
   [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden", [404] = "Not Found",
   [405] = "Method Not Allowed", [408] = "Request Timeout", [409] = "Conflict", [410] = "Gone",
-  [413] = "Content Too Large", [415] = "Unsupported Media Type", [421] = "Misdirected Request",
+  [413] = "Content Too Large", [415] = "Unsupported Media Type",
+  [416] = "Range Not Satisfiable", [421] = "Misdirected Request",
   [426] = "Upgrade Required", [429] = "Too Many Requests", [500] = "Internal Server Error",
   [501] = "Not Implemented", [502] = "Bad Gateway", [503] = "Service Unavailable", [504] = "Gateway Timeout",
   [507] = "Insufficient Storage",

@@ -3,9 +3,11 @@
 local describe = require "p2pd.http.describe"
 local names = require "p2pd.transfer.names"
 local problem = require "p2pd.http.problem"
+local range = require "p2pd.http.range"
 local transfers = require "p2pd.http.transfers"
 local url = require "p2pd.http.url"
 
+local BYTES = "application/octet-stream"
 local STATUS = { EINVAL = 400, ENOENT = 404, ENOTDIR = 404, ELOOP = 404 }
 
 local PEER = { peer = { type = "string", description = "The node id of who has sent it." } }
@@ -33,18 +35,26 @@ local list_files = with_files(function(call, files)
   return call:send_json(200, { files = describe.list(found), truncated = more })
 end)
 
--- An answer that ends without its last chunk has failed.
+local function headers_of(path, validators)
+  local headers = { ["Accept-Ranges"] = "bytes", ["Content-Disposition"] =
+    "attachment; filename*=UTF-8''" .. url.encode((names.split(path))) }
+  for name, value in pairs(validators) do headers[name] = value end
+  return headers
+end
+
 local get_file = with_files(function(call, files)
   local path = path_of(call)
-  local file <close>, reason, code = files:read(path)
-  if not file then return problem_of(reason, code) end
-  local stream = call:begin(200, "application/octet-stream", { ["Content-Disposition"] =
-    "attachment; filename*=UTF-8''" .. url.encode((names.split(path))) })
-  while true do
-    local data, failed = file:read()
-    if not data and not failed then return stream:shutdown() end
-    if not data or not stream:write(data) then return end
+  local file <close>, size, mtime = files:read(path)
+  if not file then return problem_of(size, mtime) end
+  local validators = range.validators(size, mtime)
+  local headers, offset, length = headers_of(path, validators), nil, nil
+  if call.method == "GET" then offset, length = range.find(call.headers, size, validators) end
+  if offset == false then
+    return problem.new(416, "the file has no such part", nil, { ["Content-Range"] = "bytes */" .. size })
   end
+  if not offset then return call:send_file(200, BYTES, file, 0, size, headers) end
+  headers["Content-Range"] = ("bytes %d-%d/%d"):format(offset, offset + length - 1, size)
+  return call:send_file(206, BYTES, file, offset, length, headers)
 end)
 
 local remove_file = with_files(function(call, files)
@@ -62,8 +72,14 @@ return {
       schema = describe.object({ files = describe.array(describe.ref "File"),
         truncated = { type = "boolean" } }, { "files", "truncated" }) } } },
   { method = "GET", path = "/v1/files/{peer}/...", id = "getFile", tag = "files", handler = get_file,
-    params = PEER, waits = true, summary = "A file that a peer has sent. The further segments are its path.",
-    answers = { [200] = { description = "Its bytes.", type = "application/octet-stream" } } },
+    params = PEER, summary = "A file that a peer has sent, or one part of it (Range, If-Range). The further "
+      .. "segments are its path.",
+    answers = { [200] = { description = "Its bytes.", type = BYTES },
+      [206] = { description = "The part of it that was asked for.", type = BYTES },
+      [416] = { description = "It has no such part.", type = problem.TYPE } } },
+  { method = "HEAD", path = "/v1/files/{peer}/...", id = "headFile", tag = "files", handler = get_file,
+    params = PEER, summary = "What GET says of a file, without its bytes.",
+    answers = { [200] = { description = "Its size (Content-Length) and version (ETag, Last-Modified)." } } },
   { method = "DELETE", path = "/v1/files/{peer}/...", id = "removeFile", tag = "files", handler = remove_file,
     params = PEER, summary = "Removes a file that a peer has sent, or the beginning of one.",
     answers = { [204] = { description = "It is gone." } } },
