@@ -13,8 +13,8 @@ local NS = 1000000000
 -- @treturn string
 function range.date(seconds)
   local at = os.date("!*t", seconds)
-  return ("%s, %02d %s %d %02d:%02d:%02d GMT"):format(DAYS[at.wday], at.day, MONTHS[at.month], at.year, at.hour,
-    at.min, at.sec)
+  return ("%s, %02d %s %d %02d:%02d:%02d GMT"):format(DAYS[at.wday], at.day, MONTHS[at.month], at.year,
+    at.hour, at.min, at.sec)
 end
 
 --- What tells a version of a file, as headers.
