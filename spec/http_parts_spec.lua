@@ -122,7 +122,8 @@ describe("p2pd.http.range", function()
   local VALIDATORS = range.validators(1000, 1790000000500000000)
 
   it("tells versions", function()
-    assert.same({ ETag = '"18d75b8441c06500-3e8"', ["Last-Modified"] = "Mon, 21 Sep 2026 14:13:20 GMT" }, VALIDATORS)
+    assert.same({ ETag = '"18d75b8441c06500-3e8"', ["Last-Modified"] = "Mon, 21 Sep 2026 14:13:20 GMT" },
+      VALIDATORS)
     assert.equal("Sun, 06 Nov 1994 08:49:37 GMT", range.date(784111777)) -- RFC 9110 section 5.6.7
     assert.not_equal(VALIDATORS.ETag, range.validators(1000, 1790000000500000001).ETag)
   end)
@@ -132,7 +133,8 @@ describe("p2pd.http.range", function()
   end
 
   it("finds one part", function()
-    for value, part in pairs { ["bytes=0-0"] = { 0, 1 }, ["bytes=0-999"] = { 0, 1000 }, ["bytes=10-19"] = { 10, 10 },
+    for value, part in pairs { ["bytes=0-0"] = { 0, 1 }, ["bytes=0-999"] = { 0, 1000 },
+      ["bytes=10-19"] = { 10, 10 },
       ["bytes=990-"] = { 990, 10 }, ["bytes=990-5000"] = { 990, 10 }, ["bytes=-1"] = { 999, 1 },
       ["bytes=-5000"] = { 0, 1000 } } do
       assert.same(part, { find(value) }, value)
@@ -152,7 +154,9 @@ describe("p2pd.http.range", function()
   end)
 
   it("says that there is no such part", function()
-    for _, value in ipairs { "bytes=1000-", "bytes=1000-1001", "bytes=-0" } do assert.is_false((find(value))) end
+    for _, value in ipairs { "bytes=1000-", "bytes=1000-1001", "bytes=-0" } do
+      assert.is_false((find(value)))
+    end
     assert.is_false((find("bytes=0-", nil, 0)))
     assert.is_false((find("bytes=-5", nil, 0)))
   end)
