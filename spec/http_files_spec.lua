@@ -202,8 +202,8 @@ describe("p2pd.http", function()
       local head = asking:head()
       assert.same({ 200, "300000", whole.headers.etag }, { head.status, head.headers["content-length"],
         head.headers.etag })
-      client:send("GET", path .. "-none", { Authorization = "Bearer " .. far.token })
-      assert.equal(404, client:receive().status)
+      asking:send("GET", path .. "-none", { Authorization = "Bearer " .. far.token })
+      assert.equal(404, asking:receive().status)
     end, "anyone"))
 
     it("may be of unknown size, or empty", pair(function(near, far)
