@@ -348,6 +348,39 @@ describe("p2pd.http", function()
       assert.is_nil(next(near.node.dials))
     end))
 
+    -- The states that it goes through until it is over, as events tell them, and its last report.
+    local function follow(near, address)
+      local following <close> = near:begin("GET", "/v1/events")
+      following:head()
+      local begun = near:call("POST", "/v1/dials", ('{"address":"%s"}'):format(address))
+      assert.equal(202, begun.status)
+      local states, report = {}, nil
+      repeat
+        local line = assert(following.stream:read())
+        report = line:find '^data: .*"attempts"' and json.decode(line:sub(7))
+        if report then states[#states + 1] = report.state end
+      until report and (report.error or report.pipe)
+      return begun.json, states, report
+    end
+
+    it("by a code are there at once, and find the peer while they run", served.two(world, function(near, far)
+      local offer <close> = assert(require("p2pd.code").offer(far.node))
+      local begun, states, report = follow(near, offer.text)
+      assert.same({ "redeeming", offer.text }, { begun.state, begun.address })
+      assert.same({ "redeeming", "running", "connected" }, states)
+      assert.equal(far.node.id, near:call("GET", "/v1/pipes/" .. report.pipe).json.peer)
+      assert.equal(far.node.id, report.address:match "[^-]+$")
+    end))
+
+    it("by a code that is wrong fail", served.two(world, function(near, far)
+      local offer <close> = assert(require("p2pd.code").offer(far.node))
+      local _, states, report = follow(near, offer.text:match "^%d+" .. "-amber-canoe-violin")
+      assert.same({ "redeeming", "failed" }, states)
+      assert.same({ "EACCES", 0 }, { report.code, #report.attempts })
+      local typed = near:call("POST", "/v1/dials", '{"address":"4-ambre-canoe-violin"}')
+      assert.equal(400, typed.status)
+    end))
+
     it("lead to a pipe", served.two(world, function(near, far)
       local begun = near:call("POST", "/v1/dials", ('{"address":"%s"}'):format(far.node.address))
       local report

@@ -280,6 +280,18 @@ end
 -- reason
 -- @raise for an option that is not known or of a wrong kind, and for what is no strategy or policy
 function methods:connect(peer_address, given)
+  local made, failure = self:prepare_dial(peer_address, given)
+  if not made then return nil, failure end
+  return made:connect()
+end
+
+--- The first step of @{connect}: what it tries can be looked at while the second one, `connect()`, waits.
+-- @tparam string peer_address
+-- @tparam[opt] table given as for @{connect}
+-- @treturn p2pd.dial with `attempts`, as they are made; or nil and an error object
+-- @raise as @{connect}
+-- @local
+function methods:prepare_dial(peer_address, given)
   given = given or {}
   options.check(given, known.CONNECT, "connect")
   local secure = given.secure
@@ -294,14 +306,15 @@ function methods:connect(peer_address, given)
     own_policy = given.policy ~= nil,
     protocol = given.protocol,
   }
-  local made, failure
-  if given.exclusive or peer.node_id == self.id then
-    made, failure = dial.new(self, peer, chosen):run()
-  else
-    made, failure = self.open_sessions:connect(peer, chosen)
+  local is_alone = given.exclusive or peer.node_id == self.id
+  local made = dial.new(self, peer, chosen)
+  made.connect = function()
+    local pipe, failure
+    if is_alone then pipe, failure = made:run() else pipe, failure = self.open_sessions:connect(made, chosen) end
+    if pipe then self:tell_pipe(pipe, false) end
+    return pipe, failure
   end
-  if made then self:tell_pipe(made, false) end
-  return made, failure
+  return made
 end
 
 --- The sessions with peers: what carries the pipes that are not exclusive.

@@ -197,7 +197,7 @@ describe.SCHEMAS = {
     ["local"] = STRING, remote = STRING, received = INTEGER, sent = INTEGER, queued = INTEGER, rtt = NUMBER,
     age = NUMBER, session = STRING, attempts = array(ref "Attempt") }, { "id", "state", "peer", "accepted" }),
   Dial = object({ id = STRING, address = STRING, state = { type = "string",
-    enum = { "running", "connected", "failed", "canceled" } }, seconds = NUMBER, pipe = STRING,
+    enum = { "redeeming", "running", "connected", "failed", "canceled" } }, seconds = NUMBER, pipe = STRING,
       error = STRING,
     code = STRING, attempts = array(ref "Attempt") }, { "id", "address", "state", "seconds", "attempts" }),
   Transfer = object({ id = STRING, direction = { type = "string", enum = { "send", "receive" } },
@@ -215,14 +215,23 @@ describe.SCHEMAS = {
     { "type", "title", "status", "detail" }),
 }
 
---- Whom a request means.
+--- Whom a request means: an address is known at once, a code's is to be found.
+-- @tparam node node
+-- @tparam string text an address, a node id, a contact's name, a code, or "self"
+-- @treturn table as @{p2pd.whom.find} gives it; or nil, message, code
+function describe.find_whom(node, text)
+  if text == "self" then return { address = node.address } end
+  return whom.find(text, { settings = node.settings, insecure = node.insecure })
+end
+
+--- Whom a request means. Waits for a code's address.
 -- @tparam node node
 -- @tparam string text an address, a node id, a contact's name, a code, or "self"
 -- @treturn string the address to dial; or nil, message, code
 -- @treturn boolean whether it is this node's own
 function describe.resolve(node, text)
   if text == "self" then return node.address, true end
-  local found, reason, code = whom.find(text, { settings = node.settings, insecure = node.insecure })
+  local found, reason, code = describe.find_whom(node, text)
   local address
   if found then address, reason, code = found:reach(node) end
   if not address then return nil, reason, code end

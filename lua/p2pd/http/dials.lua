@@ -23,32 +23,18 @@ local function drop_old(self)
   while #self.order > dials.KEPT_MAX do
     local oldest
     for i, entry in ipairs(self.order) do
-      if entry.state ~= "running" then oldest = i break end
+      if entry.ended then oldest = i break end
     end
     if not oldest then return end
     self.by_id[table.remove(self.order, oldest).id] = nil
   end
 end
 
--- -- what a dial is at
-
--- The node's dials are told apart by what they are for; one to a peer waits for another to it.
-local function find_own(self, entry)
-  if entry.dial then return entry.dial end
-  for one in pairs(self.service.node.dials) do
-    if one.peer.node_id == entry.peer and one.started >= entry.started then
-      entry.dial = one
-      return one
-    end
-  end
-end
-
 --- A dial's report.
 -- @tparam table entry
 -- @treturn table
-function Dials:report(entry)
-  local own = entry.state == "running" and find_own(self, entry)
-  local attempts = own and own.attempts or entry.attempts
+function Dials.report(_, entry)
+  local attempts = entry.dial and entry.dial.attempts or entry.attempts
   return {
     id = entry.id, address = entry.address, state = entry.state, pipe = entry.pipe, error = entry.error,
     code = entry.code, attempts = describe.attempts(attempts),
@@ -78,24 +64,44 @@ local function finish(self, entry, state)
   drop_old(self)
 end
 
--- What is raised is about the options: a strategy or a policy that there is not.
-local function connect(self, entry, options)
-  local ok, pipe, failure = pcall(self.service.node.connect, self.service.node, entry.address, options)
-  if not ok then
-    entry.error, entry.code = tostring(pipe):gsub("^[^:]+:%d+: ", ""), "EINVAL"
-  elseif not pipe then
-    entry.error, entry.code, entry.attempts = tostring(failure), failure.code, failure.attempts
-  else
-    entry.attempts, entry.strategy = pipe.attempts, pipe.strategy
-    return pipe
-  end
+local function fail(entry, reason, code, attempts)
+  entry.error, entry.code, entry.attempts = reason, code, attempts
 end
 
-local function run(self, entry, options)
+-- A code is redeemed once: so its address is the dial's from then on.
+local function redeem(self, entry, found)
+  local address, reason, code = found:reach(self.service.node)
+  if not address then return fail(entry, reason, code) end
+  entry.address, entry.state, entry.is_found = address, "running", true
+  tell(self, entry)
+  return true
+end
+
+-- What is raised is about the options: a strategy or a policy that there is not.
+local function prepare(self, entry, options)
+  local node = self.service.node
+  local ok, made, failure = pcall(node.prepare_dial, node, entry.address, options)
+  if not ok then return fail(entry, tostring(made):gsub("^[^:]+:%d+: ", ""), "EINVAL") end
+  if not made then return fail(entry, tostring(failure), failure.code, failure.attempts) end
+  entry.dial = made
+  return made
+end
+
+local function connect(self, entry, found, options)
+  if not entry.is_found and not redeem(self, entry, found) then return end
+  local made = prepare(self, entry, options)
+  if not made then return end
+  local pipe, failure = made:connect()
+  if not pipe then return fail(entry, tostring(failure), failure.code, failure.attempts) end
+  entry.attempts, entry.strategy = pipe.attempts, pipe.strategy
+  return pipe
+end
+
+local function run(self, entry, found, options)
   local _ <close> = setmetatable({}, { __close = function()
-    if entry.state == "running" then finish(self, entry, "canceled") end
+    if not entry.ended then finish(self, entry, "canceled") end
   end })
-  local pipe = connect(self, entry, options)
+  local pipe = connect(self, entry, found, options)
   local kept = pipe and self.service.pipes:add(pipe, false)
   if kept and problem.is(kept) then
     entry.error, kept = kept.detail, nil
@@ -107,23 +113,23 @@ end
 
 local function begin(self, body)
   if self.running >= dials.RUNNING_MAX then return problem.new(503, "too many dials run") end
-  local whom, reason, code = describe.resolve(self.service.node, body.address)
-  if not whom then return problem.new(400, reason, code) end
-  local entry = { id = id.new(), address = whom, state = "running", started = core.clock.monotonic(),
-    peer = whom:match "[^-]+$" }
+  local found, reason, code = describe.find_whom(self.service.node, body.address)
+  if not found then return problem.new(400, reason, code) end
+  local entry = { id = id.new(), address = found.address or found.code, is_found = found.address ~= nil,
+    state = found.address and "running" or "redeeming", started = core.clock.monotonic() }
   self.by_id[entry.id], self.running = entry, self.running + 1
   table.insert(self.order, entry)
   tell(self, entry)
-  return entry
+  return entry, found
 end
 
---- Dials in the background.
+--- Dials in the background. An address that is a code is found there, too.
 -- @tparam table body address, strategies, policy, protocol, timeout, exclusive
 -- @treturn table entry; or a problem
 function Dials:start(body)
-  local entry = begin(self, body)
+  local entry, found = begin(self, body)
   if problem.is(entry) then return entry end
-  entry.task = self.tasks:detach(run, self, entry, options_of(body))
+  entry.task = self.tasks:detach(run, self, entry, found, options_of(body))
   return entry
 end
 
@@ -131,10 +137,11 @@ end
 -- @tparam table body as for @{start}
 -- @treturn table the pipe's entry; or a problem
 function Dials:connect(body)
-  local entry = begin(self, body)
+  local entry, found = begin(self, body)
   if problem.is(entry) then return entry end
-  local kept = run(self, entry, options_of(body))
-  return kept or problem.of(entry.error, entry.code)
+  local kept = run(self, entry, found, options_of(body))
+  if kept then return kept end
+  return entry.is_found and problem.of(entry.error, entry.code) or problem.new(400, entry.error, entry.code)
 end
 
 --- Ends a dial that runs, or forgets its report.

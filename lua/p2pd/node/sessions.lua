@@ -123,14 +123,12 @@ local function open(found, options, made)
 end
 
 --- Gives a pipe to a peer: a stream of the session that there is, or of one that a dial begins.
--- @tparam table peer a parsed address
--- @tparam table options as for p2pd.dial.new, and own_policy (whether the policy is this connect's own:
+-- @tparam dial made
+-- @tparam table options what it was made with, and own_policy (whether the policy is this connect's own:
 -- then it is dialed in any case)
 -- @treturn pipe; or nil and an error object
--- @raise as p2pd.dial.new
-function Sessions:connect(peer, options)
-  local key = key_of(peer.node_id, options.secure)
-  local made = dial.new(self.node, peer, options)
+function Sessions:connect(made, options)
+  local key = key_of(made.peer.node_id, options.secure)
   while self.dialing[key] and not serves(self.by_key[key], options) and not made.deadline:has_passed() do
     self.dialing[key]:wait(made.deadline:left())
   end

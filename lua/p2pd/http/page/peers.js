@@ -96,7 +96,9 @@ const isReused = (dial) => dial.state === "connected" &&
 // The table tells what became of each attempt; the error repeats it in parentheses.
 const reasonOf = (dial) => (dial.attempts.length ? dial.error.replace(/ \(.*$/s, "") : dial.error);
 
-const STATES = { running: "trying", connected: "connected", failed: "failed", canceled: "canceled" };
+const STATES = { redeeming: "looking for who has this code", running: "trying", connected: "connected", failed: "failed", canceled: "canceled" };
+
+const isUnderWay = (dial) => dial.state === "redeeming" || dial.state === "running";
 
 function attemptRows(dial) {
   const whole = Math.max(dial.seconds, 0.001, ...dial.attempts.map((one) => (one.began || 0) + (one.seconds || 0)));
@@ -119,7 +121,7 @@ function createDial(dial) {
     make("table", { class: "waterfall" }, make("caption", null, "What was tried, from left to right in time"), make("tbody")),
     make("button", { type: "button", class: "quiet", onclick: () => ask("DELETE", `/v1/dials/${dial.id}`).catch(() => {})
       .then(() => {
-        if (dials.get(dial.id).state !== "running") dials.delete(dial.id);
+        if (!isUnderWay(dials.get(dial.id))) dials.delete(dial.id);
         showDials();
       }) }));
   return item;
@@ -131,12 +133,12 @@ function updateDial(item, dial) {
   item.shown = text;
   const [title, state, table, button] = item.children, name = nameOf(idOf(dial.address));
   say(title, name);
-  const after = isReused(dial) ? " by the session that was there" : dial.state === "running" ? "" : ` after ${duration(dial.seconds)}`;
+  const after = isReused(dial) ? " by the session that was there" : isUnderWay(dial) ? "" : ` after ${duration(dial.seconds)}`;
   say(state, `${STATES[dial.state]}${after}${dial.error ? `: ${reasonOf(dial)}` : ""}`);
   state.className = `state ${dial.state === "connected" ? "good" : dial.state === "failed" ? "bad" : ""}`;
   table.hidden = dial.attempts.length === 0 || isReused(dial);
   table.tBodies[0].replaceChildren(...attemptRows(dial));
-  say(button, dial.state === "running" ? "Cancel" : "Forget");
+  say(button, isUnderWay(dial) ? "Cancel" : "Forget");
   button.setAttribute("aria-label", `${button.textContent} the attempt to connect to ${name}`);
 }
 
@@ -148,7 +150,7 @@ function showDials() {
 /** A dial's report has come, by an event or an answer. */
 export function noteDial(report) {
   const known = dials.get(report.id);
-  if (known && known.state !== "running" && report.state === "running") return;
+  if (known && !isUnderWay(known) && isUnderWay(report)) return;
   noteAddress(report.address);
   dials.set(report.id, report);
   showDials();
@@ -160,11 +162,11 @@ async function watch(id) {
     try {
       const report = await ask("GET", `/v1/dials/${id}`);
       noteDial(report);
-      if (report.state !== "running") return report;
+      if (!isUnderWay(report)) return report;
     } catch (failure) {
       if (failure.status) {
         const known = dials.get(id);
-        if (known && known.state === "running") noteDial({ ...known, state: "canceled" });
+        if (known && isUnderWay(known)) noteDial({ ...known, state: "canceled" });
         return null;
       }
     }
@@ -317,6 +319,6 @@ export async function start(given) {
   find("connect-form").addEventListener("submit", connect);
   for (const report of (await ask("GET", "/v1/dials")).dials) {
     noteDial(report);
-    if (report.state === "running") watch(report.id);
+    if (isUnderWay(report)) watch(report.id);
   }
 }
