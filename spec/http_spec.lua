@@ -354,7 +354,7 @@ describe("p2pd.http", function()
       following:head()
       local begun = near:call("POST", "/v1/dials", ('{"address":"%s"}'):format(address))
       assert.equal(202, begun.status)
-      local states, report = {}, nil
+      local states, report = {}
       repeat
         local line = assert(following.stream:read())
         report = line:find '^data: .*"attempts"' and json.decode(line:sub(7))

@@ -310,7 +310,11 @@ function methods:prepare_dial(peer_address, given)
   local made = dial.new(self, peer, chosen)
   made.connect = function()
     local pipe, failure
-    if is_alone then pipe, failure = made:run() else pipe, failure = self.open_sessions:connect(made, chosen) end
+    if is_alone then
+      pipe, failure = made:run()
+    else
+      pipe, failure = self.open_sessions:connect(made, chosen)
+    end
     if pipe then self:tell_pipe(pipe, false) end
     return pipe, failure
   end
