@@ -17,7 +17,7 @@ describe("the command", function()
       node = { "--settings", "--interface", "--name", "--force", "--port", "--no-port-mapping",
         "--echo" },
       serve = { "--settings", "--interface", "--name", "--force", "--port", "--no-port-mapping", "--http",
-        "--http-socket", "--token-file", "--allow-null-origin", "--files", "--take-files" },
+        "--http-socket", "--http-host", "--token-file", "--allow-null-origin", "--files", "--take-files" },
       connect = { "--settings", "--interface", "--name", "--force", "--strategies", "--policy", "--timeout",
         "--json", "--explain", "--retry", "--resume", "--verbose" },
       ping = { "--settings", "--interface", "--name", "--force", "--count", "--interval",

@@ -58,6 +58,25 @@ describe("p2pd.http", function()
       end
     end))
 
+    it("takes a proxy's name, and then asks for the token everywhere", one(function(near)
+      local host = { Host = "P2PD.example.org" }
+      assert.equal(200, near:call("GET", "/v1/node", nil, host).status)
+      assert.equal(200, near:call("GET", "/version", nil, { Host = "p2pd.example.org:443" }).status)
+      assert.equal(401, client.request(near.port, "GET", "/version", host).status)
+      assert.equal(200, client.request(near.port, "GET", "/", host).status)
+      assert.equal(421, near:call("GET", "/v1/node", nil, { Host = "evil.p2pd.example.org" }).status)
+      assert.equal(403, near:call("GET", "/v1/node", nil, { Host = host.Host, Origin = "http://evil.example" }).status)
+      assert.equal(200, near:call("GET", "/v1/node", nil, { Host = "p2pd.example.org",
+        Origin = "https://p2pd.example.org" }).status)
+    end, { hosts = { "P2pd.example.org" } }))
+
+    it("takes no names that are none", one(function(near)
+      for _, name in ipairs { "", "a/b", "a:80", "http://a", "a b", "*", ("a"):rep(300), 1 } do
+        assert.has_error(function() http.serve(near.node, { hosts = { name } }) end)
+      end
+      assert.has_error(function() http.serve(near.node, { hosts = "a" }) end)
+    end))
+
     it("refuses what foreign pages send", one(function(near)
       local own = "http://localhost"
       for _, headers in ipairs { { Origin = "http://evil.example" }, { Origin = "null" }, { Origin = "" },

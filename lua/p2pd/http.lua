@@ -27,6 +27,14 @@ local http = {}
 
 http.PORT = 12333 -- P2PD's
 
+local function are_hosts(value)
+  if type(value) ~= "table" then return false end
+  for _, name in ipairs(value) do
+    if not guard.host_name(name) then return false end
+  end
+  return true
+end
+
 local KNOWN = {
   ip = options.is_a "string",
   port = options.PORT,
@@ -36,6 +44,7 @@ local KNOWN = {
   head = options.is_a "number",
   idle = options.SECONDS,
   allow_null_origin = options.BOOLEAN,
+  hosts = { "a list of names of hosts", are_hosts },
   files = options.is_a "string",
   take_files = { "nobody, contacts or anyone", function(value) return inbox.RULES[value] end },
 }
@@ -129,7 +138,14 @@ local Server = { __name = "p2pd.http.server" }
 Server.__index = Server
 
 local function names_of(given)
-  return given.ip and { [given.ip] = true, ["[" .. given.ip .. "]"] = true } or {}
+  local names = given.ip and { [given.ip] = true, ["[" .. given.ip .. "]"] = true } or {}
+  for _, name in ipairs(given.hosts or {}) do names[guard.host_name(name)] = true end
+  return names
+end
+
+-- Whether others than this host's users may get here, by themselves or by a proxy.
+local function is_public(given)
+  return given.ip ~= nil and not guard.is_loopback(given.ip) or given.hosts ~= nil and #given.hosts > 0
 end
 
 -- The part that sends and receives files, when there is a folder for them.
@@ -146,7 +162,7 @@ local function make(node, given)
     node = node, token = given.token or token.new(), tasks = task.group(),
     pipes = pipes.new(), named = named.new(), feed = feed.new(node), schemas = describe.SCHEMAS,
     rules = { names = names_of(given), allow_null_origin = given.allow_null_origin or false,
-      is_public = given.ip ~= nil and not guard.is_loopback(given.ip) },
+      is_public = is_public(given) },
     listeners = {},
   }, Server)
   local routes = http.routes()
@@ -171,7 +187,8 @@ end
 -- @tparam node node
 -- @tparam[opt] table given ip ("127.0.0.1", when there is no path) and port (12333; 0: any), path (of a unix
 -- socket, mode 0600), token (of one's own), allow_null_origin (pages that are files may use P2PD's paths, and
--- so may sandboxed frames of any page), files (a folder for what peers send, made when it is needed: the
+-- so may sandboxed frames of any page), hosts (further names of this server's, by which a proxy in front passes
+-- requests on: then every path asks for the token), files (a folder for what peers send, made when it is needed: the
 -- server then takes pipes of files/1; without one no files are sent or received), take_files (whose files
 -- are taken without asking: "nobody", else "contacts" or "anyone"), connections, head, idle
 -- (see core.http.listen)

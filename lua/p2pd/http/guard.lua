@@ -25,6 +25,14 @@ function guard.is_loopback(ip)
   return ip == "::1" or ip:find "^127%." ~= nil
 end
 
+--- A host's name, as @{is_own_host} wants those that are ours.
+-- @tparam any text
+-- @treturn ?string in lower case; nil: it is none
+function guard.host_name(text)
+  local name = type(text) == "string" and #text <= 253 and text:lower() or ""
+  if name:find "^[%w][%w.-]*$" or name:find "^%[[%x:.]+%]$" then return name end
+end
+
 --- Whether a `Host` may be meant for us.
 -- @tparam ?string value nil: only what is no browser leaves it out
 -- @tparam table names further names that are ours, as a set
