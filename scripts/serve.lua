@@ -22,8 +22,8 @@ parser:option("--http", "Where to listen (127.0.0.1:12333; port 0: any free one)
 parser:option("--http-socket", "Listen on this unix socket, too (mode 0600)."):argname "PATH"
 parser:option("--token-file", "Use the token in this file, which nobody else may read (without it: a new "
   .. "one, written to $XDG_RUNTIME_DIR/p2pd). An address that is not loopback needs it."):argname "FILE"
-parser:option("--http-host", "Answer to this name, too: a proxy in front passes it on as Host. Every path then "
-  .. "asks for the token; may be given again."):argname "NAME":count "*":convert(host_name)
+parser:option("--http-host", "Answer to this name, too: a proxy in front passes it on as Host. Every path "
+  .. "then asks for the token; may be given again."):argname "NAME":count "*":convert(host_name)
 parser:flag("--allow-null-origin", "Let pages that are files use P2PD's paths, as P2PD does. Any web page "
   .. "can have such an origin for a part of itself: it could then use your connections.")
 parser:option("--files", "The folder for files that peers send ($XDG_DATA_HOME/p2pd/files, else "
@@ -40,8 +40,8 @@ end
 local function options_of(args, own_token)
   local where = args.http or not args.http_socket and { ip = "127.0.0.1", port = http.PORT } or {}
   return { ip = where.ip, port = where.port, path = args.http_socket, token = own_token,
-    allow_null_origin = args.allow_null_origin, hosts = args.http_host, files = args.files or files.default_path(),
-    take_files = args.take_files }
+    allow_null_origin = args.allow_null_origin, hosts = args.http_host,
+    files = args.files or files.default_path(), take_files = args.take_files }
 end
 
 -- The file with a token that is new; nil when the user has one.

@@ -65,7 +65,8 @@ describe("p2pd.http", function()
       assert.equal(401, client.request(near.port, "GET", "/version", host).status)
       assert.equal(200, client.request(near.port, "GET", "/", host).status)
       assert.equal(421, near:call("GET", "/v1/node", nil, { Host = "evil.p2pd.example.org" }).status)
-      assert.equal(403, near:call("GET", "/v1/node", nil, { Host = host.Host, Origin = "http://evil.example" }).status)
+      local foreign = { Host = host.Host, Origin = "http://evil.example" }
+      assert.equal(403, near:call("GET", "/v1/node", nil, foreign).status)
       assert.equal(200, near:call("GET", "/v1/node", nil, { Host = "p2pd.example.org",
         Origin = "https://p2pd.example.org" }).status)
     end, { hosts = { "P2pd.example.org" } }))

@@ -187,11 +187,11 @@ end
 -- @tparam node node
 -- @tparam[opt] table given ip ("127.0.0.1", when there is no path) and port (12333; 0: any), path (of a unix
 -- socket, mode 0600), token (of one's own), allow_null_origin (pages that are files may use P2PD's paths, and
--- so may sandboxed frames of any page), hosts (further names of this server's, by which a proxy in front passes
--- requests on: then every path asks for the token), files (a folder for what peers send, made when it is needed: the
--- server then takes pipes of files/1; without one no files are sent or received), take_files (whose files
--- are taken without asking: "nobody", else "contacts" or "anyone"), connections, head, idle
--- (see core.http.listen)
+-- so may sandboxed frames of any page), hosts (further names of this server's, by which a proxy in front
+-- passes requests on: then every path asks for the token), files (a folder for what peers send, made when it
+-- is needed: the server then takes pipes of files/1; without one no files are sent or received), take_files
+-- (whose files are taken without asking: "nobody", else "contacts" or "anyone"), connections, head, idle (see
+-- core.http.listen)
 -- @treturn server `token`, `url`, `getsockname()`, `close()`; or nil, message, code (ELIBACC: libmicrohttpd
 -- is not there)
 -- @raise for an option that is not known or of a wrong kind; for an address that is not loopback without a
