@@ -3,8 +3,8 @@
 local config = require "p2pd.config"
 local core = require "p2pd.core"
 local endpoint = require "p2pd.endpoint"
-local node = require "p2pd.node"
 local output = require "p2pd.cli.output"
+local p2pd = require "p2pd"
 local strategy = require "p2pd.strategy"
 local task = require "p2pd.task"
 local whom = require "p2pd.whom"
@@ -329,7 +329,7 @@ end
 -- @tparam[opt] table more options
 -- @treturn ?node
 function cli.start_node(args, more)
-  local made, reason, code = node.new(cli.node_options(args, more))
+  local made, reason, code = p2pd.node(cli.node_options(args, more))
   if not made then cli.say("%s%s", reason, code == "EBUSY" and " (--force runs another)" or "") end
   return made
 end

@@ -27,40 +27,58 @@ local p2pd = {
   condition = task.condition,
   after = timer.after,
   every = timer.every,
-
-  --- A function that starts a node; see @{p2pd.node}.
-  node = require("p2pd.node").new,
-
-  --- Peer addresses: `parse` and `format`; see @{p2pd.address}.
-  address = require "p2pd.address",
-
-  --- Codes to read out, by which two nodes find each other; see @{p2pd.code}.
-  code = require "p2pd.code",
-
-  --- Files and folders over a pipe; see @{p2pd.transfer}.
-  transfer = require "p2pd.transfer",
-
-  --- Network time; see @{p2pd.clock}.
-  clock = require "p2pd.clock",
-
-  --- Names for peers; see @{p2pd.contacts}.
-  contacts = require "p2pd.contacts",
-
-  --- The connection policies; see @{p2pd.policy}.
-  policy = require "p2pd.policy",
-
-  --- Other programs; see @{p2pd.process}.
-  process = require "p2pd.process",
-
-  --- TCP and unix sockets: `connect` and `listen`; see @{p2pd.tcp}.
-  tcp = require "p2pd.tcp",
 }
 
-local STREAMS = { stdin = standard.input, stdout = standard.output }
+local function module(name)
+  return function() return require(name) end
+end
+
+-- What is loaded when it is used first: who only waits needs no node.
+local PARTS = {
+  --- A function that starts a node; see @{p2pd.node}.
+  node = function() return require("p2pd.node").new end,
+
+  --- Peer addresses: `parse` and `format`; see @{p2pd.address}.
+  address = module "p2pd.address",
+
+  --- Codes to read out, by which two nodes find each other; see @{p2pd.code}.
+  code = module "p2pd.code",
+
+  --- Files and folders over a pipe; see @{p2pd.transfer}.
+  transfer = module "p2pd.transfer",
+
+  --- Network time; see @{p2pd.clock}.
+  clock = module "p2pd.clock",
+
+  --- Names for peers; see @{p2pd.contacts}.
+  contacts = module "p2pd.contacts",
+
+  --- The connection policies; see @{p2pd.policy}.
+  policy = module "p2pd.policy",
+
+  --- Other programs; see @{p2pd.process}.
+  process = module "p2pd.process",
+
+  --- TCP and unix sockets: `connect` and `listen`; see @{p2pd.tcp}.
+  tcp = module "p2pd.tcp",
+
+  stdin = standard.input,
+  stdout = standard.output,
+}
+
+local IS_ASKED_AGAIN = { stdin = true, stdout = true } -- the output is flushed each time
 
 standard.watch_input()
 
-return setmetatable(p2pd, { __index = function(_, name)
-  local open = STREAMS[name]
-  return open and open()
-end })
+local names = {}
+for _, part in ipairs { p2pd, PARTS } do
+  for name in pairs(part) do names[#names + 1] = name end
+end
+
+local function load_part(_, name)
+  local value = PARTS[name] and PARTS[name]()
+  if not IS_ASKED_AGAIN[name] then p2pd[name] = value end
+  return value
+end
+
+return setmetatable(p2pd, { __name = "p2pd", __dir = names, __index = load_part })
