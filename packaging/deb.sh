@@ -30,6 +30,9 @@ done
 gzip -9nf "$root/usr/share/man/man1/p2pd.1" "$doc/CHANGELOG.md"
 mv "$doc/CHANGELOG.md.gz" "$doc/changelog.gz"
 mv "$doc/LICENSE" "$doc/copyright"
+# These are Debian's names: what links to them follows.
+find "$doc" -name '*.md' -exec sed -i -e 's,\(]([./]*\)CHANGELOG\.md,\1changelog.gz,g' \
+	-e 's,\(]([./]*\)LICENSE),\1copyright),g' {} +
 # What is linked statically, with its own terms.
 for package in libpaho-mqtt-dev liblua5.4-dev; do
 	cp "/usr/share/doc/$package/copyright" "$doc/copyright.$package"

@@ -59,6 +59,19 @@ describe("what is packed", function()
   end)
 end)
 
+-- What the pages lead to and show is there, too.
+local function check_links(folder)
+  local count = 0
+  for path in output_of("find '" .. folder .. "' -name '*.md'"):gmatch "[^\n]+" do
+    for target in helper.read(path):gmatch "%]%(([%w_./-]+)%)" do
+      count = count + 1
+      assert.is_truthy(lfs.attributes(path:match "^.*/" .. target, "mode"), path .. ": " .. target)
+    end
+  end
+  assert.is_true(count > 20)
+  assert.is_truthy(lfs.attributes(folder .. "docs/terminal.svg", "mode"))
+end
+
 describe("what is installed", function()
   teardown(helper.close_all)
 
@@ -68,19 +81,6 @@ describe("what is installed", function()
     "share/bash-completion/completions/p2pd",
     "share/doc/p2pd/LICENSE", "share/doc/p2pd/CHANGELOG.md", "share/doc/p2pd/docs/protocol.md",
   }
-
-  -- What the pages lead to and show is there, too.
-  local function check_links(folder)
-    local count = 0
-    for path in output_of("find '" .. folder .. "' -name '*.md'"):gmatch "[^\n]+" do
-      for target in helper.read(path):gmatch "%]%(([%w_./-]+)%)" do
-        count = count + 1
-        assert.is_truthy(lfs.attributes(path:match "^.*/" .. target, "mode"), path .. ": " .. target)
-      end
-    end
-    assert.is_true(count > 20)
-    assert.is_truthy(lfs.attributes(folder .. "docs/terminal.svg", "mode"))
-  end
 
   it("has command, module, manual, completion and documents, which lead to each other", function()
     local root = helper.scratch()
@@ -121,5 +121,7 @@ describe("the Debian package", function()
     for _, path in ipairs { "usr/bin/p2pd", "man/man1/p2pd.1.gz", "completions/p2pd", "p2pd/core.so" } do
       assert.matches(path .. "\n", list, 1, true, said)
     end
+    output_of(("dpkg-deb -x '%s' '%s/unpacked' 2>&1"):format(file, root))
+    check_links(root .. "/unpacked/usr/share/doc/p2pd/")
   end)
 end)
