@@ -2,9 +2,9 @@
 local p2pd = require "p2pd"
 local cli = require "p2pd.cli"
 local footprint = require "p2pd.cli.footprint"
-local serving = require "p2pd.cli.serving"
+local command = require "p2pd.http.command"
 
-local parser = serving.add_options(cli.add_acceptor_options(cli.add_node_options(cli.parser("serve",
+local parser = command.add_options(cli.add_acceptor_options(cli.add_node_options(cli.parser("serve",
   "Run a node that programs use over HTTP: JSON at /v1, and the paths of P2PD's REST API; and a page for "
   .. "browsers. The first line printed is its URL: behind its # is the token that /v1 asks for. docs/http.md "
   .. "tells the rest."))))
@@ -15,11 +15,11 @@ local function fail(reason)
 end
 
 local function main(args)
-  local token, no_token = serving.token(args)
+  local token, no_token = command.token(args)
   if no_token then return fail(no_token) end
   local node <close> = cli.start_node(args, { background = true })
   if not node then return cli.FAILED end
-  local served <close>, reason = serving.open(node, args, token)
+  local served <close>, reason = command.open(node, args, token)
   if not served then return fail(reason) end
   for _, line in ipairs(served:lines()) do cli.print(line) end
   p2pd.spawn(footprint.keep_small, node)
@@ -31,7 +31,7 @@ end
 
 local args, status = cli.parse(parser, ...)
 if not args then return status end
-local ok, fault = serving.check(args)
+local ok, fault = command.check(args)
 if ok then return cli.run(main, args) end
 cli.say("%s", fault)
 return cli.USAGE

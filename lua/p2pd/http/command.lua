@@ -1,5 +1,5 @@
 --- What `p2pd serve` is told about HTTP: where, for whom, and what becomes of files.
--- @classmod p2pd.cli.serving
+-- @classmod p2pd.http.command
 local cli = require "p2pd.cli"
 local files = require "p2pd.http.files"
 local guard = require "p2pd.http.guard"
@@ -7,10 +7,10 @@ local http = require "p2pd.http"
 local task = require "p2pd.task"
 local token = require "p2pd.http.token"
 
-local serving = {}
+local command = {}
 
-local Serving = { __name = "p2pd.cli.serving" }
-Serving.__index = Serving
+local Served = { __name = "p2pd.http.command" }
+Served.__index = Served
 
 local function host_name(text)
   local name = guard.host_name(text)
@@ -21,7 +21,7 @@ end
 --- The options.
 -- @param parser an argparse parser
 -- @return the parser
-function serving.add_options(parser)
+function command.add_options(parser)
   parser:option("--http", "Where to listen (127.0.0.1:12333; port 0: any free one)."):argname "IP:PORT"
     :convert(cli.place)
   parser:option("--http-socket", "Listen on this unix socket, too (mode 0600)."):argname "PATH"
@@ -42,7 +42,7 @@ end
 --- Whether the options go together.
 -- @tparam table args
 -- @treturn boolean true; or nil and what is wrong
-function serving.check(args)
+function command.check(args)
   if not args.http or guard.is_loopback(args.http.ip) or args.token_file then return true end
   return nil, ("others can reach %s: --token-file is needed"):format(args.http.ip)
 end
@@ -50,7 +50,7 @@ end
 --- The user's token.
 -- @tparam table args
 -- @treturn ?string nil when he has none; nil, message when its file can't be used
-function serving.token(args)
+function command.token(args)
   if args.token_file then return token.read(args.token_file) end
 end
 
@@ -65,8 +65,8 @@ end
 -- @tparam node node
 -- @tparam table args
 -- @tparam ?string own_token the user's
--- @treturn serving to be closed (`<close>`); or nil and the reason
-function serving.open(node, args, own_token)
+-- @treturn served to be closed (`<close>`); or nil and the reason
+function command.open(node, args, own_token)
   local server, reason = http.serve(node, options_of(args, own_token))
   if not server then return nil, reason end
   local held <close> = task.hold(server)
@@ -74,23 +74,23 @@ function serving.open(node, args, own_token)
   if not own_token then file, no_file = token.publish(server.port or "socket", server.token) end
   if no_file then return nil, no_file end
   held:release()
-  return setmetatable({ server = server, file = file, path = args.http_socket }, Serving)
+  return setmetatable({ server = server, file = file, path = args.http_socket }, Served)
 end
 
 --- How it is reached: the page's URL, with a token that is new, and that token's file.
 -- @treturn {string,...} lines
-function Serving:lines()
+function Served:lines()
   local url = self.server.url
   if url and self.file then url = ("%s#%s"):format(url, self.server.token) end
   return { url or self.path, self.file and "token: " .. self.file.path }
 end
 
 --- Ends it, and takes the token's file away.
-function Serving:close()
+function Served:close()
   if self.file then self.file:close() end
   self.server:close()
 end
 
-Serving.__close = Serving.close
+Served.__close = Served.close
 
-return serving
+return command
