@@ -1,9 +1,9 @@
 /*
  * A frame is written whole into a buffer, which then leaves as fast as the transport below takes
- * it. Frames are read as they come: the bytes of one are handed on before its end is there, and
- * where they can be read straight to where they are wanted they are. Pings are answered, and the
- * peer's close frame is the end of what can be read. Who breaks the rules is told so by a close
- * frame of ours.
+ * it. Frames are read as they come: the bytes of one are handed on before its end is there. No more
+ * is read from below than what is wanted, so that little is left to be kept: the beginning of a
+ * head. Pings are answered, and the peer's close frame is the end of what can be read. Who breaks
+ * the rules is told so by a close frame of ours.
  *
  * Where a read has left bytes here that came from below, nobody below will tell of them: a zero
  * timer does.
@@ -19,13 +19,14 @@
 #include "host/websocket/frame.h"
 
 #define WRITE_MAX ((size_t)64 * 1024) /* payload bytes of a frame of ours */
-#define READ_BYTES (16 * 1024)        /* from below, at once, where a head may be among them */
+#define READ_MAX ((size_t)64 * 1024)  /* bytes from below at once */
+#define KEPT_MAX 256                  /* of a frame that is not all there: a control frame's */
 #define QUEUE_MAX (64 * 1024) /* answers to pings that wait; more is a peer that does not read */
 #define REASON_MAX (FRAME_CONTROL_MAX - 2)
 
 struct websocket {
     struct transport base, *lower;
-    struct buffer in, out; /* raw, from and to below */
+    struct buffer in, out; /* raw: left of what came from below, and to go there */
     bool is_client;
     uint64_t left, at; /* payload bytes of the present data frame: to be read, and read so far */
     uint8_t mask[4];   /* its mask */
@@ -117,11 +118,22 @@ static int fail(struct websocket *w, int code, const char *reason) {
     return w->error = -EPROTO;
 }
 
-static int take_control(struct websocket *w, const struct frame_head *head) {
+/* Bytes from below, of which those that were used are taken off. */
+struct raw {
+    char *data;
+    size_t len;
+};
+
+static void use(struct raw *raw, size_t n) {
+    raw->data += n;
+    raw->len -= n;
+}
+
+static int take_control(struct websocket *w, const struct frame_head *head, struct raw *raw) {
     size_t len = (size_t)head->length;
-    if (w->in.len < head->size + len)
+    if (raw->len < head->size + len)
         return 0;
-    char *payload = w->in.data + w->in.head + head->size;
+    char *payload = raw->data + head->size;
     frame_mask(payload, len, head->mask, 0);
     if (head->opcode == FRAME_PING && !w->closed && w->out.len < QUEUE_MAX)
         put_frame(w, FRAME_PONG, payload, len);
@@ -129,18 +141,18 @@ static int take_control(struct websocket *w, const struct frame_head *head) {
         put_close(w, frame_answer_close((const uint8_t *)payload, len), "");
         w->ended = true;
     }
-    buffer_consume(&w->in, head->size + len);
+    use(raw, head->size + len);
     return 1;
 }
 
-static int begin_data(struct websocket *w, const struct frame_head *head) {
+static int begin_data(struct websocket *w, const struct frame_head *head, struct raw *raw) {
     bool continues = head->opcode == FRAME_CONTINUATION;
     if (head->opcode == FRAME_TEXT)
         return fail(w, CLOSE_UNSUPPORTED, "text is not taken: send binary messages");
     if (continues != w->in_message)
         return fail(w, CLOSE_PROTOCOL_ERROR,
                     continues ? "nothing to continue" : "the last message has no end");
-    buffer_consume(&w->in, head->size);
+    use(raw, head->size);
     w->in_message = !head->final;
     w->left = head->length;
     w->at = 0;
@@ -149,75 +161,77 @@ static int begin_data(struct websocket *w, const struct frame_head *head) {
 }
 
 /* The next frame's head: 1 when there is something to be read or to go on with, 0, -errno. */
-static int next_frame(struct websocket *w) {
+static int next_frame(struct websocket *w, struct raw *raw) {
     struct frame_head head;
     const char *fault;
-    int known = frame_read_head((const uint8_t *)buffer_head(&w->in), w->in.len, !w->is_client,
-                                &head, &fault);
+    int known = frame_read_head((const uint8_t *)raw->data, raw->len, !w->is_client, &head, &fault);
     if (known < 0)
         return fail(w, CLOSE_PROTOCOL_ERROR, fault);
     if (known == 0)
         return 0;
-    return head.opcode >= FRAME_CLOSE ? take_control(w, &head) : begin_data(w, &head);
+    return head.opcode >= FRAME_CLOSE ? take_control(w, &head, raw) : begin_data(w, &head, raw);
 }
 
-/* So many of the payload's bytes are at `data`. */
-static size_t took(struct websocket *w, char *data, size_t n) {
+static size_t take(struct websocket *w, struct raw *raw, char *data, size_t len) {
+    size_t n = raw->len < len ? raw->len : len;
+    n = w->left < n ? (size_t)w->left : n;
+    if (!n)
+        return 0;
+    memcpy(data, raw->data, n);
     frame_mask(data, n, w->mask, w->at);
+    use(raw, n);
     w->at += n;
     w->left -= n;
     return n;
 }
 
-static size_t take(struct websocket *w, char *data, size_t len) {
-    size_t n = w->in.len < len ? w->in.len : len;
-    n = w->left < n ? (size_t)w->left : n;
-    if (!n)
-        return 0;
-    memcpy(data, buffer_head(&w->in), n);
-    buffer_consume(&w->in, n);
-    return took(w, data, n);
-}
-
-/* What `in` has of payloads. */
-static size_t unpack(struct websocket *w, char *data, size_t len) {
+/* What there is of payloads. */
+static size_t unpack(struct websocket *w, struct raw *raw, char *data, size_t len) {
     size_t total = 0;
     while (total < len && !w->ended && !w->error) {
-        size_t n = take(w, data + total, len - total);
+        size_t n = take(w, raw, data + total, len - total);
         total += n;
-        if (n == 0 && (w->left > 0 || next_frame(w) <= 0))
+        if (n == 0 && (w->left > 0 || next_frame(w, raw) <= 0))
             break;
     }
     return total;
 }
 
-/* From below: to `in`, or as a payload's bytes to `data`, and then *taken of them. */
-static ssize_t fill(struct websocket *w, char *data, size_t len, size_t *taken) {
-    static char scratch[READ_BYTES];
-    bool straight = w->in.len == 0 && w->left > 0;
-    size_t most = w->left < len ? (size_t)w->left : len;
-    ssize_t got = straight ? w->lower->ops->read(w->lower, data, most)
-                           : w->lower->ops->read(w->lower, scratch, sizeof scratch);
+static size_t unpack_kept(struct websocket *w, char *data, size_t len) {
+    struct raw raw = {w->in.data + w->in.head, w->in.len};
+    size_t n = w->in.len ? unpack(w, &raw, data, len) : 0;
+    if (raw.len < w->in.len)
+        buffer_consume(&w->in, w->in.len - raw.len);
+    return n;
+}
+
+/* Reads from below behind what is kept, and keeps what is left. *n: bytes of payloads. */
+static ssize_t unpack_new(struct websocket *w, char *data, size_t len, size_t *n) {
+    static char scratch[KEPT_MAX + READ_MAX];
+    size_t kept = w->in.len, most = len < READ_MAX ? len : READ_MAX;
+    if (kept)
+        memcpy(scratch, buffer_head(&w->in), kept);
+    ssize_t got = w->lower->ops->read(w->lower, scratch + kept, most);
     if (got <= 0)
         return got;
+    struct raw raw = {scratch, kept + (size_t)got};
     w->heard = true;
-    if (straight)
-        *taken = took(w, data, (size_t)got);
-    else
-        buffer_append(&w->in, scratch, (size_t)got);
+    *n = unpack(w, &raw, data, len);
+    buffer_fini(&w->in);
+    buffer_append(&w->in, raw.data, raw.len);
     return got;
 }
 
 static ssize_t read_some(struct websocket *w, char *data, size_t len) {
     for (;;) {
-        size_t n = unpack(w, data, len);
+        size_t n = unpack_kept(w, data, len);
+        ssize_t got = 1;
+        if (!n && !w->ended && !w->error)
+            got = unpack_new(w, data, len, &n);
         w->more = n > 0 && w->in.len > 0;
-        if (n)
-            return (ssize_t)n;
-        if (w->ended || w->error)
-            return w->error;
-        ssize_t got = fill(w, data, len, &n);
-        if (got <= 0 || n)
+        if (n || w->ended || w->error)
+            return n ? (ssize_t)n : w->error;
+        if (got <= 0)
             return got;
     }
 }
