@@ -58,8 +58,9 @@ static void put_frame(struct websocket *w, enum frame_opcode opcode, const void 
     size_t n = frame_write_head(head, opcode, len, w->is_client ? mask : NULL);
     buffer_append(&w->out, head, n);
     buffer_append(&w->out, data, len);
+    char *masked = w->out.data + w->out.head + w->out.len - len;
     if (w->is_client)
-        frame_mask(w->out.data + w->out.head + w->out.len - len, len, mask, 0);
+        frame_mask(masked, masked, len, mask, 0);
 }
 
 /* Once. */
@@ -134,7 +135,7 @@ static int take_control(struct websocket *w, const struct frame_head *head, stru
     if (raw->len < head->size + len)
         return 0;
     char *payload = raw->data + head->size;
-    frame_mask(payload, len, head->mask, 0);
+    frame_mask(payload, payload, len, head->mask, 0);
     if (head->opcode == FRAME_PING && !w->closed && w->out.len < QUEUE_MAX)
         put_frame(w, FRAME_PONG, payload, len);
     if (head->opcode == FRAME_CLOSE) {
@@ -177,8 +178,7 @@ static size_t take(struct websocket *w, struct raw *raw, char *data, size_t len)
     n = w->left < n ? (size_t)w->left : n;
     if (!n)
         return 0;
-    memcpy(data, raw->data, n);
-    frame_mask(data, n, w->mask, w->at);
+    frame_mask(data, raw->data, n, w->mask, w->at);
     use(raw, n);
     w->at += n;
     w->left -= n;

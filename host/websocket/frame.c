@@ -73,20 +73,21 @@ size_t frame_write_head(uint8_t to[FRAME_HEAD_MAX], enum frame_opcode opcode, ui
 
 /* -- masks ---------------------------------------------------------------------------------- */
 
-void frame_mask(char *data, size_t len, const uint8_t mask[4], uint64_t offset) {
-    uint8_t turned[8];
-    uint64_t word, by;
+void frame_mask(char *to, const char *from, size_t len, const uint8_t mask[4], uint64_t offset) {
+    uint8_t turned[sizeof(uint64_t)];
+    uint64_t words[4], by; /* of which the compiler makes one vector */
     size_t i = 0;
     for (size_t k = 0; k < sizeof turned; k++)
         turned[k] = mask[(offset + k) % 4];
     memcpy(&by, turned, sizeof by);
-    for (; i + sizeof word <= len; i += sizeof word) {
-        memcpy(&word, data + i, sizeof word);
-        word ^= by;
-        memcpy(data + i, &word, sizeof word);
+    for (; i + sizeof words <= len; i += sizeof words) {
+        memcpy(words, from + i, sizeof words);
+        for (int k = 0; k < 4; k++)
+            words[k] ^= by;
+        memcpy(to + i, words, sizeof words);
     }
     for (; i < len; i++)
-        data[i] = (char)(data[i] ^ turned[i % 4]);
+        to[i] = (char)(from[i] ^ turned[i % 4]);
 }
 
 /* -- close ---------------------------------------------------------------------------------- */

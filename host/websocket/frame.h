@@ -43,8 +43,9 @@ int frame_read_head(const uint8_t *data, size_t len, bool masked, struct frame_h
 size_t frame_write_head(uint8_t to[FRAME_HEAD_MAX], enum frame_opcode opcode, uint64_t length,
                         const uint8_t mask[4]);
 
-/* Masks or unmasks bytes that are `offset` bytes behind the payload's beginning. */
-void frame_mask(char *data, size_t len, const uint8_t mask[4], uint64_t offset);
+/* Copies bytes that are `offset` bytes behind the payload's beginning, and masks or unmasks them;
+ * to where they are, or elsewhere. */
+void frame_mask(char *to, const char *from, size_t len, const uint8_t mask[4], uint64_t offset);
 
 /* The code that answers a close frame: the peer's own, or what is wrong with its payload. */
 int frame_answer_close(const uint8_t *payload, size_t len);
