@@ -58,6 +58,19 @@ describe("p2pd.http", function()
       end
     end))
 
+    it("refuses before a body is sent", one(function(near)
+      local function refused(headers)
+        headers["Content-Length"] = 1000000
+        local connection <close> = near:begin("POST", "/v1/pipes", headers)
+        return connection:receive().status
+      end
+      assert.equal(401, refused { Authorization = "Bearer wrong" })
+      assert.equal(403, refused { Origin = "http://evil.example" })
+      assert.equal(415, refused { ["Content-Type"] = "text/plain" })
+      assert.equal(413, refused { ["Content-Type"] = "application/json" })
+      assert.equal(421, refused { Host = "evil.example" })
+    end))
+
     it("takes a proxy's name, and then asks for the token everywhere", one(function(near)
       local host = { Host = "P2PD.example.org" }
       assert.equal(200, near:call("GET", "/v1/node", nil, host).status)
