@@ -247,6 +247,8 @@ describe("p2pd.http", function()
         end
       end
       assert.equal(#http.routes(), count)
+      local ranges = document.paths["/v1/files/{peer}/..."].get.parameters
+      assert.same({ "If-Range", "header" }, { ranges[2].name, ranges[2]["in"] })
       for path, value in pairs(answers_to(near)) do
         local about = document.paths[path].get.responses["200"].content["application/json"].schema
         local answer = near:call("GET", (path:gsub("{%w+}", value)))

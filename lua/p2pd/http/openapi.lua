@@ -62,6 +62,7 @@ local function operation(route)
   local parameters = describe.list()
   add_parameters(parameters, route.params, "path")
   add_parameters(parameters, route.query, "query")
+  add_parameters(parameters, route.headers, "header")
   return { operationId = route.id, summary = route.summary, tags = describe.list { route.tag },
     parameters = parameters, requestBody = body_of(route), responses = answers_of(route),
     security = route.open and describe.list() or nil }

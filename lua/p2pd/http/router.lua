@@ -2,10 +2,11 @@
 -- dispatched, what is checked, and what the OpenAPI description tells (see @{p2pd.http.openapi}):
 --
 -- `method`, `path` ("/v1/pipes/{id}"; "/..." at its end: any number of further segments), `id` (operation),
--- `summary`, `tag`, `query` and `params` (by name: a schema with a `description`), `body` (schema of a JSON
--- body, or "bytes"), `form` (what the body is when it has that type: a description), `answers` (by status:
--- `description`, `schema` or `type`), `handler`, `waits` (it may wait: it is a task of its own, and ends when
--- the client hangs up), `open` (no token is asked for), `style` ("p2pd": answers as P2PD's).
+-- `summary`, `tag`, `query` and `params` (by name: a schema with a `description`), `headers` (the same, for
+-- the description alone), `body` (schema of a JSON body, or "bytes"), `form` (what the body is when it has
+-- that type: a description), `answers` (by status: `description`, `schema` or `type`), `handler`, `waits` (it
+-- may wait: it is a task of its own, and ends when the client hangs up), `open` (no token is asked for),
+-- `style` ("p2pd": answers as P2PD's).
 -- @module p2pd.http.router
 local problem = require "p2pd.http.problem"
 local url = require "p2pd.http.url"

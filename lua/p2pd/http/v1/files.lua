@@ -10,6 +10,12 @@ local url = require "p2pd.http.url"
 local BYTES = "application/octet-stream"
 local STATUS = { EINVAL = 400, ENOENT = 404, ENOTDIR = 404, ELOOP = 404 }
 
+local RANGE = {
+  Range = { type = "string", description = "The part that is wanted: bytes=FIRST-LAST, bytes=FIRST- or "
+    .. "bytes=-COUNT. More than one are not: then all of it comes." },
+  ["If-Range"] = { type = "string", description = "The ETag or the Last-Modified that the first part had: "
+    .. "when the file is another one by now, all of it comes." },
+}
 local PEER = { peer = { type = "string", description = "The node id of who has sent it." } }
 
 -- What the folder of files says is about this host, and not about a peer.
@@ -72,8 +78,8 @@ return {
       schema = describe.object({ files = describe.array(describe.ref "File"),
         truncated = { type = "boolean" } }, { "files", "truncated" }) } } },
   { method = "GET", path = "/v1/files/{peer}/...", id = "getFile", tag = "files", handler = get_file,
-    params = PEER, summary = "A file that a peer has sent, or one part of it (Range, If-Range). The further "
-      .. "segments are its path.",
+    params = PEER, headers = RANGE,
+    summary = "A file that a peer has sent, or one part of it. The further segments are its path.",
     answers = { [200] = { description = "Its bytes.", type = BYTES },
       [206] = { description = "The part of it that was asked for.", type = BYTES },
       [416] = { description = "It has no such part.", type = problem.TYPE } } },
