@@ -158,10 +158,7 @@ function Connection:relay(stream)
     if not held:write(message.data) then return end
   end
   if self.subs[EVERYTHING] then self.subs[EVERYTHING].queue, self.subs[EVERYTHING].weight = {}, 0 end
-  while true do
-    local data = held:recv(PIECE)
-    if not data or not self.pipe:write(data) then break end
-  end
+  self.pipe:copy_from(held)
 end
 
 local function close_connection(self)
