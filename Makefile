@@ -213,7 +213,7 @@ test: all man $(SPEC_NATIVE) | deps-test
 # The specs of what has threads: the broker clients, the punches, the resolver; and nodes as they are used. One
 # after the other: punches have instants to keep, and ThreadSanitizer is slow.
 THREAD_SPECS = $(wildcard spec/mqtt*_spec.lua) spec/punch_spec.lua spec/punch_close_spec.lua spec/inet_spec.lua \
-	spec/attacks_spec.lua
+	spec/attacks_spec.lua spec/attacks_connect_spec.lua
 test-threads:
 	@$(MAKE) --no-print-directory test SAN=thread JOBS=1 SPECS="$(THREAD_SPECS)"
 
