@@ -108,11 +108,11 @@ describe("p2pd.turn", function()
       closed(first)
     end))
 
-    -- How many allocations a server has granted and not yet forgotten.
+    -- How many allocations a server has granted and not yet forgotten; nil while it has told of none.
     local function held_by(coturn)
       local log, sessions, count = coturn:log(), {}, 0
       for session in log:gmatch "session (%d+): new, realm" do sessions[session] = true end
-      assert(next(sessions), "no allocation at all")
+      if not next(sessions) then return nil end
       for session in log:gmatch "session (%d+): delete: realm" do sessions[session] = nil end
       for _ in pairs(sessions) do count = count + 1 end
       return count
